@@ -1,0 +1,1 @@
+//! Every limit by name.

@@ -1,0 +1,1 @@
+//! Translate in, translate out.

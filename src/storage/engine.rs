@@ -1,0 +1,1 @@
+//! Opens sled the safe way.

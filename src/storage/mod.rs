@@ -1,0 +1,5 @@
+//! Records, journal, stored states, recovery, portable snapshots.
+pub mod engine;
+pub mod journal;
+pub mod snapshot;
+pub mod state;

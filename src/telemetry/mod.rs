@@ -1,0 +1,1 @@
+//! Every metric with unit and help; tracing set-up.
