@@ -1,1 +1,2 @@
 //! What is true about stock.
+pub mod time;
