@@ -1,0 +1,1 @@
+//! The journal in rotating sled databases.
