@@ -270,7 +270,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// The directory that lists `dir`; a bare relative name lies in the current one.
-fn parent_of(dir: &Path) -> &Path {
+pub(super) fn parent_of(dir: &Path) -> &Path {
     match dir.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
