@@ -3,5 +3,6 @@ pub mod data_dir;
 pub mod disk_reserve;
 pub mod engine;
 pub mod journal;
+pub mod keys;
 pub mod snapshot;
 pub mod state;
