@@ -40,17 +40,19 @@ fn ask(body: &str) -> Fingerprint {
 }
 
 fn fresh(table: &KeyTable, hash: KeyHash, fingerprint: Fingerprint) -> Claim {
-    match table.claim(hash, fingerprint).unwrap() {
-        Claimed::Fresh(claim) => claim,
-        other => panic!("expected a fresh key, got {other:?}"),
-    }
+    let claimed = table.claim(hash, fingerprint).unwrap();
+    let Claimed::Fresh(claim) = claimed else {
+        panic!("expected a fresh key, got {claimed:?}")
+    };
+    claim
 }
 
 fn waiter(table: &KeyTable, hash: KeyHash, fingerprint: Fingerprint) -> Waiter {
-    match table.claim(hash, fingerprint).unwrap() {
-        Claimed::InFlight(waiter) => waiter,
-        other => panic!("expected to wait, got {other:?}"),
-    }
+    let claimed = table.claim(hash, fingerprint).unwrap();
+    let Claimed::InFlight(waiter) = claimed else {
+        panic!("expected to wait, got {claimed:?}")
+    };
+    waiter
 }
 
 fn block_on<F: Future>(future: F) -> F::Output {
