@@ -23,6 +23,7 @@ pub mod format;
 pub mod queue;
 pub mod segment;
 pub mod simulated;
+mod sled_database;
 pub mod sled_log;
 pub mod verify;
 pub mod writer;

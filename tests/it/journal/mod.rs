@@ -1,6 +1,7 @@
 //! The journal: one suite that every back end passes, what only files can show, the writer, and power failures.
 mod crash;
 mod files;
+mod sled;
 mod suite;
 mod writer;
 
@@ -11,6 +12,7 @@ use holdfast::storage::journal::disk::RealDisk;
 use holdfast::storage::journal::file::{FileJournal, FileOptions};
 use holdfast::storage::journal::format::GroupBuilder;
 use holdfast::storage::journal::simulated::SimulatedDisk;
+use holdfast::storage::journal::sled_log::{SledJournal, SledOptions};
 use holdfast::storage::journal::{Anchor, Epoch, Group, Journal, OpenError, PartitionId, RecordNumber, Tail};
 
 const PARTITION: PartitionId = PartitionId(0);
@@ -87,6 +89,37 @@ impl Home for SimulatedFiles {
             Path::new(Self::DIR),
             options(start),
         )?))
+    }
+}
+
+/// Databases that are full after a few groups.
+struct SledDatabases {
+    dir: tempfile::TempDir,
+}
+
+impl SledDatabases {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("journal")
+    }
+}
+
+impl Home for SledDatabases {
+    fn open_at(&self, start: Anchor) -> Result<Box<dyn Journal>, OpenError> {
+        let database_bytes = 64 * 1024;
+        let options = SledOptions {
+            partition: PARTITION,
+            epoch: EPOCH,
+            database_bytes,
+            cache_bytes: 1024 * 1024,
+            start,
+        };
+        Ok(Box::new(SledJournal::open(&self.path(), options)?))
     }
 }
 

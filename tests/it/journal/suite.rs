@@ -3,7 +3,7 @@ use holdfast::storage::journal::format::PAYLOAD_BYTES_MAX;
 use holdfast::storage::journal::verify::verify_log;
 use holdfast::storage::journal::{Anchor, AppendError, Epoch, PartitionId, ReadError, RecordNumber};
 
-use super::{Home, Owner, PARTITION, RealFiles, SimulatedFiles, payload, payloads, read_all};
+use super::{Home, Owner, PARTITION, RealFiles, SimulatedFiles, SledDatabases, payload, payloads, read_all};
 
 macro_rules! on_every_back_end {
     ($($promise:ident),+ $(,)?) => {
@@ -12,6 +12,9 @@ macro_rules! on_every_back_end {
         }
         mod on_simulated_files {
             $(#[test] fn $promise() { super::$promise(&super::SimulatedFiles::new(1)); })+
+        }
+        mod on_sled {
+            $(#[test] fn $promise() { super::$promise(&super::SledDatabases::new()); })+
         }
     };
 }
