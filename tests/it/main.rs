@@ -1,1 +1,2 @@
-fn main() {}
+//! The one integration binary: a module per topic.
+mod journal;

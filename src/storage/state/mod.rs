@@ -1,1 +1,2 @@
 //! Stored entity states.
+pub mod filter;
