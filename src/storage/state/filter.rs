@@ -193,12 +193,12 @@ mod tests {
     #[test]
     fn a_full_block_is_followed_by_one_of_twice_the_room_and_memory_follows_the_keys() {
         let filter = KeyFilter::new(u64::MAX);
-        let keys = BLOCK_KEYS_MIN as u64 * 3;
-        let blocks: Vec<u32> = (0..=keys)
+        let keys = BLOCK_KEYS_MIN * 3;
+        let blocks: Vec<u32> = (0..=keys as u64)
             .map(|number| filter.add(&hash(number), number))
             .collect();
         assert_eq!(blocks[BLOCK_KEYS_MIN - 1..=BLOCK_KEYS_MIN], [1, 2]);
-        assert_eq!(blocks[keys as usize - 1..], [2, 3]);
+        assert_eq!(blocks[keys - 1..], [2, 3]);
         // Three blocks with room for 1 + 2 + 4 times the least, 17.3 bits each.
         assert!(
             filter.memory_bytes() < BLOCK_KEYS_MIN * 7 * 18 / 8,
