@@ -347,8 +347,11 @@ impl Metrics {
 #[derive(Debug)]
 pub struct Requests {
     recorder: PrometheusRecorder,
-    by_route: RwLock<HashMap<Box<str>, HashMap<(Method, u16), Counter>>>,
+    by_route: RwLock<HashMap<Box<str>, RouteCounters>>,
 }
+
+/// The counters of one route template.
+type RouteCounters = HashMap<(Method, u16), Counter>;
 
 impl Requests {
     fn register(recorder: PrometheusRecorder) -> Self {
