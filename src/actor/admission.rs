@@ -34,18 +34,6 @@ pub enum Shed {
     Draining,
 }
 
-impl Shed {
-    /// The metric's label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Process => "process",
-            Self::Variant => "variant",
-            Self::Reserved => "reserved",
-            Self::Draining => "draining",
-        }
-    }
-}
-
 /// The bound before the mailboxes.
 #[derive(Debug)]
 pub struct Admission {

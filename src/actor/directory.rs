@@ -23,7 +23,7 @@ use crate::{
         variant::Variant,
     },
     storage::{dto, journal::JournalQueue},
-    telemetry::metrics,
+    telemetry::metrics::metrics,
 };
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
@@ -213,7 +213,7 @@ impl Directory {
                 Err(error) => {
                     let reason = format!("its sleeping state cannot be read: {error}");
                     tracing::error!(variant = %entry.id, %reason, "variant quarantined");
-                    metrics::quarantined(1);
+                    metrics().quarantined_variants.increment(1.0);
                     desk.seat = Seat::Quarantined { reason };
                     Err(Unroutable::Quarantined)
                 }
@@ -292,7 +292,7 @@ impl Directory {
         }
         let failure = failure.unwrap_or_else(|| "it was stopped".to_owned());
         tracing::error!(variant = %entry.id, %failure, "variant actor failed; reading its state again");
-        metrics::actor_restarted();
+        metrics().actor_restarts.increment(1);
         desk.seat = Seat::Rebuilding { waiting: Vec::new() };
         drop(desk);
         self.rebuild(&entry);
@@ -347,7 +347,7 @@ impl Directory {
 
     fn quarantine_locked(&self, entry: &Entry, desk: &mut Desk, reason: String) {
         tracing::error!(variant = %entry.id, %reason, "variant quarantined");
-        metrics::quarantined(1);
+        metrics().quarantined_variants.increment(1.0);
         desk.seat = Seat::Quarantined { reason };
     }
 
@@ -369,7 +369,7 @@ impl Directory {
         desk.failures = super::entry::Failures::default();
         desk.seat = Seat::Rebuilding { waiting: Vec::new() };
         drop(desk);
-        metrics::quarantined(-1);
+        metrics().quarantined_variants.decrement(1.0);
         self.rebuild(entry);
         true
     }

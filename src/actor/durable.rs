@@ -4,7 +4,7 @@ use super::{
     message::{Answer, Logged, Outcome, Port},
 };
 use crate::storage::{
-    journal::{Delivered, Observer},
+    journal::{Delivered, DurableObserver},
     keys::Claim,
     projection::Projection,
     record::Turn,
@@ -80,7 +80,7 @@ impl Durable {
     }
 }
 
-impl Observer<Pending> for Durable {
+impl DurableObserver<Pending> for Durable {
     fn durable(&mut self, group: Vec<Delivered<Pending>>) {
         let mut completions = Vec::with_capacity(group.len());
         let mut barriers = Vec::new();

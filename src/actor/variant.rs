@@ -21,10 +21,13 @@ use crate::{
         dto,
         record::{Fact, KeyMark, Turn, VariantFact},
     },
-    telemetry::metrics,
+    telemetry::metrics::{self, metrics},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 /// A turn that found the reserved pool empty tries again after this long, ms.
 const PAUSE_MS: i64 = 50;
@@ -68,7 +71,8 @@ impl Actor for VariantActor {
     type Arguments = Start;
 
     async fn pre_start(&self, myself: ActorRef<Message>, start: Start) -> Result<Running, ActorProcessingErr> {
-        metrics::actor_started();
+        metrics().actor_starts.increment(1);
+        metrics().actors_running.increment(1.0);
         let last_used = start.directory.now();
         let mut running = Running {
             variant: start.variant,
@@ -141,7 +145,7 @@ impl Running {
     fn command(&mut self, job: Job, now: Timestamp) {
         let Job { command, key, permit, deadline, port } = job;
         if port.is_closed() || now > deadline {
-            metrics::shed("late");
+            metrics().shed.of(metrics::Shed::Deadline).increment(1);
             // Judged by nobody, so it had no effect; the caller may have gone, then this goes nowhere.
             let _ = port.send(Err(NotDone::Late));
             return;
@@ -222,10 +226,9 @@ impl Running {
             self.try_to_leave(myself, now);
             return;
         }
-        metrics::expiry_lag(events.iter().filter_map(|event| match event {
-            Event::Expired(hold) => Some(now.since(hold.expires_at)),
-            _ => None,
-        }));
+        for hold in events.iter().filter(|event| matches!(event, Event::Expired(_))).filter_map(Event::hold) {
+            metrics().expiry_lag_seconds.record(seconds(now.since(hold.expires_at)));
+        }
         self.log(Granted { events, key: None, port: None, permit: Some(permit) }, now);
         if self.variant.next_deadline().is_some_and(|deadline| deadline <= now) {
             // A full turn: the rest takes its place behind the buyers who wait.
@@ -249,7 +252,7 @@ impl Running {
         }
         if let Err(violation) = self.variant.check() {
             // A bug of ours: nothing of this turn reaches the log, and the state it spoiled is dropped.
-            metrics::oversold(self.variant.oversold());
+            metrics().oversell_units.increment(units(self.variant.oversold()));
             self.directory.quarantine(&self.entry, violation.to_string());
             if let Some((port, _)) = port {
                 let _ = port.send(Err(NotDone::Quarantined));
@@ -326,9 +329,24 @@ impl Running {
         self.leaving =
             self.directory.retire(&self.entry, self.generation, self.handled, state, self.number, next);
         if self.leaving {
-            metrics::actor_passivated();
+            metrics().actor_passivations.increment(1);
         }
     }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        metrics().actors_running.decrement(1.0);
+    }
+}
+
+fn seconds(ms: i64) -> f64 {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0)).as_secs_f64()
+}
+
+/// Units as a gauge shows them; far below the range in which floats count exactly.
+fn units(units: u64) -> f64 {
+    f64::from(u32::try_from(units).unwrap_or(u32::MAX))
 }
 
 /// What a turn leads to, with what travels along.

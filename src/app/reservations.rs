@@ -10,7 +10,7 @@ use crate::{
         },
     },
     storage::record::Fact,
-    telemetry::metrics,
+    telemetry::metrics::{Operation, Outcome, Shed, metrics},
 };
 use hashbrown::HashMap;
 use std::sync::Arc;
@@ -61,7 +61,8 @@ impl Shop {
         };
         let now = self.clock.now();
         if let Some(until) = entry.gate.sold_out_until(now) {
-            metrics::command("reserve", "insufficient_stock");
+            metrics().shed.of(Shed::SoldOut).increment(1);
+            metrics().commands.of(Operation::Reserve, Outcome::InsufficientStock).increment(1);
             return Err(AppError::Refused { refusal: sold_out(ask.quantity, until), at: now });
         }
         if self.disk_is_low() {
@@ -76,7 +77,7 @@ impl Shop {
             allow_partial: ask.allow_partial,
         };
         let done = self.send(ctx, &entry, Command::Reserve(reserve), key).await;
-        self.counted("reserve", done).and_then(|done| self.reservation(&entry, done))
+        self.counted(Operation::Reserve, done).and_then(|done| self.reservation(&entry, done))
     }
 
     /// Moves a reservation's deadline.
@@ -91,7 +92,7 @@ impl Shop {
         phase: Option<Phase>,
     ) -> Result<Answered<Reservation>, AppError> {
         let terms = self.policies.of(&ctx.store).terms(false);
-        self.act(ctx, id, "extend", Command::Extend(Extend { id, by_ms, phase, terms })).await
+        self.act(ctx, id, Operation::Extend, Command::Extend(Extend { id, by_ms, phase, terms })).await
     }
 
     /// Changes a reservation's quantity.
@@ -105,7 +106,7 @@ impl Shop {
         quantity: u32,
     ) -> Result<Answered<Reservation>, AppError> {
         let terms = self.policies.of(&ctx.store).terms(false);
-        self.act(ctx, id, "update", Command::Resize { id, quantity, terms }).await
+        self.act(ctx, id, Operation::Extend, Command::Resize { id, quantity, terms }).await
     }
 
     /// Sells the units. A repeat gives the same answer.
@@ -120,7 +121,7 @@ impl Shop {
         order: Option<OrderId>,
     ) -> Result<Answered<Reservation>, AppError> {
         let ask = Confirm { id, quantity, order };
-        let done = self.act(ctx, id, "confirm", Command::Confirm(ask.clone())).await;
+        let done = self.act(ctx, id, Operation::Confirm, Command::Confirm(ask.clone())).await;
         let Err(AppError::Refused { refusal: Refusal::ReservationConfirmed { at }, .. }) = done else { return done };
         // Sold and shipped since: the variant has closed it, the repeat is judged by its row.
         let reservation = self.get_reservation(ctx, id).await?.body;
@@ -133,16 +134,13 @@ impl Shop {
     /// # Errors
     /// A refusal with its figures, or an error of the way.
     pub async fn release(&self, ctx: &Context, id: ReservationId) -> Result<Answered<Reservation>, AppError> {
-        let done = self.act(ctx, id, "release", Command::Release { id }).await;
-        let given_back = Refusal::ReservationReleased { at: Timestamp::from_millis(0) };
-        match done {
-            Err(AppError::Refused { refusal, .. })
-                if matches!(refusal, Refusal::ReservationExpired { .. })
-                    || std::mem::discriminant(&refusal) == std::mem::discriminant(&given_back) =>
-            {
+        let done = self.act(ctx, id, Operation::Release, Command::Release { id }).await;
+        let refused = if let Err(AppError::Refused { refusal, .. }) = &done { Some(refusal) } else { None };
+        match refused {
+            Some(Refusal::ReservationExpired { .. } | Refusal::ReservationReleased { .. }) => {
                 self.get_reservation(ctx, id).await
             }
-            done => done,
+            Some(_) | None => done,
         }
     }
 
@@ -156,7 +154,7 @@ impl Shop {
         id: ReservationId,
         quantity: Option<u32>,
     ) -> Result<Answered<Reservation>, AppError> {
-        self.after_sale(ctx, id, quantity, true, "fulfil", Command::Fulfil).await
+        self.after_sale(ctx, id, quantity, true, Operation::Fulfil, Command::Fulfil).await
     }
 
     /// Sold units are cancelled before they leave.
@@ -170,7 +168,7 @@ impl Shop {
         quantity: Option<u32>,
         restock: bool,
     ) -> Result<Answered<Reservation>, AppError> {
-        self.after_sale(ctx, id, quantity, restock, "cancel", Command::Cancel).await
+        self.after_sale(ctx, id, quantity, restock, Operation::Cancel, Command::Cancel).await
     }
 
     /// Shipped units come back.
@@ -184,7 +182,7 @@ impl Shop {
         quantity: Option<u32>,
         restock: bool,
     ) -> Result<Answered<Reservation>, AppError> {
-        self.after_sale(ctx, id, quantity, restock, "return", Command::Return).await
+        self.after_sale(ctx, id, quantity, restock, Operation::Return, Command::Return).await
     }
 
     async fn after_sale(
@@ -193,7 +191,7 @@ impl Shop {
         id: ReservationId,
         quantity: Option<u32>,
         restock: bool,
-        operation: &'static str,
+        operation: Operation,
         command: impl Fn(AfterSale) -> Command,
     ) -> Result<Answered<Reservation>, AppError> {
         let keep_ms = self.config.retention.ended.as_millis_i64();
@@ -290,7 +288,7 @@ impl Shop {
         &self,
         ctx: &Context,
         id: ReservationId,
-        operation: &'static str,
+        operation: Operation,
         command: Command,
     ) -> Result<Answered<Reservation>, AppError> {
         let entry = self.variant_of(ctx, id)?;
@@ -320,8 +318,13 @@ impl Shop {
         }
     }
 
-    fn counted(&self, operation: &'static str, done: Result<Done, AppError>) -> Result<Done, AppError> {
-        metrics::command(operation, outcome_label(&done));
+    pub(super) fn counted(&self, operation: Operation, done: Result<Done, AppError>) -> Result<Done, AppError> {
+        let outcome = match &done {
+            Ok(Done::Logged { replayed: false, .. }) => Outcome::Done,
+            Ok(Done::Logged { replayed: true, .. } | Done::Repeat { .. }) => Outcome::Repeated,
+            Err(error) => error.outcome(),
+        };
+        metrics().commands.of(operation, outcome).increment(1);
         done
     }
 }
@@ -339,12 +342,4 @@ fn sold_out(quantity: u32, until: Timestamp) -> Refusal {
 fn as_expired(hold: &Hold) -> Hold {
     let ended = Some(crate::domain::variant::Ended { at: hold.expires_at, reason: EndReason::Expired });
     Hold { status: HoldStatus::Expired, ended, ..hold.clone() }
-}
-
-fn outcome_label(done: &Result<Done, AppError>) -> &'static str {
-    match done {
-        Ok(Done::Logged { replayed: false, .. }) => "ok",
-        Ok(Done::Logged { replayed: true, .. } | Done::Repeat { .. }) => "repeated",
-        Err(error) => error.label(),
-    }
 }
