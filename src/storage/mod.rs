@@ -1,4 +1,5 @@
 //! Records, journal, stored states, recovery, portable snapshots.
+pub mod dto;
 pub mod engine;
 pub mod journal;
 pub mod record;
