@@ -1,6 +1,5 @@
 //! Bytes of the hot path's record: one hold with a customer, under a key. Expected before the first run: encode below
 //! 500 ns, decode below 1 us, about 100 bytes.
-#![expect(missing_docs, reason = "criterion's macros make undocumented items")]
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use holdfast::domain::{
     ids::{CustomerId, ReservationId, Slot, StoreId, VariantId, VariantOrdinal},
