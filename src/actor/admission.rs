@@ -9,6 +9,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
+use tokio::sync::Notify;
 
 /// How much may be on its way.
 #[derive(Clone, Copy, Debug)]
@@ -41,13 +42,14 @@ pub struct Admission {
     in_flight: AtomicUsize,
     reserved: AtomicUsize,
     draining: AtomicBool,
+    freed: Notify,
 }
 
 impl Admission {
     /// Admits up to `limits`.
     pub fn new(limits: AdmissionLimits) -> Self {
         let none = || AtomicUsize::new(0);
-        Self { limits, in_flight: none(), reserved: none(), draining: AtomicBool::new(false) }
+        Self { limits, in_flight: none(), reserved: none(), draining: AtomicBool::new(false), freed: Notify::new() }
     }
 
     /// A permit for one request.
@@ -79,6 +81,17 @@ impl Admission {
     /// Whether new requests are turned away.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// Resolves when nothing is on its way any more; meant for after [`Admission::drain`].
+    pub async fn idle(&self) {
+        loop {
+            let freed = self.freed.notified();
+            if self.in_flight() == 0 && self.reserved_in_use() == 0 {
+                return;
+            }
+            freed.await;
+        }
     }
 
     /// Requests on their way.
@@ -128,7 +141,9 @@ impl Drop for Permit {
             Pool::Request => &self.admission.in_flight,
             Pool::Reserved => &self.admission.reserved,
         };
-        pool.fetch_sub(self.slots, Ordering::AcqRel);
+        if pool.fetch_sub(self.slots, Ordering::AcqRel) == self.slots {
+            self.admission.freed.notify_waiters();
+        }
     }
 }
 

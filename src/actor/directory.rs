@@ -82,11 +82,25 @@ pub struct Directory {
     supervisor: OnceLock<ActorCell>,
 }
 
+/// What an actor leaves behind.
+pub(super) struct Retired {
+    /// Whether there is a variant at all.
+    pub(super) exists: bool,
+    /// Its state.
+    pub(super) encoded: Vec<u8>,
+    /// Its last record.
+    pub(super) number: u64,
+    /// When something is due.
+    pub(super) next_deadline: Option<Timestamp>,
+}
+
 /// Why a message could not be routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unroutable {
     /// The variant is quarantined.
     Quarantined,
+    /// The place was given up: its variant was deleted, or never created.
+    Gone,
 }
 
 impl Directory {
@@ -140,6 +154,12 @@ impl Directory {
         self.entries.read().iter().flatten().cloned().collect()
     }
 
+    /// The variants whose actors run now.
+    pub fn running(&self) -> Vec<Arc<Entry>> {
+        let ordinals: Vec<VariantOrdinal> = self.actors.lock().values().copied().collect();
+        ordinals.into_iter().filter_map(|ordinal| self.by_ordinal(ordinal)).collect()
+    }
+
     /// The place for a variant to be created: a new one, or the one that is there, whose actor will say so.
     pub fn place(&self, store: &StoreId, id: &VariantId) -> Arc<Entry> {
         let mut names = self.names.write();
@@ -155,18 +175,6 @@ impl Directory {
                 names.insert(key, Arc::clone(&entry));
                 entry
             }
-        }
-    }
-
-    /// Gives up the place of a variant whose creation was refused, if it is still empty.
-    pub fn vacate(&self, entry: &Arc<Entry>) {
-        let mut names = self.names.write();
-        let key = (entry.store.clone(), entry.id.clone());
-        if names.get(&key).is_some_and(|there| Arc::ptr_eq(there, entry)) {
-            names.remove(&key);
-        }
-        if let Some(slot) = self.entries.write().get_mut(entry.ordinal.0 as usize) {
-            *slot = None;
         }
     }
 
@@ -223,6 +231,7 @@ impl Directory {
                 Ok(())
             }
             Seat::Quarantined { .. } => Err(Unroutable::Quarantined),
+            Seat::Gone => Err(Unroutable::Gone),
         }
     }
 
@@ -230,7 +239,7 @@ impl Directory {
     pub fn sleeping(&self, entry: &Entry) -> Option<Arc<[u8]>> {
         match &entry.desk.lock().seat {
             Seat::Sleeping { state, .. } => Some(Arc::clone(state)),
-            Seat::Running { .. } | Seat::Rebuilding { .. } | Seat::Quarantined { .. } => None,
+            Seat::Running { .. } | Seat::Rebuilding { .. } | Seat::Quarantined { .. } | Seat::Gone => None,
         }
     }
 
@@ -258,24 +267,32 @@ impl Directory {
         desk.seat = Seat::Running { actor, routed };
     }
 
-    /// An actor proposes to leave. Agreed only if it is the present one and everything routed to it was handled.
-    pub(super) fn retire(
-        &self,
-        entry: &Arc<Entry>,
-        generation: u64,
-        handled: u64,
-        state: Vec<u8>,
-        number: u64,
-        next: Option<Timestamp>,
-    ) -> bool {
+    /// An actor proposes to leave. Agreed only if it is the present one and everything routed to it was handled. What
+    /// does not exist (any more) gives up its place.
+    pub(super) fn retire(&self, entry: &Arc<Entry>, generation: u64, handled: u64, state: Retired) -> bool {
+        // Names before desk, as everywhere: a place is given up under both.
+        let mut names = (!state.exists).then(|| self.names.write());
         let mut desk = entry.desk.lock();
         let nothing_since = matches!(&desk.seat, Seat::Running { routed, .. } if *routed == handled);
         if desk.generation != generation || !nothing_since {
             return false;
         }
-        desk.seat = Seat::Sleeping { state: state.into(), number };
-        drop(desk);
-        self.sleepers.add(entry.ordinal, next);
+        match &mut names {
+            Some(names) => {
+                desk.seat = Seat::Gone;
+                let key = (entry.store.clone(), entry.id.clone());
+                if names.get(&key).is_some_and(|there| Arc::ptr_eq(there, entry)) {
+                    names.remove(&key);
+                }
+                if let Some(place) = self.entries.write().get_mut(entry.ordinal.0 as usize) {
+                    *place = None;
+                }
+            }
+            None => {
+                desk.seat = Seat::Sleeping { state: state.encoded.into(), number: state.number };
+                self.sleepers.add(entry.ordinal, state.next_deadline);
+            }
+        }
         true
     }
 
@@ -355,7 +372,7 @@ impl Directory {
     pub fn quarantined(&self) -> Vec<(Arc<Entry>, String)> {
         let reason = |entry: &Arc<Entry>| match &entry.desk.lock().seat {
             Seat::Quarantined { reason } => Some(reason.clone()),
-            Seat::Sleeping { .. } | Seat::Running { .. } | Seat::Rebuilding { .. } => None,
+            Seat::Sleeping { .. } | Seat::Running { .. } | Seat::Rebuilding { .. } | Seat::Gone => None,
         };
         self.all().into_iter().filter_map(|entry| reason(&entry).map(|reason| (entry, reason))).collect()
     }

@@ -115,6 +115,8 @@ pub enum What {
     Variant,
     /// Some of its reservations.
     Holds(Vec<ReservationId>),
+    /// How many of them are due.
+    Due,
 }
 
 /// Where a caller waits.
@@ -137,6 +139,8 @@ pub enum Answer {
     },
     /// The variant.
     Variant(Box<View>),
+    /// So many.
+    Count(usize),
     /// The reservations asked for, in that order; `None` for those the variant does not keep.
     Holds {
         /// One each.

@@ -5,7 +5,7 @@
 //! what is answered may not.
 use super::{
     admission::Permit,
-    directory::Directory,
+    directory::{Directory, Retired},
     durable::Pending,
     entry::Entry,
     message::{Answer, BulkAddress, BulkMessage, Job, KeyClaim, Message, NotDone, Outcome, Port, Viewing, What},
@@ -151,6 +151,7 @@ impl Running {
             return;
         }
         match self.variant.decide(&command, now) {
+            Ok(Decision::Granted(events)) if events.is_empty() => self.later(port, Ok(Answer::Count(0)), permit),
             Ok(Decision::Granted(events)) => {
                 self.log(Granted { events, key, port: Some((port, None)), permit: Some(permit) }, now);
             }
@@ -206,6 +207,7 @@ impl Running {
                 Ok(Answer::Variant(Box::new(self.variant.view(now))))
             }
             What::Variant => Err(NotDone::Refused { refusal: Refusal::VariantNotFound, at: now }),
+            What::Due => Ok(Answer::Count(self.variant.due_count(now))),
             What::Holds(ids) => {
                 let hold = |id| self.variant.hold(id).cloned();
                 Ok(Answer::Holds { holds: ids.into_iter().map(hold).collect(), at: now })
@@ -324,10 +326,13 @@ impl Running {
         if self.directory.durable() < self.number {
             return;
         }
-        let state = dto::encode_variant(&self.variant);
-        let next = self.variant.next_deadline();
-        self.leaving =
-            self.directory.retire(&self.entry, self.generation, self.handled, state, self.number, next);
+        let retired = Retired {
+            exists: self.variant.head().exists(),
+            encoded: dto::encode_variant(&self.variant),
+            number: self.number,
+            next_deadline: self.variant.next_deadline(),
+        };
+        self.leaving = self.directory.retire(&self.entry, self.generation, self.handled, retired);
         if self.leaving {
             metrics().actor_passivations.increment(1);
         }

@@ -106,7 +106,7 @@ impl Shop {
         started.map_err(|_| AppError::InFlight)?;
         match self.answer(ctx, answer).await? {
             Answer::Logged(logged) => self.bulk_done(plan, *logged, reserves, false).await,
-            Answer::Repeat { .. } | Answer::Variant(_) | Answer::Holds { .. } => {
+            Answer::Repeat { .. } | Answer::Variant(_) | Answer::Holds { .. } | Answer::Count(_) => {
                 Err(AppError::bug("a bulk request was answered by something else"))
             }
         }

@@ -7,17 +7,17 @@ mod admin;
 mod bulk;
 mod error;
 mod lists;
-mod open;
 mod policies;
 mod replay;
 mod reservations;
 mod variants;
 
-pub use admin::{HotVariant, Quarantined};
+pub use admin::{CleanedUp, HotVariant, Quarantined};
 pub use bulk::{BulkAsk, BulkDone, BulkLine, BulkWhat};
 pub use error::AppError;
 pub use lists::{HoldFilter, Listed};
-pub use open::{OpenError, Progress, ShopOptions, Starting};
+pub use variants::{AdjustAsk, Adjusted};
+pub use crate::storage::projection::Statistics;
 pub use reservations::{Reservation, ReserveAsk, Validity};
 
 use crate::{
@@ -37,9 +37,10 @@ use crate::{
         state::StateStore,
     },
 };
+use admin::DiskWatch;
 use policies::Policies;
 use std::sync::{Arc, atomic::Ordering};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// The whole service behind any edge.
 pub struct Shop {
@@ -52,7 +53,10 @@ pub struct Shop {
     state: Arc<StateStore>,
     checkpointer: Checkpointer,
     clock: Clock,
+    disk: DiskWatch,
     config: Arc<Config>,
+    /// Turns true when somebody wants the server to end.
+    ending: watch::Sender<bool>,
 }
 
 /// Who asks, and how long they wait.
@@ -90,6 +94,8 @@ pub struct Answered<T> {
 
 /// What a command came to.
 enum Done {
+    /// There was nothing to do.
+    Nothing,
     Logged { logged: Box<Logged>, replayed: bool },
     Repeat { hold: Box<Hold>, at: Timestamp },
 }
@@ -161,10 +167,11 @@ impl Shop {
         entry.commands.fetch_add(1, Ordering::Relaxed);
         let (port, answer) = oneshot::channel();
         let job = Job { command, key, permit, deadline: ctx.deadline, port };
-        self.directory.route(entry, Message::Command(Box::new(job))).map_err(|_| AppError::Quarantined)?;
+        self.directory.route(entry, Message::Command(Box::new(job)))?;
         match self.answer(ctx, answer).await? {
             Answer::Logged(logged) => Ok(Done::Logged { logged, replayed: false }),
             Answer::Repeat { hold, at } => Ok(Done::Repeat { hold, at }),
+            Answer::Count(_) => Ok(Done::Nothing),
             Answer::Variant(_) | Answer::Holds { .. } => Err(AppError::bug("a command was answered by a view")),
         }
     }
@@ -173,7 +180,7 @@ impl Shop {
         let permit = self.permit(entry)?;
         let (port, answer) = oneshot::channel();
         let viewing = Box::new(Viewing { what, permit, port });
-        self.directory.route(entry, Message::View(viewing)).map_err(|_| AppError::Quarantined)?;
+        self.directory.route(entry, Message::View(viewing))?;
         self.answer(ctx, answer).await
     }
 

@@ -2,7 +2,7 @@
 //! like any entity, read on every reserve.
 use super::{Answered, AppError, Context, Keyed, Shop};
 use crate::{
-    actor::Pending,
+    actor::{Answer, KeyClaim, Pending},
     config,
     domain::{
         ids::StoreId,
@@ -37,24 +37,24 @@ impl Policies {
 }
 
 /// The policy that the configuration describes.
-pub(super) fn configured(policy: &config::Policy) -> Policy {
+pub(super) fn configured(policy: &config::PolicyDefaults) -> Policy {
     let cart = HoldLengths {
-        ttl_ms: policy.ttl.as_millis_i64(),
-        extension_ms: policy.extension.as_millis_i64(),
+        ttl_ms: policy.ttl.as_millis(),
+        extension_ms: policy.extension.as_millis(),
         max_extensions: policy.max_extensions,
     };
     Policy {
         cart,
-        guest: HoldLengths { ttl_ms: policy.guest_ttl.map_or(cart.ttl_ms, |ttl| ttl.as_millis_i64()), ..cart },
-        payment_ttl_ms: policy.payment_ttl.as_millis_i64(),
+        guest: HoldLengths { ttl_ms: policy.guest_ttl.map_or(cart.ttl_ms, |ttl| ttl.as_millis()), ..cart },
+        payment_ttl_ms: policy.payment_ttl.as_millis(),
         limits: Limits {
             units_per_order: policy.units_per_order,
             units_per_customer_per_variant: policy.units_per_customer_per_variant,
             lines_per_cart: policy.lines_per_cart,
             window_days: policy.limits_window_days,
         },
-        cart_idle_ms: policy.cart_idle.as_millis_i64(),
-        max_ttl_ms: policy.max_ttl.as_millis_i64(),
+        cart_idle_ms: policy.cart_idle.as_millis(),
+        max_ttl_ms: policy.max_ttl.as_millis(),
         expired_lines: ExpiredLines::Keep,
         version: 1,
     }
@@ -93,7 +93,7 @@ impl Shop {
             })?;
             own.insert(ctx.store.clone(), changed.policy);
             let fact = Fact::Policy { store: ctx.store.clone(), changed };
-            let turn = Turn { at: now, fact, key: key.as_ref().map(crate::actor::KeyClaim::mark) };
+            let turn = Turn { at: now, fact, key: key.as_ref().map(KeyClaim::mark) };
             let payload = dto::encode_turn(&turn);
             let claim = key.map(|key| key.claim);
             let pending = Pending::Turn { turn, claim, port: Some((port, None)), permit: Some(permit) };
@@ -101,10 +101,8 @@ impl Shop {
             let _ = self.directory.append(payload, pending);
         }
         match self.answer(ctx, answer).await? {
-            crate::actor::Answer::Logged(logged) => policy_of(logged.turn, false),
-            crate::actor::Answer::Repeat { .. }
-            | crate::actor::Answer::Variant(_)
-            | crate::actor::Answer::Holds { .. } => Err(AppError::bug("a policy was answered by something else")),
+            Answer::Logged(logged) => policy_of(logged.turn, false),
+            Answer::Repeat { .. } | Answer::Variant(_) | Answer::Holds { .. } | Answer::Count(_) => Err(AppError::bug("a policy was answered by something else")),
         }
     }
 }

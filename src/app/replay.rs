@@ -42,9 +42,9 @@ impl Shop {
                     Err(error) => return Err(AppError::internal("a record could not be read", &error)),
                 }
             }
-            let row = state.get(Family::Ended, &id.as_u128().to_be_bytes());
+            let row = state.ended(&id.as_u128().to_be_bytes());
             let row = row.map_err(|error| AppError::internal("a reservation's row could not be read", &error))?;
-            let hold = row.map(|row| dto::decode_hold(&row)).transpose();
+            let hold = row.map(|(_, row)| dto::decode_hold(&row)).transpose();
             hold.map_err(|error| AppError::internal("a reservation's row is damaged", &error))
         })
         .await

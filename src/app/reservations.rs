@@ -194,7 +194,7 @@ impl Shop {
         operation: Operation,
         command: impl Fn(AfterSale) -> Command,
     ) -> Result<Answered<Reservation>, AppError> {
-        let keep_ms = self.config.retention.ended.as_millis_i64();
+        let keep_ms = self.config.retention.ended.as_millis();
         let by = ctx.caller.to_string();
         let ask = AfterSale { id, quantity, restock, closed: None, by, keep_ms };
         let entry = self.variant_of(ctx, id)?;
@@ -306,6 +306,7 @@ impl Shop {
     fn reservation(&self, entry: &Entry, done: Done) -> Result<Answered<Reservation>, AppError> {
         let variant = entry.id.clone();
         match done {
+            Done::Nothing => Err(AppError::bug("a reservation's command found nothing to do")),
             Done::Repeat { hold, at } => {
                 Ok(Answered { body: Reservation { hold: *hold, variant }, at, replayed: false })
             }
@@ -320,7 +321,7 @@ impl Shop {
 
     pub(super) fn counted(&self, operation: Operation, done: Result<Done, AppError>) -> Result<Done, AppError> {
         let outcome = match &done {
-            Ok(Done::Logged { replayed: false, .. }) => Outcome::Done,
+            Ok(Done::Nothing | Done::Logged { replayed: false, .. }) => Outcome::Done,
             Ok(Done::Logged { replayed: true, .. } | Done::Repeat { .. }) => Outcome::Repeated,
             Err(error) => error.outcome(),
         };

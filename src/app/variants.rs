@@ -49,14 +49,16 @@ impl Shop {
         if self.disk_is_low() {
             return Err(AppError::DiskReserve);
         }
-        let entry = self.directory.place(&ctx.store, id);
         let by = ctx.caller.to_string();
         let create = Command::Create { settings: Box::new(settings), on_hand, by };
-        let created = self.administer(ctx, &entry, create).await;
-        if created.is_err() {
-            self.directory.vacate_if_unborn(&entry);
+        loop {
+            let entry = self.directory.place(&ctx.store, id);
+            match self.administer(ctx, &entry, create.clone()).await {
+                // The place was given up between finding it and sending there: find it again.
+                Err(AppError::Gone) => {}
+                created => return created,
+            }
         }
-        created
     }
 
     /// Replaces a variant's description and rules; `change` is applied to what stands at `expected`.
@@ -250,7 +252,7 @@ impl Shop {
         }
         match self.look(ctx, entry, What::Variant).await? {
             Answer::Variant(view) => Ok(*view),
-            Answer::Logged(_) | Answer::Repeat { .. } | Answer::Holds { .. } => {
+            Answer::Logged(_) | Answer::Repeat { .. } | Answer::Holds { .. } | Answer::Count(_) => {
                 Err(AppError::bug("a look at a variant was answered by something else"))
             }
         }
@@ -290,7 +292,9 @@ struct ShopsSide {
 fn found(view: Result<View, AppError>) -> Result<Option<View>, AppError> {
     match view {
         Ok(view) => Ok(Some(view)),
-        Err(AppError::Refused { refusal: Refusal::VariantNotFound, .. } | AppError::Quarantined) => Ok(None),
+        Err(AppError::Refused { refusal: Refusal::VariantNotFound, .. } | AppError::Quarantined | AppError::Gone) => {
+            Ok(None)
+        },
         Err(error) => Err(error),
     }
 }

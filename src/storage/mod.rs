@@ -8,6 +8,8 @@
 //! | [`keys`] | the idempotency keys of a partition |
 //! | [`snapshot`] | the portable file |
 //! | [`engine`], [`data_dir`] | sled opened the safe way; lock, epochs and reserve of a data directory |
+pub mod checkpoint;
+pub mod projection;
 pub mod data_dir;
 pub mod disk_reserve;
 pub mod dto;

@@ -71,6 +71,7 @@ impl Variant {
             Command::Resize { id, quantity, terms } => self.resize(*id, *quantity, terms, now),
             Command::Confirm(ask) => self.confirm(ask, now),
             Command::Release { id } => self.release(*id, now),
+            Command::Cleanup => Ok(Decision::Granted(self.expire_due(now, EXPIRIES_PER_TURN))),
             Command::Fulfil(ask) => self.fulfil(ask, now),
             Command::Cancel(ask) => self.cancel(ask, now),
             Command::Return(ask) => self.take_back(ask, now),
