@@ -166,6 +166,17 @@ fn a_length_that_lies_costs_nothing() {
 }
 
 #[test]
+fn short_bytes_of_a_huge_value_are_refused() {
+    // A decided bulk whose outcomes are all "unanswered" takes a byte a line, and hundreds in memory.
+    let head = [&[dto::FORMAT_VERSION, 0, 2][..], &[0; 16], &[1, 1, 0xfc]].concat();
+    let lines = 1_000_000_u32;
+    let body = vec![2; usize::try_from(lines).unwrap()];
+    let bytes = [&head[..], &lines.to_le_bytes(), &body, &[0]].concat();
+    let why = FormatError::Malformed("LimitExceeded".to_owned());
+    assert_eq!(dto::decode_turn(&bytes), Err(why));
+}
+
+#[test]
 fn nothing_at_all_is_no_record() {
     assert_eq!(dto::decode_turn(&[]), Err(FormatError::Empty));
 }
