@@ -49,7 +49,13 @@ impl Admission {
     /// Admits up to `limits`.
     pub fn new(limits: AdmissionLimits) -> Self {
         let none = || AtomicUsize::new(0);
-        Self { limits, in_flight: none(), reserved: none(), draining: AtomicBool::new(false), freed: Notify::new() }
+        Self {
+            limits,
+            in_flight: none(),
+            reserved: none(),
+            draining: AtomicBool::new(false),
+            freed: Notify::new(),
+        }
     }
 
     /// A permit for one request.
@@ -61,7 +67,12 @@ impl Admission {
             return Err(Shed::Draining);
         }
         take(&self.in_flight, 1, self.limits.max_in_flight).ok_or(Shed::Process)?;
-        Ok(Permit { admission: Arc::clone(self), pool: Pool::Request, slots: 1, variant: None })
+        Ok(Permit {
+            admission: Arc::clone(self),
+            pool: Pool::Request,
+            slots: 1,
+            variant: None,
+        })
     }
 
     /// `slots` of the reserved pool, if it has them. Draining does not close this pool: business under way ends.
@@ -70,7 +81,12 @@ impl Admission {
     /// The pool is empty.
     pub fn reserve(self: &Arc<Self>, slots: usize) -> Result<Permit, Shed> {
         take(&self.reserved, slots, self.limits.reserved).ok_or(Shed::Reserved)?;
-        Ok(Permit { admission: Arc::clone(self), pool: Pool::Reserved, slots, variant: None })
+        Ok(Permit {
+            admission: Arc::clone(self),
+            pool: Pool::Reserved,
+            slots,
+            variant: None,
+        })
     }
 
     /// No new requests from now on.
@@ -126,7 +142,12 @@ impl Permit {
     /// # Errors
     /// The variant is full; the permit is given back.
     pub fn for_variant(mut self, entry: &Arc<Entry>) -> Result<Self, Shed> {
-        take(&entry.in_flight, self.slots, self.admission.limits.max_per_variant).ok_or(Shed::Variant)?;
+        take(
+            &entry.in_flight,
+            self.slots,
+            self.admission.limits.max_per_variant,
+        )
+        .ok_or(Shed::Variant)?;
         self.variant = Some(Arc::clone(entry));
         Ok(self)
     }
@@ -149,7 +170,9 @@ impl Drop for Permit {
 
 fn take(used: &AtomicUsize, slots: usize, max: usize) -> Option<()> {
     let room = |used: usize| used.checked_add(slots).filter(|used| *used <= max);
-    used.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).ok().map(|_| ())
+    used.fetch_update(Ordering::AcqRel, Ordering::Acquire, room)
+        .ok()
+        .map(|_| ())
 }
 
 #[cfg(test)]
@@ -157,7 +180,11 @@ mod tests {
     use super::*;
 
     fn admission() -> Arc<Admission> {
-        Arc::new(Admission::new(AdmissionLimits { max_in_flight: 2, max_per_variant: 1, reserved: 3 }))
+        Arc::new(Admission::new(AdmissionLimits {
+            max_in_flight: 2,
+            max_per_variant: 1,
+            reserved: 3,
+        }))
     }
 
     #[test]

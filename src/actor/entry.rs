@@ -82,7 +82,11 @@ impl Entry {
             deleted: AtomicBool::new(false),
             salt: AtomicU32::new(fastrand::u32(..)),
             in_flight: AtomicUsize::new(0),
-            desk: Mutex::new(Desk { seat, generation: 0, failures: Failures::default() }),
+            desk: Mutex::new(Desk {
+                seat,
+                generation: 0,
+                failures: Failures::default(),
+            }),
         }
     }
 
@@ -108,7 +112,8 @@ pub struct Gate(AtomicI64);
 impl Gate {
     /// Publishes the state after a turn.
     pub(super) fn publish(&self, variant: &Variant, now: Timestamp) {
-        self.0.store(sold_out_until(variant, now).as_millis(), Ordering::Release);
+        self.0
+            .store(sold_out_until(variant, now).as_millis(), Ordering::Release);
     }
 
     /// If a reserve at `now` is certain to find nothing: until when.
@@ -129,5 +134,7 @@ fn sold_out_until(variant: &Variant, now: Timestamp) -> Timestamp {
         return Timestamp::from_millis(0);
     }
     let release = variant.next_deadline().unwrap_or(FOR_EVER);
-    settings.closes_at.map_or(release, |closes_at| release.min(closes_at))
+    settings
+        .closes_at
+        .map_or(release, |closes_at| release.min(closes_at))
 }

@@ -93,7 +93,10 @@ pub struct KeyClaim {
 impl KeyClaim {
     /// The record's own entry.
     pub fn mark(&self) -> KeyMark {
-        KeyMark { hash: self.claim.hash().0, fingerprint: self.fingerprint.0 }
+        KeyMark {
+            hash: self.claim.hash().0,
+            fingerprint: self.fingerprint.0,
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! The operator's side: what is hot, what is closed, how the server ends, how the disk does.
-use super::{AppError, Answered, Context, Done, Shop};
+use super::{Answered, AppError, Context, Done, Shop};
 use crate::{
     actor::{Answer, What},
     domain::{ids::VariantId, variant::Command},
@@ -59,10 +59,17 @@ impl DiskWatch {
             while let Some(low) = watched.upgrade() {
                 match reserve.probe() {
                     Ok(space) => {
-                        #[expect(clippy::cast_precision_loss, reason = "a gauge of bytes needs no last digit")]
+                        #[expect(
+                            clippy::cast_precision_loss,
+                            reason = "a gauge of bytes needs no last digit"
+                        )]
                         metrics().disk_free_bytes.set(space.free_bytes as f64);
                         if low.swap(space.below_reserve, Ordering::AcqRel) != space.below_reserve {
-                            tracing::warn!(below_reserve = space.below_reserve, free_bytes = space.free_bytes, "disk reserve");
+                            tracing::warn!(
+                                below_reserve = space.below_reserve,
+                                free_bytes = space.free_bytes,
+                                "disk reserve"
+                            );
                         }
                     }
                     Err(error) => tracing::error!(%error, "the free disk space cannot be read"),
@@ -83,7 +90,11 @@ impl Shop {
 
     /// The variants with the most commands since the process began.
     pub fn hot_variants(&self, ctx: &Context, limit: usize) -> Vec<HotVariant> {
-        let running = self.directory.all().into_iter().filter(|entry| entry.store == ctx.store);
+        let running = self
+            .directory
+            .all()
+            .into_iter()
+            .filter(|entry| entry.store == ctx.store);
         let hot = |entry: Arc<crate::actor::Entry>| HotVariant {
             id: entry.id.clone(),
             commands: entry.commands.load(Ordering::Relaxed),
@@ -97,8 +108,17 @@ impl Shop {
 
     /// The variants that are closed until an operator has looked.
     pub fn quarantined(&self, ctx: &Context) -> Vec<Quarantined> {
-        let closed = self.directory.quarantined().into_iter().filter(|(entry, _)| entry.store == ctx.store);
-        closed.map(|(entry, reason)| Quarantined { id: entry.id.clone(), reason }).collect()
+        let closed = self
+            .directory
+            .quarantined()
+            .into_iter()
+            .filter(|(entry, _)| entry.store == ctx.store);
+        closed
+            .map(|(entry, reason)| Quarantined {
+                id: entry.id.clone(),
+                reason,
+            })
+            .collect()
     }
 
     /// Has a quarantined variant read again from rows and log; `false` if it is not quarantined.
@@ -117,17 +137,34 @@ impl Shop {
     pub async fn clean_up(&self, ctx: &Context, dry_run: bool) -> Result<Answered<CleanedUp>, AppError> {
         let mut done = CleanedUp { due: 0, expired: 0 };
         let at = self.clock.now();
-        for entry in self.directory.running().into_iter().filter(|entry| entry.store == ctx.store) {
-            let Answer::Count(due) = self.look(ctx, &entry, What::Due).await? else { continue };
+        for entry in self
+            .directory
+            .running()
+            .into_iter()
+            .filter(|entry| entry.store == ctx.store)
+        {
+            let Answer::Count(due) = self.look(ctx, &entry, What::Due).await? else {
+                continue;
+            };
             done.due += due;
-            while due > 0 && !dry_run {
-                let Done::Logged { logged, .. } = self.send(ctx, &entry, Command::Cleanup, None).await? else { break };
+            if due == 0 || dry_run {
+                continue;
+            }
+            loop {
+                let Done::Logged { logged, .. } = self.send(ctx, &entry, Command::Cleanup, None).await?
+                else {
+                    break;
+                };
                 if let Fact::Variant(fact) = &logged.turn.fact {
                     done.expired += fact.events.len();
                 }
             }
         }
-        Ok(Answered { body: done, at, replayed: false })
+        Ok(Answered {
+            body: done,
+            at,
+            replayed: false,
+        })
     }
 
     /// Asks the server to end in good order; whoever serves this shop listens.

@@ -50,7 +50,13 @@ impl Shop {
         let variant = match &filter.variant {
             Some(id) => match self.directory.find(&ctx.store, id) {
                 Some(entry) => Some(entry.ordinal),
-                None => return Ok(Listed { items: Vec::new(), next: None, at }),
+                None => {
+                    return Ok(Listed {
+                        items: Vec::new(),
+                        next: None,
+                        at,
+                    });
+                }
             },
             None => None,
         };
@@ -70,7 +76,11 @@ impl Shop {
         let items = self.made_whole(ctx, &page.ids).await?;
         // A reservation may have moved on between the index and its variant: what is told is what stands.
         let stands = |item: &Reservation| filter.status.is_none_or(|status| item.hold.status == status);
-        Ok(Listed { items: items.into_iter().filter(stands).collect(), next: page.next, at })
+        Ok(Listed {
+            items: items.into_iter().filter(stands).collect(),
+            next: page.next,
+            at,
+        })
     }
 
     /// Gives back every live reservation of a cart; how many there were.
@@ -78,9 +88,16 @@ impl Shop {
     /// # Errors
     /// An error of the way.
     pub async fn release_cart(&self, ctx: &Context, cart: CartId) -> Result<usize, AppError> {
-        let filter = HoldFilter { cart: Some(cart), status: Some(HoldStatus::Active), ..HoldFilter::default() };
+        let filter = HoldFilter {
+            cart: Some(cart),
+            status: Some(HoldStatus::Active),
+            ..HoldFilter::default()
+        };
         // One key stands for the whole cart; each release is harmless when repeated.
-        let ctx = Context { key: None, ..ctx.clone() };
+        let ctx = Context {
+            key: None,
+            ..ctx.clone()
+        };
         let (mut after, mut released) = (None, 0);
         loop {
             let page = self.list_reservations(&ctx, &filter, after, 200).await?;
@@ -97,7 +114,11 @@ impl Shop {
 
     /// How reservations of a store have gone so far.
     pub fn statistics(&self, ctx: &Context) -> Answered<Statistics> {
-        Answered { body: self.projection.statistics(&ctx.store), at: self.clock.now(), replayed: false }
+        Answered {
+            body: self.projection.statistics(&ctx.store),
+            at: self.clock.now(),
+            replayed: false,
+        }
     }
 
     async fn made_whole(&self, ctx: &Context, ids: &[ReservationId]) -> Result<Vec<Reservation>, AppError> {
@@ -107,11 +128,22 @@ impl Shop {
         }
         let mut holds: HashMap<ReservationId, (Hold, VariantId)> = HashMap::new();
         for ids in by_variant.into_values() {
-            let Some(entry) = ids.first().and_then(|id| self.variant_of(ctx, *id).ok()) else { continue };
+            let Some(entry) = ids.first().and_then(|id| self.variant_of(ctx, *id).ok()) else {
+                continue;
+            };
             let (found, _) = self.holds(ctx, &entry, ids).await?;
-            holds.extend(found.into_iter().flatten().map(|hold| (hold.id, (hold, entry.id.clone()))));
+            holds.extend(
+                found
+                    .into_iter()
+                    .flatten()
+                    .map(|hold| (hold.id, (hold, entry.id.clone()))),
+            );
         }
-        let item = |id: &ReservationId| holds.remove(id).map(|(hold, variant)| Reservation { hold, variant });
+        let item = |id: &ReservationId| {
+            holds
+                .remove(id)
+                .map(|(hold, variant)| Reservation { hold, variant })
+        };
         Ok(ids.iter().filter_map(item).collect())
     }
 }

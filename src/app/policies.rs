@@ -27,7 +27,10 @@ pub(super) struct Policies {
 
 impl Policies {
     pub(super) fn new(default: Policy, own: impl IntoIterator<Item = (StoreId, Policy)>) -> Self {
-        Self { default, own: RwLock::new(own.into_iter().collect()) }
+        Self {
+            default,
+            own: RwLock::new(own.into_iter().collect()),
+        }
     }
 
     pub(super) fn of(&self, store: &StoreId) -> Policy {
@@ -45,7 +48,10 @@ pub(super) fn configured(policy: &config::PolicyDefaults) -> Policy {
     };
     Policy {
         cart,
-        guest: HoldLengths { ttl_ms: policy.guest_ttl.map_or(cart.ttl_ms, |ttl| ttl.as_millis()), ..cart },
+        guest: HoldLengths {
+            ttl_ms: policy.guest_ttl.map_or(cart.ttl_ms, |ttl| ttl.as_millis()),
+            ..cart
+        },
         payment_ttl_ms: policy.payment_ttl.as_millis(),
         limits: Limits {
             units_per_order: policy.units_per_order,
@@ -63,7 +69,11 @@ pub(super) fn configured(policy: &config::PolicyDefaults) -> Policy {
 impl Shop {
     /// A store's policy.
     pub fn policy(&self, ctx: &Context) -> Answered<Policy> {
-        Answered { body: self.policies.of(&ctx.store), at: self.clock.now(), replayed: false }
+        Answered {
+            body: self.policies.of(&ctx.store),
+            at: self.clock.now(),
+            replayed: false,
+        }
     }
 
     /// Replaces a store's policy; `expected` is the version the caller saw.
@@ -87,22 +97,38 @@ impl Shop {
             let mut own = self.policies.own.write();
             let policy = own.get(&ctx.store).copied().unwrap_or(self.policies.default);
             let now = self.clock.now();
-            let changed = policy.decide(wanted, expected, now).map_err(|current| AppError::Refused {
-                refusal: crate::domain::variant::Refusal::VersionMismatch { current },
-                at: now,
-            })?;
+            let changed = policy
+                .decide(wanted, expected, now)
+                .map_err(|current| AppError::Refused {
+                    refusal: crate::domain::variant::Refusal::VersionMismatch { current },
+                    at: now,
+                })?;
             own.insert(ctx.store.clone(), changed.policy);
-            let fact = Fact::Policy { store: ctx.store.clone(), changed };
-            let turn = Turn { at: now, fact, key: key.as_ref().map(KeyClaim::mark) };
+            let fact = Fact::Policy {
+                store: ctx.store.clone(),
+                changed,
+            };
+            let turn = Box::new(Turn {
+                at: now,
+                fact,
+                key: key.as_ref().map(KeyClaim::mark),
+            });
             let payload = dto::encode_turn(&turn);
             let claim = key.map(|key| key.claim);
-            let pending = Pending::Turn { turn, claim, port: Some((port, None)), permit: Some(permit) };
+            let pending = Pending::Turn {
+                turn,
+                claim,
+                port: Some((port, None)),
+                permit: Some(permit),
+            };
             // Refused only when the journal has ended, and with it the process.
             let _ = self.directory.append(payload, pending);
         }
         match self.answer(ctx, answer).await? {
             Answer::Logged(logged) => policy_of(logged.turn, false),
-            Answer::Repeat { .. } | Answer::Variant(_) | Answer::Holds { .. } | Answer::Count(_) => Err(AppError::bug("a policy was answered by something else")),
+            Answer::Repeat { .. } | Answer::Variant(_) | Answer::Holds { .. } | Answer::Count(_) => {
+                Err(AppError::bug("a policy was answered by something else"))
+            }
         }
     }
 }
@@ -110,7 +136,11 @@ impl Shop {
 fn policy_of(turn: Turn, replayed: bool) -> Result<Answered<Policy>, AppError> {
     let at: Timestamp = turn.at;
     match turn.fact {
-        Fact::Policy { changed, .. } => Ok(Answered { body: changed.policy, at, replayed }),
+        Fact::Policy { changed, .. } => Ok(Answered {
+            body: changed.policy,
+            at,
+            replayed,
+        }),
         Fact::Variant(_) | Fact::Bulk { .. } => Err(AppError::KeyReused),
     }
 }

@@ -109,7 +109,7 @@ impl Variant {
                 Refusal::AlreadyExists
             });
         }
-        if on_hand > MAX_UNITS {
+        if on_hand > MAX_UNITS || !settings.is_in_range() {
             return Err(Refusal::OutOfRange);
         }
         let units = i64::try_from(on_hand).map_err(|_| Refusal::OutOfRange)?;
@@ -122,6 +122,9 @@ impl Variant {
 
     fn change(&self, settings: &Settings, expected: Option<u64>) -> Result<Decision, Refusal> {
         self.expect_version(expected)?;
+        if !settings.is_in_range() {
+            return Err(Refusal::OutOfRange);
+        }
         let tracked = settings.reservation_mode != super::ReservationMode::Untracked;
         self.room_for_held(self.head.on_hand, settings.backorder_limit, tracked)?;
         Ok(granted(Event::SettingsChanged {
