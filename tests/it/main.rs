@@ -4,5 +4,6 @@
     clippy::wildcard_enum_match_arm,
     reason = "a test names the cases it is about"
 )]
+mod model;
 mod scenario;
 mod world;

@@ -95,10 +95,16 @@ impl Variant {
     fn reserve(&self, ask: &Reserve, now: Timestamp) -> Result<Decision, Refusal> {
         if let Some(hold) = self.holds.get(&ask.id) {
             // The same message again: an id is drawn for one reservation.
-            if hold.status == HoldStatus::Tentative {
-                return Err(Refusal::InFlight);
-            }
-            return Ok(Decision::Repeat(Box::new(hold.clone())));
+            return match hold.status {
+                HoldStatus::Tentative => Err(Refusal::InFlight),
+                HoldStatus::Confirmed => Ok(Decision::Repeat(Box::new(hold.clone()))),
+                HoldStatus::Active | HoldStatus::Released | HoldStatus::Expired => {
+                    Ok(match self.live(ask.id, now)? {
+                        Live::Due(refused) => refused,
+                        Live::Yes(hold) => Decision::Repeat(Box::new(hold.clone())),
+                    })
+                }
+            };
         }
         let (mut events, hold) = self.grant(ask, now)?;
         events.push(Event::Held(hold));
