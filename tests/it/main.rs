@@ -4,6 +4,7 @@
     clippy::wildcard_enum_match_arm,
     reason = "a test names the cases it is about"
 )]
+mod bulk_model;
 mod model;
 mod scenario;
 mod world;
