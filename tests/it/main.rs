@@ -2,10 +2,15 @@
 #![allow(
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
-    reason = "a test that cannot go on fails, and its numbers are small"
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that cannot go on fails, its numbers are small, and it names the cases it is about"
 )]
+mod bulk_model;
 mod cli;
 mod journal;
+mod model;
 mod record;
 mod record_golden;
+mod scenario;
 mod strategies;
+mod world;
