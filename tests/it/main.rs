@@ -7,4 +7,5 @@
 mod bulk_model;
 mod model;
 mod scenario;
+mod tidy;
 mod world;
