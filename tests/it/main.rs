@@ -13,4 +13,5 @@ mod record;
 mod record_golden;
 mod scenario;
 mod strategies;
+mod tidy;
 mod world;
