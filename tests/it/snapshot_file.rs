@@ -242,14 +242,21 @@ fn bytes_behind_the_end_are_found() {
 
 #[test]
 fn a_bomb_unpacks_no_further_than_its_block_may() {
+    bomb(64 << 20);
+    bomb(300_001);
+    // The opposite: fewer bytes than the block says.
+    bomb(299_999);
+}
+
+fn bomb(unpacked: usize) {
     let file = SampleFile::new();
     let block = file.parts()[2].clone();
-    let bomb = zstd::bulk::compress(&vec![0; 64 << 20], 19).unwrap();
-    let small_enough_to_read = u32::try_from(bomb.len()).unwrap();
+    let bomb = zstd::bulk::compress(&vec![0; unpacked], 19).unwrap();
+    let packed = u32::try_from(bomb.len()).unwrap();
     let planted = |unpacked: u32| {
         let mut head = file.bytes[block.start..block.start + 24].to_vec();
         head[16..20].copy_from_slice(&unpacked.to_le_bytes());
-        head[20..24].copy_from_slice(&small_enough_to_read.to_le_bytes());
+        head[20..24].copy_from_slice(&packed.to_le_bytes());
         let crc = crc32c::crc32c_append(crc32c::crc32c(&head), &bomb);
         [&file.bytes[..block.start], &head, &crc.to_le_bytes(), &bomb].concat()
     };
