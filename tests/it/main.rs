@@ -4,4 +4,6 @@
     clippy::cast_possible_truncation,
     reason = "a test that cannot go on fails, and its numbers are small"
 )]
+mod cli;
+mod journal;
 mod snapshot_file;
