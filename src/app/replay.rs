@@ -62,7 +62,7 @@ fn hold_in(turn: &Turn, id: ReservationId) -> Option<Hold> {
 }
 
 /// Runs disk work where it cannot hold up other requests.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, AppError> + Send + 'static,
 ) -> Result<T, AppError> {
     let done = tokio::task::spawn_blocking(work).await;

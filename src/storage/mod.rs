@@ -10,6 +10,7 @@
 //! | [`engine`], [`data_dir`] | sled opened the safe way; lock, epochs and reserve of a data directory |
 pub mod data_dir;
 pub mod disk_reserve;
+pub mod dto;
 pub mod engine;
 pub mod journal;
 pub mod keys;

@@ -7,3 +7,6 @@
 mod cli;
 mod journal;
 mod snapshot_file;
+mod record;
+mod record_golden;
+mod strategies;
