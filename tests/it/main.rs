@@ -5,8 +5,9 @@
     reason = "a test that cannot go on fails, and its numbers are small"
 )]
 mod cli;
+mod demo_shop;
 mod journal;
-mod snapshot_file;
 mod record;
 mod record_golden;
+mod snapshot_file;
 mod strategies;

@@ -108,7 +108,10 @@ pub(super) fn run(command: &DemoCommand, output: Output) -> Result<(), Failure> 
             let summary = build(articles, goods, out).map_err(failed)?;
             let (entities, bytes) = (&summary.counts.entities, summary.bytes);
             let value = json!({ "counts": entities, "bytes": bytes, "digest": summary.digest.to_string(), "file": out });
-            let counts: Vec<String> = entities.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            let counts: Vec<String> = entities
+                .iter()
+                .map(|(kind, count)| format!("{count} {kind}"))
+                .collect();
             let (counts, digest) = (counts.join(", "), summary.digest);
             let text = || format!("{counts} in {} ({bytes} bytes)\ndigest {digest}\n", out.display());
             output.data(text, &value)

@@ -1,7 +1,7 @@
 //! Tidies the names of the data set: upper case, abbreviated, cut at 35 characters, with the typing errors of a busy shop.
 
-/// The shop's own vouchers and advertising, by a part of the name.
-const NOT_SOLD: &[&str] = &["DOTCOM", "VOUCHER", "AMAZON"];
+/// The shop's own vouchers and advertising, and what a family shop would not show, by a part of the name.
+const NOT_SOLD: &[&str] = &["DOTCOM", "VOUCHER", "AMAZON", "SEX BOMB"];
 
 /// Notes of the stock room, by the whole name.
 const NOTES: &[&str] = &[
@@ -39,48 +39,65 @@ const PIECES: &[(&str, &str)] = &[
     ("T-LIGHT HOLD ", "T-LIGHT HOLDER "),
     ("FOR ONE\"", "FOR ONE\" "),
     ("LOLA\"", "LOLA \""),
-    ("CARD,PACK", "CARD, PACK"),
-    ("FAIRY,5", "FAIRY, 5"),
-    ("COASTER,ELVIS", "COASTER, ELVIS"),
+    ("VINT ART DEC ", "VINTAGE ART DECO "),
+    (",", ", "),
     (" ,", ","),
 ];
 
 /// Words that are written out or corrected.
 const WORDS: &[(&str, &str)] = &[
+    ("ABC", "ABC"),
+    ("ADE", "Aid"),
     ("ANT", "Antique"),
+    ("ASS", "Assorted"),
     ("ASST", "Assorted"),
     ("ASSTD", "Assorted"),
     ("B'FLY", "Butterfly"),
     ("BLK", "Black"),
     ("CANNISTER", "Canister"),
-    ("CHOC", "Chocolate"),
-    ("CHILDS", "Child's"),
     ("CHILDRENS", "Children's"),
+    ("CHILDS", "Child's"),
+    ("CHOC", "Chocolate"),
     ("CINAMMON", "Cinnamon"),
     ("COL", "Colour"),
+    ("DEC", "Decoration"),
+    ("DES", "Design"),
     ("DIA", "Diamond"),
+    ("FOLKART", "Folk Art"),
     ("FUSCHIA", "Fuchsia"),
     ("HLDR", "Holder"),
     ("IPOD", "iPod"),
     ("LADIES", "Ladies'"),
+    ("LAQUERED", "Lacquered"),
     ("LIVINGROOM", "Living Room"),
     ("LT", "Light"),
     ("LT.BLUE", "Light Blue"),
+    ("MED", "Medium"),
+    ("MOP", "Mother of Pearl"),
     ("MUMS", "Mum's"),
     ("NAT", "Natural"),
     ("NECKL", "Necklace"),
     ("P'WEIGHT", "Paperweight"),
+    ("PC", "Piece"),
     ("POLKADOT", "Polka Dot"),
     ("POURI", "Pourri"),
     ("RETROSPOT", "Retro Spot"),
+    ("RND", "Round"),
     ("SANDLEWOOD", "Sandalwood"),
     ("SIL'T", "Silhouette"),
     ("SKIPPPING", "Skipping"),
+    ("SMALLFOLKART", "Small Folk Art"),
     ("SQU", "Square"),
+    ("STR", "Strand"),
+    ("STRAWBRY", "Strawberry"),
+    ("TEC", "Tech"),
     ("TRADTIONAL", "Traditional"),
     ("TURQ", "Turquoise"),
     ("TURQUOIS", "Turquoise"),
+    ("VINT", "Vintage"),
+    ("VIP", "VIP"),
     ("W", "with"),
+    ("WC", "WC"),
     ("WHT", "White"),
     ("XMAS", "Christmas"),
 ];
@@ -176,7 +193,7 @@ fn compound(word: &str) -> String {
             return parts.join(&sign.to_string());
         }
     }
-    title(word)
+    title(word.trim_end_matches('.'))
 }
 
 fn title(word: &str) -> String {
@@ -253,6 +270,7 @@ mod tests {
                 "SMALL FOLDING SCISSOR(POINTED EDGE)",
                 "Small Folding Scissor (Pointed Edge)",
             ),
+            ("FOOD COVER,MOP PENDANT", "Food Cover, Mother of Pearl Pendant"),
             ("GREETING CARD, TWO SISTERS.", "Greeting Card, Two Sisters"),
             (
                 "FLOWER GLASS GARLD NECKL36\"TURQUOIS",

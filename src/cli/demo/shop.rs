@@ -1,5 +1,10 @@
 //! Step 2: articles and goods become variants, each created by the domain's own `decide` and `apply`.
-use super::{ATTRIBUTION, DemoError, articles::Article, goods::{Good, Table}, shelves};
+use super::{
+    ATTRIBUTION, DemoError,
+    articles::Article,
+    goods::{Good, Table},
+    shelves,
+};
 use crate::{
     domain::{
         ids::{StoreId, VariantId, VariantOrdinal},
@@ -40,7 +45,10 @@ impl Shop {
     /// # Errors
     /// [`DemoError::Variant`] when two are the same or one is refused.
     pub fn new(articles: &[Article], table: &Table) -> Result<Self, DemoError> {
-        let goods = table.goods.iter().map(|good| Draft::of_good(good, table.currency));
+        let goods = table
+            .goods
+            .iter()
+            .map(|good| Draft::of_good(good, table.currency));
         let articles = articles.iter().map(Draft::of_article);
         let mut ids = BTreeSet::new();
         let mut variants = Vec::new();
@@ -161,7 +169,7 @@ impl Draft {
         let events = match variant.decide(&create, at) {
             Ok(Decision::Granted(events)) => events,
             Ok(Decision::Repeat(_) | Decision::Refused { .. }) => return Err(self.wrong("cannot be created")),
-            Err(refusal) => return Err(self.wrong(refusal)),
+            Err(refusal) => return Err(self.wrong(format!("is refused: {refusal:?}"))),
         };
         events.iter().for_each(|event| variant.apply(event, at));
         variant.recount().map_err(|violation| self.wrong(violation))?;
