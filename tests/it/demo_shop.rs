@@ -4,7 +4,7 @@ use holdfast::{
     domain::variant::{Settings, Variant},
     storage::{
         dto,
-        snapshot::{EntityKind, Entry, Item, SnapshotReader, verify},
+        snapshot::{EntityKind, Entry, Item, SnapshotReader},
     },
 };
 use std::{
@@ -25,7 +25,7 @@ fn the_committed_snapshot_is_what_its_sources_give() {
     )
     .unwrap();
     assert!(
-        fs::read(&rebuilt).unwrap() == fs::read(snapshot()).unwrap(),
+        fs::read(&rebuilt).unwrap() == demo::SNAPSHOT,
         "snapshots/demo.holdfast is not what its sources give. If sources, stored format or zstd have changed, build it \
          again: holdfast demo build --articles tests/data/articles.csv --goods snapshots/demo-goods.toml --out \
          snapshots/demo.holdfast"
@@ -34,9 +34,9 @@ fn the_committed_snapshot_is_what_its_sources_give() {
 
 #[test]
 fn the_committed_snapshot_is_a_shop_that_keeps_the_laws() {
-    let summary = verify(&snapshot()).unwrap();
+    let summary = shop().verify().unwrap();
     assert!(summary.bytes < 1_000_000, "{} bytes", summary.bytes);
-    let mut reader = SnapshotReader::open(&snapshot()).unwrap();
+    let mut reader = shop();
     let manifest = reader.manifest().clone();
     assert_eq!(manifest.attribution, [ATTRIBUTION]);
 
@@ -190,7 +190,7 @@ fn the_list_of_articles_stays_small_and_reads_back_as_it_was_written() {
 }
 
 fn variants() -> Vec<Variant> {
-    let items = SnapshotReader::open(&snapshot()).unwrap().map(Result::unwrap);
+    let items = shop().map(Result::unwrap);
     let variants = items.filter_map(|item| match item {
         Item::Entity(entry) if entry.kind == EntityKind::VARIANT => Some(variant_of(&entry)),
         Item::Entity(_) | Item::Record(_) => None,
@@ -206,8 +206,9 @@ fn variant_of(entry: &Entry) -> Variant {
     variant
 }
 
-fn snapshot() -> PathBuf {
-    file("snapshots/demo.holdfast")
+/// The committed file as it is in the binary.
+fn shop() -> SnapshotReader {
+    SnapshotReader::from_bytes(Path::new("demo.holdfast"), demo::SNAPSHOT).unwrap()
 }
 
 fn file(name: &str) -> PathBuf {

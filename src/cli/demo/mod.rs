@@ -33,6 +33,9 @@ pub const ATTRIBUTION: &str = "Articles derived from: Daqing Chen, Online Retail
 (2015), https://doi.org/10.24432/C5BW33, licensed under CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/). \
 Changed: names tidied; median prices, stock, categories and tags derived.";
 
+/// The committed snapshot, `snapshots/demo.holdfast`, so that a shop can be opened wherever the binary is run.
+pub const SNAPSHOT: &[u8] = include_bytes!("../../../snapshots/demo.holdfast");
+
 /// The two steps.
 #[derive(Debug, Subcommand)]
 pub enum DemoCommand {

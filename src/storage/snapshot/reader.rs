@@ -5,8 +5,9 @@ use super::{
     format::{Content, End, FORMAT, HEAD_BYTES, Head, MAGIC, PROLOGUE_BYTES, Prologue, take_item},
 };
 use std::{
+    borrow::Cow,
     fs::File,
-    io::{self, BufReader, Read},
+    io::{self, BufReader, Cursor, Read},
     path::{Path, PathBuf},
 };
 
@@ -15,13 +16,7 @@ use std::{
 /// # Errors
 /// The first fault, with its place.
 pub fn verify(path: &Path) -> Result<Summary, SnapshotError> {
-    let mut reader = SnapshotReader::open(path)?;
-    for item in reader.by_ref() {
-        item?;
-    }
-    Ok(reader
-        .into_summary()
-        .expect("a reader that ended without an error has seen the end mark"))
+    SnapshotReader::open(path)?.verify()
 }
 
 /// A snapshot being read: an iterator over its entities and then its records. Memory is bounded by one block. The end
@@ -56,7 +51,24 @@ impl SnapshotReader {
     /// # Errors
     /// [`SnapshotError`]; a format of a later version is told apart from damage.
     pub fn open(path: &Path) -> Result<Self, SnapshotError> {
-        let mut source = Source::open(path)?;
+        Self::read(Source::open(path)?)
+    }
+
+    /// Reads a snapshot that is in memory, such as the one in the binary; `name` stands for it in errors.
+    ///
+    /// # Errors
+    /// As [`SnapshotReader::open`].
+    pub fn from_bytes(name: &Path, bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self, SnapshotError> {
+        let bytes = bytes.into();
+        Self::read(Source {
+            path: name.to_owned(),
+            length: bytes.len() as u64,
+            input: Box::new(Cursor::new(bytes)),
+            offset: 0,
+        })
+    }
+
+    fn read(mut source: Source) -> Result<Self, SnapshotError> {
         let manifest = read_manifest(&mut source)?;
         let unpacker = zstd::bulk::Decompressor::new().map_err(|error| source.io("read", error))?;
         let block = Block {
@@ -84,6 +96,19 @@ impl SnapshotReader {
     /// What the file says about itself; agrees with the content once the iterator has ended.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// Reads what is left and judges the whole; keeps nothing of it.
+    ///
+    /// # Errors
+    /// The first fault, with its place.
+    pub fn verify(mut self) -> Result<Summary, SnapshotError> {
+        for item in self.by_ref() {
+            item?;
+        }
+        Ok(self
+            .into_summary()
+            .expect("a reader that ended without an error has seen the end mark"))
     }
 
     /// What was found, once the iterator has ended without an error.
@@ -279,10 +304,10 @@ fn writer_named_in(json: &[u8]) -> String {
         .to_owned()
 }
 
-/// The file with its name and position, so that every fault can say where it is.
+/// The input with its name and position, so that every fault can say where it is.
 struct Source {
     path: PathBuf,
-    file: BufReader<File>,
+    input: Box<dyn Read + Send>,
     offset: u64,
     length: u64,
 }
@@ -293,7 +318,7 @@ impl Source {
         match File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file))) {
             Ok((length, file)) => Ok(Self {
                 path,
-                file: BufReader::new(file),
+                input: Box::new(BufReader::new(file)),
                 offset: 0,
                 length,
             }),
@@ -322,7 +347,7 @@ impl Source {
     }
 
     fn fill(&mut self, bytes: &mut [u8], place: Place) -> Result<(), SnapshotError> {
-        match self.file.read_exact(bytes) {
+        match self.input.read_exact(bytes) {
             Ok(()) => {
                 self.offset += bytes.len() as u64;
                 Ok(())
