@@ -3,6 +3,7 @@
 //! Data goes to stdout, messages to stderr; `--json` turns both into objects. Every command ends in an [`Exit`]; a
 //! [`Failure`] carries the code, the message and the command that helps next. One file per command.
 mod config;
+pub mod demo;
 mod exit;
 mod healthcheck;
 mod openapi;
@@ -46,6 +47,9 @@ enum Command {
     /// Show or check the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Make the demo shop's snapshot from its published sources
+    #[command(subcommand)]
+    Demo(demo::DemoCommand),
     /// Print the OpenAPI document
     Openapi,
     /// Ask a running server whether it is ready
@@ -58,6 +62,7 @@ impl Command {
             Self::Serve(options) => serve::run(&options, output),
             Self::Verify(options) => verify::run(&options, output),
             Self::Config(command) => config::run(command, output),
+            Self::Demo(command) => demo::run(&command, output),
             Self::Openapi => openapi::run(output),
             Self::Healthcheck(options) => healthcheck::run(&options, output),
         }

@@ -7,11 +7,13 @@
 )]
 mod bulk_model;
 mod cli;
+mod demo_shop;
 mod journal;
 mod model;
 mod record;
 mod record_golden;
 mod scenario;
+mod snapshot_file;
 mod strategies;
 mod tidy;
 mod world;
