@@ -1,1 +1,2 @@
 //! The operator's commands.
+pub mod bench;
