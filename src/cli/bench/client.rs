@@ -4,7 +4,7 @@
 //! connection takes it. Closed loop: each connection sends its next request as soon as it has its answer, which finds
 //! the most a server can do but hides waiting; such a figure is always called `max throughput`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -63,9 +63,11 @@ pub(super) struct Load {
 struct Floor {
     load: Load,
     stopwatch: Stopwatch,
-    /// Intended times of requests that are due.
-    line: RefCell<VecDeque<u64>>,
-    closed: std::cell::Cell<bool>,
+    /// Requests that are due and not taken.
+    line: RefCell<VecDeque<Due>>,
+    /// Connections that wait for a request.
+    idle: Cell<usize>,
+    closed: Cell<bool>,
     arrived: Notify,
     books: RefCell<Books>,
 }
@@ -75,6 +77,16 @@ struct Books {
     ledger: Ledger,
     round: Round,
     under_way: Vec<Option<UnderWay>>,
+}
+
+/// A request in the line.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    intended_ns: u64,
+    /// When the pacer really put it there.
+    entered_ns: u64,
+    /// Every connection was busy then, or already meant for an earlier one.
+    waits: bool,
 }
 
 /// A request that has left.
@@ -105,7 +117,8 @@ pub(super) fn run_round(
         load,
         stopwatch,
         line: RefCell::default(),
-        closed: std::cell::Cell::new(false),
+        idle: Cell::new(0),
+        closed: Cell::new(false),
         arrived: Notify::new(),
         books: RefCell::new(Books {
             plan,
@@ -152,7 +165,7 @@ async fn pace(floor: &Floor, schedule: Schedule) -> std::io::Result<()> {
             pacer.until(intended_ns).await?;
             now_ns = floor.stopwatch.now_ns();
         }
-        floor.line.borrow_mut().push_back(intended_ns);
+        floor.enter_line(intended_ns, now_ns);
         floor.arrived.notify_one();
     }
     floor.closed.set(true);
@@ -168,18 +181,23 @@ async fn serve_connection(floor: Rc<Floor>, number: usize) {
         return;
     }
     let mut free_ns = floor.stopwatch.now_ns();
-    while let Some(intended_ns) = floor.next_due().await {
+    while let Some(due) = floor.next_due().await {
         let now_ns = floor.stopwatch.now_ns();
         let Some(ask) = floor.write_next(now_ns, &mut body, &mut request) else {
             return;
         };
         let sent_ns = floor.stopwatch.now_ns();
-        let under_way = UnderWay {
-            ask,
-            intended_ns: intended_ns.unwrap_or(sent_ns),
-            sent_ns,
-        };
-        floor.sent(number, under_way, free_ns);
+        let intended_ns = due.map_or(sent_ns, |due| due.intended_ns);
+        floor.sent(
+            number,
+            UnderWay {
+                ask,
+                intended_ns,
+                sent_ns,
+            },
+            due,
+            free_ns,
+        );
         let answer = connection.exchange(&request).await;
         free_ns = floor.stopwatch.now_ns();
         let turn = floor.answered(number, &answer, free_ns);
@@ -204,8 +222,18 @@ enum Turn {
 }
 
 impl Floor {
-    /// The intended time of the next request: `Some(None)` means now (closed loop), `None` that there are no more.
-    async fn next_due(&self) -> Option<Option<u64>> {
+    fn enter_line(&self, intended_ns: u64, entered_ns: u64) {
+        let mut line = self.line.borrow_mut();
+        let waits = self.idle.get() <= line.len();
+        line.push_back(Due {
+            intended_ns,
+            entered_ns,
+            waits,
+        });
+    }
+
+    /// The next request: `Some(None)` means now (closed loop), `None` that there are no more.
+    async fn next_due(&self) -> Option<Option<Due>> {
         if self.load.pace == Pace::Closed {
             return (self.stopwatch.now_ns() < self.load.end_ns).then_some(None);
         }
@@ -217,7 +245,9 @@ impl Floor {
             if self.closed.get() {
                 return None;
             }
+            self.idle.set(self.idle.get() + 1);
             self.arrived.notified().await;
+            self.idle.set(self.idle.get() - 1);
         }
     }
 
@@ -228,17 +258,23 @@ impl Floor {
         Some(ask)
     }
 
-    fn sent(&self, number: usize, request: UnderWay, free_ns: u64) {
+    fn sent(&self, number: usize, request: UnderWay, due: Option<Due>, free_ns: u64) {
         let books = &mut *self.books.borrow_mut();
         books.under_way[number] = Some(request);
-        if request.intended_ns >= self.load.measure_ns && self.load.pace != Pace::Closed {
-            let waited = free_ns > request.intended_ns;
-            books.round.waited += u64::from(waited);
-            books
-                .round
-                .lag
-                .saturating_record(request.sent_ns - request.intended_ns.max(free_ns).min(request.sent_ns));
-        }
+        let Some(due) = due.filter(|due| due.intended_ns >= self.load.measure_ns) else {
+            return;
+        };
+        // The wait for a free connection is the server's doing and stays out of the generator's own lag.
+        let waited_ns = if due.waits {
+            free_ns.saturating_sub(due.entered_ns)
+        } else {
+            0
+        };
+        books.round.waited += u64::from(due.waits);
+        books
+            .round
+            .lag
+            .saturating_record(request.sent_ns - due.intended_ns - waited_ns);
     }
 
     fn answered(&self, number: usize, answer: &Result<Answer<'_>, Lost>, now_ns: u64) -> Turn {
@@ -280,7 +316,7 @@ impl Floor {
                 books.enter(&self.load, request, None, now_ns);
             }
         }
-        for intended_ns in self.line.borrow_mut().drain(..) {
+        for Due { intended_ns, .. } in self.line.borrow_mut().drain(..) {
             if intended_ns >= self.load.measure_ns {
                 books.round.unsent += 1;
                 // It waited at least this long; leaving it out would flatter the server.

@@ -66,7 +66,7 @@ pub(super) fn print(
 }
 
 /// The rounds of one target that count for its medians.
-fn valid<'a>(rounds: &'a [Round], target: Target) -> impl Iterator<Item = &'a Round> + Clone {
+fn valid(rounds: &[Round], target: Target) -> impl Iterator<Item = &Round> + Clone {
     rounds
         .iter()
         .filter(move |round| round.target == target && !round.is_void())

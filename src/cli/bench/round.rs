@@ -77,7 +77,7 @@ pub(super) struct Round {
     pub(super) refusal_latency: Histogram<u64>,
     /// The same for requests intended in the storm's seconds.
     pub(super) storm_latency: Histogram<u64>,
-    /// Actual send minus the later of the intended time and the moment its connection was free.
+    /// The generator's own lag: actual send minus intended send, less the wait for a free connection.
     pub(super) lag: Histogram<u64>,
     /// Requests that found every connection busy.
     pub(super) waited: u64,
