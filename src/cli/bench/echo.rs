@@ -5,6 +5,9 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::cli::{Failure, Output};
 
 /// The body of a reserve.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,19 +31,25 @@ struct Bulk {
 ///
 /// # Errors
 /// When the socket or the signal handler cannot be had.
-pub(super) async fn serve() -> std::io::Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let url = format!("http://{}", listener.local_addr()?);
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    super::report::line(&format!("listening api={url} ops={url}"));
+pub(super) async fn serve(output: Output) -> Result<(), Failure> {
+    let failed = |error| Failure::failed(format!("the echo failed: {error}"));
+    let (listener, mut terminate, url) = bind().await.map_err(failed)?;
+    output.data(|| format!("listening api={url} ops={url}\n"), &url)?;
     // As the service does: an answer is one write and must not wait for the next.
     let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
         stream.set_nodelay(true).ok();
     });
     tokio::select! {
-        served = async { axum::serve(listener, router()).await } => served,
+        served = async { axum::serve(listener, router()).await } => served.map_err(failed),
         _ = terminate.recv() => Ok(()),
     }
+}
+
+/// Binds before it says where, so that whoever reads the line can connect at once.
+async fn bind() -> std::io::Result<(TcpListener, Signal, String)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    Ok((listener, signal(SignalKind::terminate())?, url))
 }
 
 fn router() -> Router {

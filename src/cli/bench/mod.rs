@@ -20,6 +20,8 @@
 
 use std::path::PathBuf;
 
+use super::{Exit, Failure, Output};
+
 mod client;
 mod echo;
 mod inspect;
@@ -34,7 +36,7 @@ mod verdict;
 mod wire;
 
 pub use inspect::InspectError;
-pub use run::{BenchError, Judgement, run};
+pub use run::{BenchError, Judgement};
 pub use scenario::Scenario;
 pub use schedule::Arrivals;
 pub use server::ServerError;
@@ -101,12 +103,48 @@ pub struct BenchArgs {
     /// Processors: shared by both, or split (the generator gets the first half)
     #[arg(long, value_enum, default_value_t = Cpus::Shared)]
     pub cpus: Cpus,
-    /// The whole result as JSON on stdout
-    #[arg(long)]
-    pub json: bool,
     /// Only serve the echo: how the run starts its own floor
     #[arg(long, hide = true)]
     pub serve_echo: bool,
+}
+
+/// Runs the load test and prints its report.
+///
+/// # Errors
+/// Exit code 1 when a law was broken, the generator lagged or the run came to no end; 2 for a bad URL; 6 when there is no
+/// server at it.
+pub(super) fn run(args: &BenchArgs, output: Output) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start the runtime: {error}")))?;
+    let judgement = runtime.block_on(async {
+        if args.serve_echo {
+            return echo::serve(output).await.map(|()| Judgement::Holds);
+        }
+        let result = run::run(args).await?;
+        output.data(
+            || report::as_table(args, &result),
+            &report::as_json(args, &result),
+        )?;
+        Ok(result.judgement)
+    })?;
+    match judgement {
+        Judgement::Holds => Ok(()),
+        Judgement::Violated => Err(Failure::failed("a law was broken")),
+        Judgement::Void => Err(Failure::failed("the load generator lagged: no latencies")),
+    }
+}
+
+impl From<BenchError> for Failure {
+    fn from(error: BenchError) -> Self {
+        let code = match &error {
+            BenchError::Server(ServerError::Url(_)) => Exit::Usage,
+            BenchError::Inspect(InspectError::Lost(Lost::Connect { .. })) => Exit::Unreachable,
+            BenchError::Server(_) | BenchError::Inspect(_) | BenchError::Generator(_) => Exit::Failed,
+        };
+        Failure::new(code, error.to_string())
+    }
 }
 
 /// The journal back ends.

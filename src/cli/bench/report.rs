@@ -1,8 +1,4 @@
 //! What a run prints: a table for people, the whole result as JSON for programs. Nothing of a run's speed is printed when it broke a law.
-#![expect(
-    clippy::print_stdout,
-    reason = "the report is the command's data, and data goes to stdout"
-)]
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -12,56 +8,16 @@ use serde_json::{Value, json};
 
 use super::BenchArgs;
 use super::round::{GENERATOR_LAG_P99_MAX_NS, Round, median};
-use super::run::Judgement;
+use super::run::{Judgement, RunResult};
 use super::scenario::{BULK_LINES, Scenario, Target};
 use super::schedule::real;
 use super::verdict::Verdict;
-
-/// The server's metrics that a run reads.
-pub(super) const SYNCS_METRIC: &str = "holdfast_journal_sync_duration_seconds_count";
-pub(super) const OVERSELL_METRIC: &str = "holdfast_oversell_units";
-pub(super) const COMMANDS_METRIC: &str = "holdfast_reservation_commands_total";
-/// Labels of a granted reserve in [`COMMANDS_METRIC`].
-pub(super) const GRANTED_LABELS: &[&str] = &["operation=\"reserve\"", "outcome=\"granted\""];
-
-/// What a run turned out to be, beside its arguments.
-#[derive(Debug)]
-pub(super) struct Setting {
-    /// Variants made.
-    pub(super) variants: u32,
-    /// The data directory was in memory.
-    pub(super) in_memory: bool,
-    /// The server was this run's own.
-    pub(super) own_server: bool,
-}
 
 /// A target's name in the report.
 pub(super) fn name_of(target: Target) -> &'static str {
     match target {
         Target::Holdfast => "holdfast",
         Target::Echo => "echo",
-    }
-}
-
-/// One line on stdout.
-pub(super) fn line(text: &str) {
-    println!("{text}");
-}
-
-/// Prints the report.
-pub(super) fn print(
-    args: &BenchArgs,
-    setting: &Setting,
-    rounds: &[Round],
-    verdict: &Verdict,
-    judgement: Judgement,
-) {
-    if args.json {
-        println!("{:#}", as_json(args, setting, rounds, verdict, judgement));
-    } else {
-        let colours =
-            std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-        print!("{}", as_table(args, setting, rounds, verdict, judgement, colours));
     }
 }
 
@@ -101,14 +57,16 @@ fn ratios(rounds: &[Round]) -> Vec<f64> {
     rounds.chunks(2).filter(usable).filter_map(ratio).collect()
 }
 
-fn as_json(
-    args: &BenchArgs,
-    setting: &Setting,
-    rounds: &[Round],
-    verdict: &Verdict,
-    judgement: Judgement,
-) -> Value {
-    let mut result = json!({
+/// The whole result for programs.
+pub(super) fn as_json(args: &BenchArgs, result: &RunResult) -> Value {
+    let RunResult {
+        setting,
+        rounds,
+        verdict,
+        judgement,
+    } = result;
+    let judgement = *judgement;
+    let mut told = json!({
         "scenario": args.scenario.name(),
         "loop": if args.max { json!({"kind": "closed"}) } else { json!({"kind": "open", "rate": args.rate}) },
         "seconds": args.seconds, "warmupSeconds": args.warmup, "connections": args.connections, "seed": args.seed,
@@ -119,14 +77,14 @@ fn as_json(
         "verdict": verdict,
     });
     if judgement != Judgement::Violated {
-        result["rounds"] = rounds.iter().map(|round| round_json(args, round)).collect();
+        told["rounds"] = rounds.iter().map(|round| round_json(args, round)).collect();
         let throughput = |target| median(valid(rounds, target).map(Round::throughput));
-        result["median"] = json!({
+        told["median"] = json!({
             "throughput": throughput(Target::Holdfast), "floorThroughput": throughput(Target::Echo),
             "ratio": median(ratios(rounds)),
         });
     }
-    result
+    told
 }
 
 fn round_json(args: &BenchArgs, round: &Round) -> Value {
@@ -164,15 +122,17 @@ fn name_of_judgement(judgement: Judgement) -> &'static str {
     }
 }
 
-/// The table; no line is longer than 80 columns as long as the figures are of this world.
-fn as_table(
-    args: &BenchArgs,
-    setting: &Setting,
-    rounds: &[Round],
-    verdict: &Verdict,
-    judgement: Judgement,
-    colours: bool,
-) -> String {
+/// The table for people; no line is longer than 80 columns as long as the figures are of this world.
+pub(super) fn as_table(args: &BenchArgs, result: &RunResult) -> String {
+    let colours =
+        std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+    let RunResult {
+        setting,
+        rounds,
+        verdict,
+        judgement,
+    } = result;
+    let judgement = *judgement;
     let mut out = String::new();
     heading(&mut out, args, setting);
     if judgement != Judgement::Violated {
@@ -189,7 +149,7 @@ macro_rules! put {
     ($out:expr, $($text:tt)*) => { writeln!($out, $($text)*).expect("a string takes any text") };
 }
 
-fn heading(out: &mut String, args: &BenchArgs, setting: &Setting) {
+fn heading(out: &mut String, args: &BenchArgs, setting: &super::run::Setting) {
     let pace = if args.max {
         "closed loop (max throughput)".to_owned()
     } else {
@@ -436,6 +396,7 @@ fn grouped(figure: f64) -> String {
 mod tests {
     use clap::Parser;
 
+    use super::super::run::Setting;
     use super::super::verdict::Violation;
     use super::*;
 
@@ -449,11 +410,19 @@ mod tests {
         Line::parse_from(std::iter::once("bench").chain(line.split_whitespace())).bench
     }
 
-    const SETTING: Setting = Setting {
-        variants: 1,
-        in_memory: false,
-        own_server: true,
-    };
+    fn result(rounds: Vec<Round>, verdict: Verdict, judgement: Judgement) -> RunResult {
+        let setting = Setting {
+            variants: 1,
+            in_memory: false,
+            own_server: true,
+        };
+        RunResult {
+            setting,
+            rounds,
+            verdict,
+            judgement,
+        }
+    }
 
     fn round(target: Target, answers: u64) -> Round {
         let mut round = Round::new(target, 10_000_000_000, true);
@@ -492,7 +461,7 @@ mod tests {
             ..Verdict::default()
         };
         let args = args("--floor --rate 600000");
-        let table = as_table(&args, &SETTING, &rounds(), &verdict, Judgement::Holds, false);
+        let table = as_table(&args, &result(rounds(), verdict, Judgement::Holds));
         for line in table.lines() {
             assert!(line.chars().count() <= 80, "{line}");
         }
@@ -520,13 +489,14 @@ mod tests {
             ..Verdict::default()
         };
         let args = args("--floor");
-        let table = as_table(&args, &SETTING, &rounds(), &verdict, Judgement::Violated, false);
+        let result = result(rounds(), verdict, Judgement::Violated);
+        let table = as_table(&args, &result);
         assert!(
             table.contains("VIOLATED") && table.contains("NO_OVERSELL: variant 0"),
             "{table}"
         );
         assert!(!table.contains("600,000"), "{table}");
-        let json = as_json(&args, &SETTING, &rounds(), &verdict, Judgement::Violated);
+        let json = as_json(&args, &result);
         assert_eq!(json.get("rounds"), None);
         assert_eq!(json["verdict"]["violations"][0]["law"], "NO_OVERSELL");
     }
@@ -537,11 +507,7 @@ mod tests {
         rounds[3].lag.record_n(9_000_000, 100).unwrap();
         let table = as_table(
             &args("--floor"),
-            &SETTING,
-            &rounds,
-            &Verdict::default(),
-            Judgement::Holds,
-            false,
+            &result(rounds, Verdict::default(), Judgement::Holds),
         );
         assert!(table.contains("void: the generator lagged 9.0"), "{table}");
         assert!(table.contains("(rounds: 0.500)"), "{table}");

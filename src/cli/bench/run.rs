@@ -10,13 +10,14 @@ use rustix::thread::CpuSet;
 use super::client::{Load, Pace, run_round};
 use super::inspect::{self, InspectError};
 use super::ledger::{Ledger, Operation};
-use super::report::{self, Setting};
+use super::report;
 use super::round::{Round, Usage};
 use super::scenario::{Plan, SOLDOUT_STOCK, Scenario, Target};
 use super::schedule::{NANOS, Stopwatch};
 use super::server::{Directory, Server, ServerError, address_of};
 use super::verdict::{self, Evidence, FinalCounters, Verdict};
-use super::{BenchArgs, Cpus, echo};
+use super::{BenchArgs, Cpus};
+use crate::telemetry;
 
 /// Pairs of rounds with `--floor` unless told (proof.md asks for at least 5).
 const FLOOR_ROUNDS: u32 = 5;
@@ -54,25 +55,11 @@ pub enum Judgement {
     Void,
 }
 
-impl Judgement {
-    /// The process's exit code.
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Judgement::Holds => 0,
-            Judgement::Violated | Judgement::Void => 1,
-        }
-    }
-}
-
-/// Runs the load test and prints its report on stdout.
+/// Runs the load test.
 ///
 /// # Errors
 /// [`BenchError`] when it came to no verdict. A broken law is not an error but a [`Judgement`].
-pub async fn run(args: &BenchArgs) -> Result<Judgement, BenchError> {
-    if args.serve_echo {
-        echo::serve().await?;
-        return Ok(Judgement::Holds);
-    }
+pub(super) async fn run(args: &BenchArgs) -> Result<RunResult, BenchError> {
     let mut bench = Bench::start(args).await?;
     let mut rounds = Vec::new();
     for (number, target) in order(args).into_iter().enumerate() {
@@ -82,8 +69,12 @@ pub async fn run(args: &BenchArgs) -> Result<Judgement, BenchError> {
     let setting = bench.setting();
     bench.stop().await;
     let judgement = judgement(&verdict, &rounds);
-    report::print(args, &setting, &rounds, &verdict, judgement);
-    Ok(judgement)
+    Ok(RunResult {
+        setting,
+        rounds,
+        verdict,
+        judgement,
+    })
 }
 
 /// Who is measured when: A B B A, so that a machine that grows slower favours neither.
@@ -111,6 +102,30 @@ fn judgement(verdict: &Verdict, rounds: &[Round]) -> Judgement {
     } else {
         Judgement::Holds
     }
+}
+
+/// All that a run found out.
+#[derive(Debug)]
+pub(super) struct RunResult {
+    /// What it measured on.
+    pub(super) setting: Setting,
+    /// Its rounds in order.
+    pub(super) rounds: Vec<Round>,
+    /// Whether the answers were right.
+    pub(super) verdict: Verdict,
+    /// How it ended.
+    pub(super) judgement: Judgement,
+}
+
+/// What a run turned out to be, beside its arguments.
+#[derive(Debug)]
+pub(super) struct Setting {
+    /// Variants made.
+    pub(super) variants: u32,
+    /// The data directory was in memory.
+    pub(super) in_memory: bool,
+    /// The server was this run's own.
+    pub(super) own_server: bool,
 }
 
 /// A run under way.
@@ -186,6 +201,8 @@ impl<'a> Bench<'a> {
             "127.0.0.1:0",
             "--ops-listen",
             "127.0.0.1:0",
+            "--set",
+            "log.level=warn",
         ]
         .map(str::to_owned)
         .to_vec();
@@ -352,7 +369,7 @@ impl<'a> Bench<'a> {
         Ok(self
             .metrics()
             .await?
-            .and_then(|text| counter(&text, report::SYNCS_METRIC, &[])))
+            .and_then(|text| counter(&text, &syncs_metric(), &[])))
     }
 
     /// Gathers the evidence and judges it.
@@ -406,11 +423,11 @@ impl<'a> Bench<'a> {
             );
             Some(after.saturating_sub(before))
         };
-        let oversell = gained(report::OVERSELL_METRIC, &[]);
+        let oversell = gained(telemetry::OVERSELL_UNITS.name, &[]);
         // One command of a bulk request grants many holds, so the counts are of different things there.
         let counts_agree = self.args.scenario != Scenario::Bulk && self.server.is_some();
         let granted = counts_agree
-            .then(|| gained(report::COMMANDS_METRIC, report::GRANTED_LABELS))
+            .then(|| gained(telemetry::COMMANDS.name, GRANTED_LABELS))
             .flatten();
         Ok(FinalCounters { oversell, granted })
     }
@@ -431,6 +448,14 @@ impl<'a> Bench<'a> {
             }
         }
     }
+}
+
+/// Labels of a granted reserve among the commands.
+const GRANTED_LABELS: &[&str] = &["operation=\"reserve\"", "outcome=\"done\""];
+
+/// The count of the journal's syncs.
+fn syncs_metric() -> String {
+    format!("{}_count", telemetry::JOURNAL_SYNC_SECONDS.name)
 }
 
 /// A counter's value in `/metrics`.
