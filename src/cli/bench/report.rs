@@ -13,6 +13,11 @@ use super::scenario::{BULK_LINES, Scenario, Target};
 use super::schedule::real;
 use super::verdict::Verdict;
 
+/// Appends a line; writing to a string cannot fail.
+macro_rules! put {
+    ($out:expr, $($text:tt)*) => { writeln!($out, $($text)*).expect("a string takes any text") };
+}
+
 /// A target's name in the report.
 pub(super) fn name_of(target: Target) -> &'static str {
     match target {
@@ -70,7 +75,7 @@ pub(super) fn as_json(args: &BenchArgs, result: &RunResult) -> Value {
         "scenario": args.scenario.name(),
         "loop": if args.max { json!({"kind": "closed"}) } else { json!({"kind": "open", "rate": args.rate}) },
         "seconds": args.seconds, "warmupSeconds": args.warmup, "connections": args.connections, "seed": args.seed,
-        "variants": setting.variants, "ownServer": setting.own_server, "dataInMemory": setting.in_memory,
+        "variants": setting.variants, "ownServer": setting.own_server, "dataInMemory": setting.in_memory, "stoppedCleanly": setting.stopped_cleanly,
         "cpus": format!("{:?}", args.cpus).to_lowercase(),
         "journal": args.journal.map(super::JournalKind::name),
         "judgement": name_of_judgement(judgement),
@@ -140,13 +145,14 @@ pub(super) fn as_table(args: &BenchArgs, result: &RunResult) -> String {
         counts(&mut out, rounds);
         server_use(&mut out, rounds);
     }
+    if !setting.stopped_cleanly {
+        put!(
+            out,
+            "NOTE        a server of this run did not stop cleanly after SIGTERM"
+        );
+    }
     conclusion(&mut out, verdict, judgement, colours);
     out
-}
-
-/// Appends a line; writing to a string cannot fail.
-macro_rules! put {
-    ($out:expr, $($text:tt)*) => { writeln!($out, $($text)*).expect("a string takes any text") };
 }
 
 fn heading(out: &mut String, args: &BenchArgs, setting: &super::run::Setting) {
@@ -415,6 +421,7 @@ mod tests {
             variants: 1,
             in_memory: false,
             own_server: true,
+            stopped_cleanly: true,
         };
         RunResult {
             setting,

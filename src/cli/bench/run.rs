@@ -66,8 +66,8 @@ pub(super) async fn run(args: &BenchArgs) -> Result<RunResult, BenchError> {
         rounds.push(bench.round(number as u64, target).await?);
     }
     let verdict = bench.verdict().await?;
-    let setting = bench.setting();
-    bench.stop().await;
+    let mut setting = bench.setting();
+    setting.stopped_cleanly = bench.stop().await;
     let judgement = judgement(&verdict, &rounds);
     Ok(RunResult {
         setting,
@@ -126,6 +126,8 @@ pub(super) struct Setting {
     pub(super) in_memory: bool,
     /// The server was this run's own.
     pub(super) own_server: bool,
+    /// The run's own servers ended by themselves when asked to.
+    pub(super) stopped_cleanly: bool,
 }
 
 /// A run under way.
@@ -438,15 +440,17 @@ impl<'a> Bench<'a> {
             variants: plan.variants(),
             in_memory: self.in_memory,
             own_server: self.server.is_some(),
+            stopped_cleanly: false,
         }
     }
 
-    async fn stop(mut self) {
+    /// True when every server of this run ended by itself, with exit code 0.
+    async fn stop(mut self) -> bool {
+        let mut clean = true;
         for server in [self.server.take(), self.echo.take()].into_iter().flatten() {
-            if !server.stop().await {
-                tracing::warn!("a server started by this run did not stop cleanly");
-            }
+            clean &= server.stop().await;
         }
+        clean
     }
 }
 

@@ -13,8 +13,8 @@ use super::schedule::seconds;
 /// Slack around a deadline for the server's clock: it may be slewed by 5 % (decisions 15), and it rounds to milliseconds.
 const CLOCK_SLEW_PERCENT: u64 = 5;
 const CLOCK_SLACK_NS: u64 = 20_000_000;
-/// Violations told one by one; the others are counted.
-const VIOLATIONS_TOLD_MAX: usize = 20;
+/// Violations of one law told one by one; the others are counted.
+const VIOLATIONS_TOLD_MAX: usize = 5;
 /// A moment that never comes.
 const NEVER: u64 = u64::MAX;
 
@@ -96,7 +96,7 @@ pub(super) struct Violation {
 #[derive(Debug, Default, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Verdict {
-    /// The first violations.
+    /// The first violations of each law.
     pub(super) violations: Vec<Violation>,
     /// How many there are.
     pub(super) violation_count: usize,
@@ -120,7 +120,12 @@ impl Verdict {
 
     fn accuse(&mut self, law: &'static str, evidence: String) {
         self.violation_count += 1;
-        if self.violations.len() < VIOLATIONS_TOLD_MAX {
+        let told = self
+            .violations
+            .iter()
+            .filter(|violation| violation.law == law)
+            .count();
+        if told < VIOLATIONS_TOLD_MAX {
             self.violations.push(Violation { law, evidence });
         }
     }

@@ -287,18 +287,25 @@ fn counters_and_strange_answers_are_caught() {
 }
 
 #[test]
-fn violations_beyond_the_told_are_counted() {
-    let strange = [line(Operation::Reserve, Outcome::Unexpected, None, 0, 1); VIOLATIONS_TOLD_MAX + 5];
+fn violations_beyond_the_told_are_counted_and_hide_no_other_law() {
+    let mut entries =
+        vec![line(Operation::Reserve, Outcome::Unexpected, None, 0, 1); VIOLATIONS_TOLD_MAX + 5];
+    entries.extend([granted(1, 0, 1), granted(1, 2, 3)]);
     let counters = FinalCounters::default();
     let verdict = judge(&Evidence {
-        entries: &strange,
+        entries: &entries,
         stock: &[9],
         variants: &[],
         holds: &[],
         counters,
     });
-    assert_eq!(
-        (verdict.violation_count, verdict.violations.len()),
-        (VIOLATIONS_TOLD_MAX + 5, VIOLATIONS_TOLD_MAX)
-    );
+    let told = |law| {
+        verdict
+            .violations
+            .iter()
+            .filter(|violation| violation.law == law)
+            .count()
+    };
+    assert_eq!(verdict.violation_count, VIOLATIONS_TOLD_MAX + 6);
+    assert_eq!((told("CONTRACT"), told("ONE_ID")), (VIOLATIONS_TOLD_MAX, 1));
 }
