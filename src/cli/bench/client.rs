@@ -400,7 +400,9 @@ impl Books {
                     .push(line(Operation::Release, variant, Some(hold), 0, outcome));
             }
             Ask::Reserve { variant, fate, .. } => {
-                let hold = (outcome == Outcome::Done).then(|| holds(body).next()).flatten();
+                let hold = hold(body)
+                    .filter(|_| outcome == Outcome::Done)
+                    .map(|(hold, _)| hold);
                 let told = hold.is_some() || outcome != Outcome::Done;
                 let outcome = if told { outcome } else { Outcome::Unexpected };
                 if let Some(hold) = hold {
@@ -428,19 +430,13 @@ impl Books {
         match outcome {
             Outcome::Done => {
                 let ttl_ms = ttl_ms(body);
-                let holds: Vec<HoldId> = holds(body).collect();
-                let named: Vec<u32> = variants(body).collect();
-                if holds.len() != expected.len() || named.len() != expected.len() {
+                let granted: Vec<(HoldId, u32)> = granted_lines(body).collect();
+                if granted.len() != expected.len() {
                     return false;
                 }
-                for (&variant, &hold) in named.iter().zip(&holds) {
-                    self.ledger.entries.push(line(
-                        Operation::Reserve,
-                        variant,
-                        Some(hold),
-                        ttl_ms,
-                        Outcome::Done,
-                    ));
+                for (hold, variant) in granted {
+                    let entry = line(Operation::Reserve, variant, Some(hold), ttl_ms, Outcome::Done);
+                    self.ledger.entries.push(entry);
                 }
             }
             Outcome::Unknown => {
@@ -489,26 +485,29 @@ fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     text.windows(part.len()).position(|window| window == part)
 }
 
-/// The values behind each `mark` in `text`, up to their closing quote.
-fn values<'a>(text: &'a [u8], mark: &'static [u8]) -> impl Iterator<Item = &'a [u8]> {
-    let mut rest = text;
+/// The value behind the first `mark` in `text`, up to its closing quote, and what follows it.
+fn value<'a>(text: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let rest = &text[find(text, mark)? + mark.len()..];
+    let length = rest.iter().position(|&byte| byte == b'"')?;
+    Some(rest.split_at(length))
+}
+
+/// The reservation an answer shows first, and what follows its id. A scan instead of a parse: the answer is ours, compact, and a
+/// parse would cost the generator more than the request did.
+fn hold(body: &[u8]) -> Option<(HoldId, &[u8])> {
+    let (id, rest) = value(body, b"\"id\":\"rsv_")?;
+    Some((HoldId::parse(id)?, rest))
+}
+
+/// The reservations a bulk answer shows, each with the variant it names after its id.
+fn granted_lines(body: &[u8]) -> impl Iterator<Item = (HoldId, u32)> {
+    let mut rest = body;
     std::iter::from_fn(move || {
-        let from = find(rest, mark)? + mark.len();
-        let length = rest[from..].iter().position(|&byte| byte == b'"')?;
-        let value = &rest[from..from + length];
-        rest = &rest[from + length..];
-        Some(value)
+        let (hold, behind) = hold(rest)?;
+        let (variant, behind) = value(behind, b"\"variantId\":\"")?;
+        rest = behind;
+        Some((hold, Plan::index_of(variant)?))
     })
-}
-
-/// The reservations an answer names as `id`, in order. A scan instead of a parse: the answer is ours and compact.
-fn holds(body: &[u8]) -> impl Iterator<Item = HoldId> {
-    values(body, b"\"id\":\"rsv_").filter_map(HoldId::parse)
-}
-
-/// Our variants an answer names, in order.
-fn variants(body: &[u8]) -> impl Iterator<Item = u32> {
-    values(body, b"\"variantId\":\"").filter_map(Plan::index_of)
 }
 
 /// `expiresInMs` of an answer; 0 without one.

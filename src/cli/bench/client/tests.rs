@@ -224,7 +224,11 @@ fn a_bulk_answer_is_booked_line_by_line() {
     let address = fake_server(|number, _| {
         let line = |index: u64| {
             let id = number * 1000 + index;
-            format!("{{\"id\":\"rsv_{id:032x}\",\"variantId\":\"bench-ab-{index}\",\"expiresInMs\":5}}")
+            let shown =
+                format!("{{\"id\":\"rsv_{id:032x}\",\"variantId\":\"bench-ab-{index}\",\"expiresInMs\":5}}");
+            format!(
+                "{{\"variantId\":\"bench-ab-{index}\",\"reservationId\":\"rsv_{id:032x}\",\"reservation\":{shown}}}"
+            )
         };
         let lines: Vec<String> = (0..100).map(line).collect();
         answer(201, "", &format!("{{\"lines\":[{}]}}", lines.join(",")))
