@@ -14,6 +14,7 @@
 //! | [`round`] | what was measured |
 //! | [`inspect`] | making variants; asking for the final state |
 //! | [`verdict`] | the checker: pure, from ledger and final state |
+//! | [`disk`] | the directory of the own server, and what a device sync costs there |
 //! | [`server`], [`echo`] | the server under test and the floor, as child processes |
 //! | [`run`] | one run from start to verdict |
 //! | [`report`] | table and JSON |
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 use super::{Exit, Failure, Output};
 
 mod client;
+mod disk;
 mod echo;
 mod inspect;
 mod ledger;

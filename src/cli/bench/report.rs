@@ -76,6 +76,7 @@ pub(super) fn as_json(args: &BenchArgs, result: &RunResult) -> Value {
         "loop": if args.max { json!({"kind": "closed"}) } else { json!({"kind": "open", "rate": args.rate}) },
         "seconds": args.seconds, "warmupSeconds": args.warmup, "connections": args.connections, "seed": args.seed,
         "variants": setting.variants, "ownServer": setting.own_server, "dataInMemory": setting.in_memory, "stoppedCleanly": setting.stopped_cleanly,
+        "diskSyncMs": setting.sync_floor.as_ref().map(quantiles_json),
         "cpus": format!("{:?}", args.cpus).to_lowercase(),
         "journal": args.journal.map(super::JournalKind::name),
         "judgement": name_of_judgement(judgement),
@@ -92,17 +93,18 @@ pub(super) fn as_json(args: &BenchArgs, result: &RunResult) -> Value {
     told
 }
 
+fn quantiles_json(of: &Histogram<u64>) -> Value {
+    let [p50, p90, p99, p999, max] = QUANTILES.map(|quantile| quantile_ms(of, quantile));
+    json!({"count": of.len(), "p50": p50, "p90": p90, "p99": p99, "p999": p999, "max": max})
+}
+
 fn round_json(args: &BenchArgs, round: &Round) -> Value {
-    let quantiles = |of: &Histogram<u64>| {
-        let [p50, p90, p99, p999, max] = QUANTILES.map(|quantile| quantile_ms(of, quantile));
-        json!({"count": of.len(), "p50": p50, "p90": p90, "p99": p99, "p999": p999, "max": max})
-    };
     let tally = round.tally;
     json!({
         "target": name_of(round.target), "void": round.is_void(), "throughput": round.throughput(),
         "linesPerSecond": round.throughput() * lines_of(args),
-        "latencyMs": quantiles(&round.latency), "refusalLatencyMs": quantiles(&round.refusal_latency),
-        "stormLatencyMs": quantiles(&round.storm_latency), "generatorLagMs": quantiles(&round.lag),
+        "latencyMs": quantiles_json(&round.latency), "refusalLatencyMs": quantiles_json(&round.refusal_latency),
+        "stormLatencyMs": quantiles_json(&round.storm_latency), "generatorLagMs": quantiles_json(&round.lag),
         "answers": {"done": tally.done, "soldOut": tally.sold_out, "ended": tally.ended, "shed": tally.shed,
             "unknown": tally.unknown, "unexpected": tally.unexpected},
         "waitedForConnection": round.waited, "unsent": round.unsent, "firstTrouble": round.first_trouble,
@@ -180,6 +182,13 @@ fn heading(out: &mut String, args: &BenchArgs, setting: &super::run::Setting) {
         put!(
             out,
             "NOTE: the data directory is in memory (tmpfs): a sync costs nothing there. Use --dir."
+        );
+    }
+    if let Some(floor) = &setting.sync_floor {
+        let [p50, p99] = [0.5, 0.99].map(|quantile| quantile_ms(floor, quantile));
+        put!(
+            out,
+            "the bare disk: append + fdatasync p50 {p50:.3} ms, p99 {p99:.3} ms"
         );
     }
     put!(out, "");
@@ -420,6 +429,7 @@ mod tests {
         let setting = Setting {
             variants: 1,
             in_memory: false,
+            sync_floor: None,
             own_server: true,
             stopped_cleanly: true,
         };

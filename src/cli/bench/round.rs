@@ -120,7 +120,8 @@ impl Round {
     }
 }
 
-fn histogram() -> Histogram<u64> {
+/// An empty histogram of latencies in nanoseconds.
+pub(super) fn histogram() -> Histogram<u64> {
     let mut histogram =
         Histogram::new_with_bounds(1, LATENCY_MAX_NS, LATENCY_DIGITS).expect("constants that fit together");
     histogram.auto(false);

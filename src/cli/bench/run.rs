@@ -4,17 +4,19 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::thread::CpuSet;
 
 use super::client::{Load, Pace, run_round};
+use super::disk::Directory;
 use super::inspect::{self, InspectError};
 use super::ledger::{Ledger, Operation};
 use super::report;
 use super::round::{Round, Usage};
 use super::scenario::{Plan, SOLDOUT_STOCK, Scenario, Target};
 use super::schedule::{NANOS, Stopwatch};
-use super::server::{Directory, Server, ServerError, address_of};
+use super::server::{Server, ServerError, address_of};
 use super::verdict::{self, Evidence, FinalCounters, Verdict};
 use super::{BenchArgs, Cpus};
 use crate::telemetry;
@@ -124,6 +126,8 @@ pub(super) struct Setting {
     pub(super) variants: u32,
     /// The data directory was in memory.
     pub(super) in_memory: bool,
+    /// One append and sync of a plain file beside the server's data, nanoseconds.
+    pub(super) sync_floor: Option<Histogram<u64>>,
     /// The server was this run's own.
     pub(super) own_server: bool,
     /// The run's own servers ended by themselves when asked to.
@@ -140,6 +144,7 @@ struct Bench<'a> {
     server: Option<Server>,
     echo: Option<Server>,
     in_memory: bool,
+    sync_floor: Option<Histogram<u64>>,
     generator_cpus: Option<CpuSet>,
     /// Both are away while a round's thread has them.
     books: Option<(Plan, Ledger)>,
@@ -167,6 +172,7 @@ impl<'a> Bench<'a> {
             server: None,
             echo: None,
             in_memory: false,
+            sync_floor: None,
             generator_cpus,
             books: None,
             stock: stock(args, variants),
@@ -194,6 +200,11 @@ impl<'a> Bench<'a> {
         let parent = self.args.dir.clone().unwrap_or_else(std::env::temp_dir);
         let directory = Directory::new(&parent, run)?;
         self.in_memory = directory.in_memory();
+        self.bar.set_message("syncing the bare disk");
+        let measured =
+            tokio::task::spawn_blocking(move || directory.sync_floor().map(|floor| (floor, directory)));
+        let (floor, directory) = measured.await.map_err(std::io::Error::other)??;
+        self.sync_floor = Some(floor);
         let data = directory.path().join("data").to_string_lossy().into_owned();
         let mut arguments: Vec<String> = [
             "serve",
@@ -439,6 +450,7 @@ impl<'a> Bench<'a> {
         Setting {
             variants: plan.variants(),
             in_memory: self.in_memory,
+            sync_floor: self.sync_floor.clone(),
             own_server: self.server.is_some(),
             stopped_cleanly: false,
         }

@@ -2,13 +2,13 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use rustix::thread::CpuSet;
 
+use super::disk::Directory;
 use super::round::Usage;
 use super::schedule::real;
 
@@ -199,41 +199,6 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     Some(user + system)
 }
 
-/// A directory that is removed with its content when dropped.
-#[derive(Debug)]
-pub(super) struct Directory {
-    path: PathBuf,
-}
-
-impl Directory {
-    /// A new directory below `parent`.
-    ///
-    /// # Errors
-    /// When it cannot be made.
-    pub(super) fn new(parent: &Path, run: &str) -> std::io::Result<Directory> {
-        let path = parent.join(format!("holdfast-bench-{run}"));
-        std::fs::create_dir(&path)?;
-        Ok(Directory { path })
-    }
-
-    /// Where it is.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Whether it lies in memory, where a device sync costs nothing and a durable figure means nothing.
-    pub(super) fn in_memory(&self) -> bool {
-        const TMPFS_MAGIC: i128 = 0x0102_1994;
-        rustix::fs::statfs(&self.path).is_ok_and(|found| i128::from(found.f_type) == TMPFS_MAGIC)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.path).ok();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,15 +225,5 @@ mod tests {
     fn processor_time_is_read_past_an_odd_name() {
         let stat = "7 (a ) b) S 1 1 1 0 -1 4194304 1 0 0 0 30 12 0 0 20 0 1 0 1 1 1";
         assert_eq!(cpu_ticks(stat), Some(42));
-    }
-
-    #[test]
-    fn a_directory_leaves_nothing_behind() {
-        let parent = tempfile::tempdir().unwrap();
-        let directory = Directory::new(parent.path(), "ab").unwrap();
-        std::fs::write(directory.path().join("file"), b"x").unwrap();
-        assert!(Directory::new(parent.path(), "ab").is_err(), "never shared");
-        drop(directory);
-        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
     }
 }
