@@ -19,9 +19,6 @@ use super::scenario::{Ask, Plan, Target};
 use super::schedule::{Arrivals, Pacer, Schedule, Stopwatch};
 use super::wire::{Answer, Connection, Lost};
 
-/// How long after the end of a round its last answers are waited for; what is still open then is unknown.
-const DRAIN_SECONDS: u64 = 10;
-
 /// What sets the pace.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Pace {
@@ -55,6 +52,8 @@ pub(super) struct Load {
     pub(super) measure_ns: u64,
     /// End of the load.
     pub(super) end_ns: u64,
+    /// How long after the end the last answers are waited for; what is still open then is unknown.
+    pub(super) drain: Duration,
     /// Part of the round to be shown apart.
     pub(super) storm: Option<(u64, u64)>,
 }
@@ -147,7 +146,7 @@ async fn drive(floor: Rc<Floor>) -> std::io::Result<()> {
         pace(&floor, schedule).await?;
     }
     let left_ns = floor.load.end_ns.saturating_sub(floor.stopwatch.now_ns());
-    let patience = Duration::from_nanos(left_ns) + Duration::from_secs(DRAIN_SECONDS);
+    let patience = Duration::from_nanos(left_ns) + floor.load.drain;
     let all_done = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(patience, all_done).await.is_err() {
         connections.shutdown().await;

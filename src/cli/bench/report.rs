@@ -522,12 +522,14 @@ mod tests {
     fn a_void_round_is_shown_and_left_out_of_the_medians() {
         let mut rounds = rounds();
         rounds[3].lag.record_n(9_000_000, 100).unwrap();
+        rounds[3].answered_in_time = 0;
         let table = as_table(
             &args("--floor"),
             &result(rounds, Verdict::default(), Judgement::Holds),
         );
         assert!(table.contains("void: the generator lagged 9.0"), "{table}");
         assert!(table.contains("(rounds: 0.500)"), "{table}");
+        assert!(table.contains("  med holdfast     600,000 "), "{table}");
     }
 
     #[test]

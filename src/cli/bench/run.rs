@@ -21,6 +21,8 @@ use super::verdict::{self, Evidence, FinalCounters, Verdict};
 use super::{BenchArgs, Cpus};
 use crate::telemetry;
 
+/// How long after a round its last answers are waited for.
+const DRAIN: Duration = Duration::from_secs(10);
 /// Pairs of rounds with `--floor` unless told (proof.md asks for at least 5).
 const FLOOR_ROUNDS: u32 = 5;
 /// Between the command to go and the first request: connections are made in this time.
@@ -302,6 +304,7 @@ impl<'a> Bench<'a> {
             start_ns,
             measure_ns,
             end_ns,
+            drain: DRAIN,
             storm: None,
         }
     }

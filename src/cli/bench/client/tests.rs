@@ -73,6 +73,10 @@ fn created(number: u64) -> String {
 
 /// A round of a fifth of a second without warm-up.
 fn run(address: SocketAddr, scenario: Scenario, pace: Pace) -> (Ledger, Round) {
+    run_and_drain(address, scenario, pace, Duration::from_secs(60))
+}
+
+fn run_and_drain(address: SocketAddr, scenario: Scenario, pace: Pace, drain: Duration) -> (Ledger, Round) {
     let stopwatch = Stopwatch::start();
     let load = Load {
         address,
@@ -82,6 +86,7 @@ fn run(address: SocketAddr, scenario: Scenario, pace: Pace) -> (Ledger, Round) {
         start_ns: 0,
         measure_ns: 0,
         end_ns: NANOS / 5,
+        drain,
         storm: None,
     };
     let plan = Plan::new(scenario, scenario.variants(), "ab".to_owned(), 1);
@@ -256,4 +261,30 @@ fn nobody_listening_is_told() {
     assert!(ledger.entries.is_empty());
     assert_eq!(round.unsent, 20);
     assert!(round.first_trouble.unwrap().starts_with("cannot connect"));
+}
+
+#[test]
+fn what_the_end_cuts_off_is_unknown_or_unsent() {
+    let never = std::sync::Barrier::new(5);
+    let address = fake_server(move |number, _| {
+        never.wait();
+        created(number)
+    });
+    let (ledger, round) = run_and_drain(address, Scenario::Hot, open(100.0), Duration::ZERO);
+    assert_eq!(
+        (round.tally.unknown, round.unsent),
+        (4, 16),
+        "four connections wait for ever"
+    );
+    assert!(
+        ledger
+            .entries
+            .iter()
+            .all(|entry| entry.outcome == Outcome::Unknown)
+    );
+    assert_eq!(
+        (ledger.entries.len(), round.latency.len()),
+        (4, 16),
+        "the wait of the unsent is not left out"
+    );
 }

@@ -159,6 +159,45 @@ fn a_refusal_with_units_left_is_caught() {
 }
 
 #[test]
+fn what_happens_at_the_same_moment_is_judged_kindly() {
+    let back = release(1, Outcome::Done, 5, 6);
+    assert_eq!(
+        broken(&[granted(1, 0, 1), back, granted(2, 4, 5)], 1),
+        NOTHING,
+        "given back, then granted"
+    );
+    let back = release(1, Outcome::Done, 3, 4);
+    assert_eq!(
+        broken(&[granted(1, 0, 1), back, granted(2, 4, 6), refused(3, 5)], 2),
+        NOTHING,
+        "both at 4 s"
+    );
+    assert_eq!(
+        broken(&[granted(1, 5, 6), refused(4, 5)], 1),
+        NOTHING,
+        "taken when the refusal left"
+    );
+}
+
+#[test]
+fn a_lost_confirm_may_keep_its_unit_for_ever() {
+    let hold = short_lived(granted(1, 0, 1), 10);
+    assert_eq!(broken(&[hold, refused(20, 21)], 1), ["UNDERSELL"]);
+    assert_eq!(
+        broken(&[hold, confirm(1, Outcome::Unknown, 2, 3), refused(20, 21)], 1),
+        NOTHING
+    );
+}
+
+#[test]
+fn a_hold_that_ends_while_the_final_state_is_read_may_count_or_not() {
+    let sale = [short_lived(granted(1, 0, 1), 95)];
+    for held in [0, 1] {
+        assert_eq!(broken_with(&sale, 3, &[last_stock(held, 0)], &[]), NOTHING);
+    }
+}
+
+#[test]
 fn two_ends_of_one_hold_are_caught() {
     let both = [
         granted(1, 0, 1),
