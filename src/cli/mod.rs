@@ -2,6 +2,7 @@
 //!
 //! Data goes to stdout, messages to stderr; `--json` turns both into objects. Every command ends in an [`Exit`]; a
 //! [`Failure`] carries the code, the message and the command that helps next. One file per command.
+pub mod bench;
 mod config;
 pub mod demo;
 mod exit;
@@ -42,6 +43,8 @@ struct Arguments {
 enum Command {
     /// Run the server
     Serve(serve::ServeOptions),
+    /// Measure a server under load and check every answer
+    Bench(Box<bench::BenchArgs>),
     /// Check the laws over a data directory that no server uses
     Verify(verify::VerifyOptions),
     /// Show or check the configuration
@@ -60,6 +63,7 @@ impl Command {
     fn run(self, output: Output) -> Result<(), Failure> {
         match self {
             Self::Serve(options) => serve::run(&options, output),
+            Self::Bench(args) => bench::run(&args, output),
             Self::Verify(options) => verify::run(&options, output),
             Self::Config(command) => config::run(command, output),
             Self::Demo(command) => demo::run(&command, output),

@@ -44,9 +44,10 @@ macro_rules! golden {
 
 #[test]
 fn help_is_as_reviewed() {
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 12] = [
         &[],
         &["serve"],
+        &["bench"],
         &["verify"],
         &["config"],
         &["config", "print"],

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on fails, its numbers are small, and it names the cases it is about"
 )]
 mod bulk_model;
+mod bench;
 mod cli;
 mod demo_shop;
 mod journal;
