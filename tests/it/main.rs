@@ -5,8 +5,8 @@
     clippy::wildcard_enum_match_arm,
     reason = "a test that cannot go on fails, its numbers are small, and it names the cases it is about"
 )]
-mod bulk_model;
 mod bench;
+mod bulk_model;
 mod cli;
 mod demo_shop;
 mod journal;
