@@ -1,1 +1,4 @@
 //! Translate in, translate out.
+pub mod extract;
+pub mod problem;
+pub mod time;

@@ -1,0 +1,14 @@
+//! Translate in: bytes, address and headers become typed values, or a problem that names what is wrong.
+//!
+//! | file | what it reads |
+//! |---|---|
+//! | [`body`] | a JSON object, strictly, with its raw bytes kept for the key's fingerprint |
+//! | [`member`] | the types that members have: ids, whole numbers, texts, lists |
+//! | [`query`] | path and query parameters, none unknown, none twice |
+//! | [`header`] | Idempotency-Key, If-Match |
+//!
+//! Deliberately absent: defaults that depend on policy, and any judgement about stock.
+pub mod body;
+pub mod header;
+pub mod member;
+pub mod query;
