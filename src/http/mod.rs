@@ -1,4 +1,10 @@
 //! Translate in, translate out.
+pub mod auth;
+pub mod docs;
 pub mod extract;
+pub mod frame;
+pub mod health;
+pub mod listener;
+pub mod operations;
 pub mod problem;
 pub mod time;
