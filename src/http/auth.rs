@@ -21,8 +21,15 @@ impl AdminKey {
     }
 
     fn opens_for(&self, headers: &HeaderMap) -> bool {
-        let Some(value) = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()) else { return false };
-        let Some((scheme, token)) = value.split_once(' ') else { return false };
+        let Some(value) = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+        else {
+            return false;
+        };
+        let Some((scheme, token)) = value.split_once(' ') else {
+            return false;
+        };
         let shown = blake3::hash(token.trim_start().as_bytes());
         scheme.eq_ignore_ascii_case("bearer") && bool::from(shown.as_bytes().ct_eq(&self.0))
     }
@@ -51,10 +58,21 @@ mod tests {
     fn only_the_whole_key_opens() {
         let key = AdminKey::new("s3cret");
         let opens = |value: &'static str| {
-            key.opens_for(&HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(value))]))
+            key.opens_for(&HeaderMap::from_iter([(
+                header::AUTHORIZATION,
+                HeaderValue::from_static(value),
+            )]))
         };
         assert!(opens("Bearer s3cret") && opens("bearer s3cret"));
-        for refused in ["", "Bearer", "Bearer ", "Bearer s3cre", "Bearer s3cretx", "Basic s3cret", "s3cret"] {
+        for refused in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "Bearer s3cre",
+            "Bearer s3cretx",
+            "Basic s3cret",
+            "s3cret",
+        ] {
             assert!(!opens(refused), "{refused}");
         }
         assert!(!key.opens_for(&HeaderMap::new()));

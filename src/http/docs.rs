@@ -19,8 +19,13 @@ struct Pages {
 /// `/openapi.json`, `/docs` and `/problems/{code}`.
 pub fn docs(openapi_json: String) -> Router {
     // Without `validatorUrl: none` Swagger UI would send the document's address to a public validator.
-    let swagger = Config::from("/openapi.json").validator_url("none").deep_linking(true);
-    let pages = Pages { openapi: openapi_json.into(), swagger: Arc::new(swagger) };
+    let swagger = Config::from("/openapi.json")
+        .validator_url("none")
+        .deep_linking(true);
+    let pages = Pages {
+        openapi: openapi_json.into(),
+        swagger: Arc::new(swagger),
+    };
     Router::new()
         .route("/openapi.json", get(openapi))
         .route("/docs", get(|| async { Redirect::permanent("/docs/") }))
@@ -32,7 +37,11 @@ pub fn docs(openapi_json: String) -> Router {
 }
 
 async fn openapi(State(pages): State<Pages>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], pages.openapi.to_string()).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        pages.openapi.to_string(),
+    )
+        .into_response()
 }
 
 async fn swagger_index(State(pages): State<Pages>) -> Response {
@@ -55,7 +64,10 @@ fn embedded(file: &str, config: &Arc<Config<'static>>) -> Response {
     let mut response = found.bytes.into_owned().into_response();
     let headers = response.headers_mut();
     let content_type = HeaderValue::try_from(found.content_type);
-    headers.insert(header::CONTENT_TYPE, content_type.expect("a media type is visible ASCII"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        content_type.expect("a media type is visible ASCII"),
+    );
     if found.gzpipped {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
@@ -69,9 +81,18 @@ async fn problems() -> Response {
 
 /// One code: a page for a browser, data for a program.
 async fn problem_page(Path(code): Path<String>, headers: HeaderMap) -> Response {
-    let Some(code) = Code::parse(&code) else { return Problem::new(Code::RouteNotFound).into_response() };
-    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if accepted.contains("text/html") { page(code).into_response() } else { Json(described(code)).into_response() }
+    let Some(code) = Code::parse(&code) else {
+        return Problem::new(Code::RouteNotFound).into_response();
+    };
+    let accepted = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    if accepted.contains("text/html") {
+        page(code).into_response()
+    } else {
+        Json(described(code)).into_response()
+    }
 }
 
 fn described(code: Code) -> serde_json::Value {
@@ -88,7 +109,11 @@ fn described(code: Code) -> serde_json::Value {
 fn page(code: Code) -> (StatusCode, Html<String>) {
     let (name, title) = (code.as_str(), code.title());
     let status = code.status();
-    let retry = if code.retryable() { "A retry may succeed." } else { "A retry of the same request does not help." };
+    let retry = if code.retryable() {
+        "A retry may succeed."
+    } else {
+        "A retry of the same request does not help."
+    };
     let advice = code.advice().replace('&', "&amp;").replace('<', "&lt;");
     let html = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{name}</title>\

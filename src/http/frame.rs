@@ -69,7 +69,11 @@ pub async fn frame(State(frame): State<Arc<Frame>>, request: Request, next: Next
     let problem = Problem::of_response(&mut response);
     if let Some(problem) = &problem {
         if problem.code() == Code::Internal {
-            tracing::error!(request_id = ids.request_text(), route, "answered with a fault of ours");
+            tracing::error!(
+                request_id = ids.request_text(),
+                route,
+                "answered with a fault of ours"
+            );
         }
         response = rendered(problem, ids.request_text(), &response);
     }
@@ -81,7 +85,13 @@ pub async fn frame(State(frame): State<Arc<Frame>>, request: Request, next: Next
     headers.insert(TRACEPARENT, ids.trace);
     let status = response.status();
     let problem = problem.map(|problem| problem.code());
-    (frame.meter)(&Served { route, method: method_label(&method), status, problem, elapsed: started.elapsed() });
+    (frame.meter)(&Served {
+        route,
+        method: method_label(&method),
+        status,
+        problem,
+        elapsed: started.elapsed(),
+    });
     response
 }
 
@@ -145,9 +155,18 @@ struct Ids {
 
 impl Ids {
     fn of(headers: &HeaderMap) -> Self {
-        let request = headers.get(X_REQUEST_ID).filter(|value| sane_request_id(value)).cloned();
-        let trace = headers.get(TRACEPARENT).filter(|value| sane_traceparent(value.as_bytes())).cloned();
-        Self { request: request.unwrap_or_else(mint_request_id), trace: trace.unwrap_or_else(mint_traceparent) }
+        let request = headers
+            .get(X_REQUEST_ID)
+            .filter(|value| sane_request_id(value))
+            .cloned();
+        let trace = headers
+            .get(TRACEPARENT)
+            .filter(|value| sane_traceparent(value.as_bytes()))
+            .cloned();
+        Self {
+            request: request.unwrap_or_else(mint_request_id),
+            trace: trace.unwrap_or_else(mint_traceparent),
+        }
     }
 
     fn request_text(&self) -> &str {
@@ -187,7 +206,9 @@ mod tests {
 
     #[test]
     fn only_whole_trace_contexts_are_taken_over() {
-        assert!(sane_traceparent(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+        assert!(sane_traceparent(
+            b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        ));
         for refused in [
             "",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",

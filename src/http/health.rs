@@ -26,7 +26,11 @@ pub struct Health {
 
 impl Default for Health {
     fn default() -> Self {
-        Self { phase: watch::Sender::new(Phase::Starting), replayed: AtomicU64::new(0), total: AtomicU64::new(0) }
+        Self {
+            phase: watch::Sender::new(Phase::Starting),
+            replayed: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+        }
     }
 }
 
@@ -61,14 +65,22 @@ impl Health {
 
     /// The replay's progress as operators see it.
     pub fn startup(&self) -> Startup {
-        let (replayed, total) = (self.replayed.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
+        let (replayed, total) = (
+            self.replayed.load(Ordering::Relaxed),
+            self.total.load(Ordering::Relaxed),
+        );
         let started = self.phase() > Phase::Starting;
         let percent = match (started, total) {
             (true, _) => 100,
             (false, 0) => 0,
             (false, total) => (u128::from(replayed) * 100 / u128::from(total)).min(100) as u8,
         };
-        Startup { started, records_replayed: replayed, records_total: total, percent }
+        Startup {
+            started,
+            records_replayed: replayed,
+            records_total: total,
+            percent,
+        }
     }
 
     fn advance(&self, to: Phase) {

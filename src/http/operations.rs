@@ -24,7 +24,9 @@ pub struct Operations {
 
 impl fmt::Debug for Operations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Operations").field("health", &self.health).finish_non_exhaustive()
+        f.debug_struct("Operations")
+            .field("health", &self.health)
+            .finish_non_exhaustive()
     }
 }
 
@@ -41,7 +43,11 @@ pub fn operations(state: Operations, around: Frame) -> Router {
 }
 
 async fn metrics(State(state): State<Operations>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (state.metrics)()).into_response()
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        (state.metrics)(),
+    )
+        .into_response()
 }
 
 /// Answers as long as the process can answer at all.
@@ -63,7 +69,10 @@ async fn startupz(State(state): State<Operations>) -> Response {
         return Json(startup).into_response();
     }
     let problem = Problem::new(Code::NotReady)
-        .detail(format!("{} of {} records replayed", startup.records_replayed, startup.records_total))
+        .detail(format!(
+            "{} of {} records replayed",
+            startup.records_replayed, startup.records_total
+        ))
         .with("started", false)
         .with("recordsReplayed", startup.records_replayed)
         .with("recordsTotal", startup.records_total)
