@@ -8,3 +8,4 @@ pub mod listener;
 pub mod operations;
 pub mod problem;
 pub mod time;
+pub mod view;

@@ -1,0 +1,101 @@
+//! What operators see.
+use crate::domain::policy::{ExpiredLines, HoldLengths, Policy};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+const MS: i64 = 1000;
+
+/// A store's policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(title = "Policy")]
+pub struct PolicyView {
+    /// Holds of customers.
+    pub cart: HoldLengthsView,
+    /// Holds without a customer id.
+    pub guest: HoldLengthsView,
+    /// Checkouts.
+    pub payment: PaymentPolicyView,
+    /// Unit limits.
+    pub limits: LimitsView,
+    /// A cart left alone this long is abandoned.
+    pub cart_idle_seconds: i64,
+    /// The longest ttl a caller may ask for.
+    pub max_ttl_seconds: i64,
+    /// What becomes of expired cart lines: `keep` or `remove`.
+    #[schema(value_type = String)]
+    pub expired_lines: &'static str,
+    /// Counts changes; the ETag.
+    pub version: u64,
+}
+
+/// Lengths of holds for one kind of shopper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(title = "HoldLengths")]
+pub struct HoldLengthsView {
+    /// A new hold's length.
+    pub ttl_seconds: i64,
+    /// One extension's length.
+    pub extension_seconds: i64,
+    /// How often a hold may be extended.
+    pub max_extensions: u8,
+}
+
+/// How long a checkout may await its payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(title = "PaymentPolicy")]
+pub struct PaymentPolicyView {
+    /// From checkout to the deadline.
+    pub ttl_seconds: i64,
+}
+
+/// Unit limits; null is unlimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(title = "Limits")]
+pub struct LimitsView {
+    /// Units in one order.
+    pub units_per_order: Option<u32>,
+    /// Units of one variant for one customer: live holds and purchases together.
+    pub units_per_customer_per_variant: Option<u32>,
+    /// Lines in one cart.
+    pub lines_per_cart: u32,
+    /// Purchases older than this many days no longer count; null is for ever.
+    pub window_days: Option<u32>,
+}
+
+impl From<&Policy> for PolicyView {
+    fn from(policy: &Policy) -> Self {
+        let limits = policy.limits;
+        Self {
+            cart: lengths(policy.cart),
+            guest: lengths(policy.guest),
+            payment: PaymentPolicyView {
+                ttl_seconds: policy.payment_ttl_ms / MS,
+            },
+            limits: LimitsView {
+                units_per_order: limits.units_per_order,
+                units_per_customer_per_variant: limits.units_per_customer_per_variant,
+                lines_per_cart: limits.lines_per_cart,
+                window_days: limits.window_days,
+            },
+            cart_idle_seconds: policy.cart_idle_ms / MS,
+            max_ttl_seconds: policy.max_ttl_ms / MS,
+            expired_lines: match policy.expired_lines {
+                ExpiredLines::Keep => "keep",
+                ExpiredLines::Remove => "remove",
+            },
+            version: policy.version,
+        }
+    }
+}
+
+const fn lengths(lengths: HoldLengths) -> HoldLengthsView {
+    HoldLengthsView {
+        ttl_seconds: lengths.ttl_ms / MS,
+        extension_seconds: lengths.extension_ms / MS,
+        max_extensions: lengths.max_extensions,
+    }
+}
