@@ -7,5 +7,6 @@ pub mod health;
 pub mod listener;
 pub mod operations;
 pub mod problem;
+pub mod site;
 pub mod time;
 pub mod view;

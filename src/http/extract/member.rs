@@ -12,12 +12,20 @@ use std::marker::PhantomData;
 pub struct Whole<const MIN: i64, const MAX: i64>(pub i64);
 
 impl<const MIN: i64, const MAX: i64> Whole<MIN, MAX> {
-    /// The number as the domain counts.
+    /// The number as the domain counts units of one hold.
     ///
     /// # Panics
     /// When `MAX` or `MIN` does not fit in 32 bits, which is a fault in the type that names them.
     pub fn as_u32(self) -> u32 {
         u32::try_from(self.0).expect("the type's limits fit in u32")
+    }
+
+    /// The number as the domain counts stock.
+    ///
+    /// # Panics
+    /// When `MIN` is negative, which is a fault in the type that names it.
+    pub fn as_u64(self) -> u64 {
+        u64::try_from(self.0).expect("the type's limits are not negative")
     }
 }
 
@@ -51,13 +59,19 @@ impl<const MIN: i64, const MAX: i64> Visitor<'_> for WholeVisitor<MIN, MAX> {
     }
 }
 
-/// The most units that one command may name. Stock levels have the same limit, so sums of a bulk stay far from overflow.
-pub const UNITS_MAX: i64 = 1_000_000_000;
+/// The most units of one hold.
+pub const QUANTITY_MAX: i64 = 1_000_000_000;
+/// The most units of a stock level.
+pub const UNITS_MAX: i64 = 1_000_000_000_000;
+const _: () = assert!(
+    UNITS_MAX as u64 == crate::domain::variant::MAX_UNITS,
+    "the edge refuses what the domain would"
+);
 /// A month: no hold is longer, whatever the policy.
 pub const SECONDS_MAX: i64 = 31 * 24 * 60 * 60;
 
 /// Units asked for.
-pub type Quantity = Whole<1, UNITS_MAX>;
+pub type Quantity = Whole<1, QUANTITY_MAX>;
 /// Units there, or a threshold; none is fine.
 pub type Units = Whole<0, UNITS_MAX>;
 /// A change of stock in either direction.
