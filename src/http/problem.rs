@@ -81,7 +81,7 @@ codes! {
         "Its units went back. Reserve again.";
     ReservationConfirmed "reservation-confirmed" 409 false "The reservation was confirmed"
         "Its units are sold. Cancel or return them instead.";
-    ReservationActive "reservation-active" 409 false "The reservation is not confirmed yet"
+    ReservationNotConfirmed "reservation-not-confirmed" 409 false "The reservation is not confirmed yet"
         "Only confirmed units can be shipped, cancelled or returned. Confirm or release it first.";
     OwnedByOrder "owned-by-order" 409 false "An order owns this reservation"
         "Ship, cancel or return it through its order; `orderId` names it.";
