@@ -23,6 +23,7 @@ pub use hold::{
 };
 pub use owner::Purchases;
 pub use refusal::Refusal;
+pub use settle::settled;
 pub use stock::{MAX_UNITS, Status, View};
 
 use super::{
