@@ -3,8 +3,11 @@
 //! It gives the request an id and a trace, bounds its time, catches a panic, renders problems, forbids caching of answers
 //! about stock, and measures by route template. Nothing outside of it writes an error body.
 use super::problem::{Code, Problem};
+use crate::config;
+use crate::telemetry::metrics::{Method, UNMATCHED_ROUTE, metrics};
+use crate::telemetry::tracing::request_span;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{self, HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use std::future::Future;
@@ -13,7 +16,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::time::Instant;
+use tracing::Instrument;
 
 /// The request's id, accepted or minted, in requests, answers, problems and logs.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -21,43 +24,41 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The longest request id that is accepted.
 const REQUEST_ID_BYTES_MAX: usize = 128;
-/// The label of requests that match no route: callers must not be able to mint label values.
-pub const ROUTE_UNMATCHED: &str = "unmatched";
-
-/// One served request, for the meters.
-#[derive(Clone, Copy, Debug)]
-pub struct Served<'a> {
-    /// The route's template, or [`ROUTE_UNMATCHED`].
-    pub route: &'a str,
-    /// The method, or `OTHER` for one that no route takes.
-    pub method: &'static str,
-    /// The answer's status.
-    pub status: StatusCode,
-    /// The problem's code, if the answer is one.
-    pub problem: Option<Code>,
-    /// From the first look at the request to its answer's head.
-    pub elapsed: Duration,
-}
 
 /// What the frame needs to know.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    /// The longest a request may take, from its head to the head of its answer.
+    /// The longest a request may take, from its head to the head of its answer. A backstop: the body has a limit of its
+    /// own, and the app answers by the caller's deadline.
     pub deadline: Duration,
-    /// Told about every served request.
-    pub meter: fn(&Served<'_>),
+}
+
+impl Frame {
+    /// The frame of a configuration: twice the caller's deadline, so that who knows more answers first.
+    pub fn new(server: &config::Server) -> Self {
+        Self {
+            deadline: server.request_deadline.duration() * 2,
+        }
+    }
 }
 
 /// Serves one request inside the frame.
 pub async fn frame(State(frame): State<Arc<Frame>>, request: Request, next: Next) -> Response {
-    let started = Instant::now();
     let ids = Ids::of(request.headers());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let route = route.as_ref().map_or(ROUTE_UNMATCHED, MatchedPath::as_str);
+    let route = route.as_ref().map_or(UNMATCHED_ROUTE, MatchedPath::as_str);
     let private = route.starts_with("/api/");
+    let _in_flight = InFlight::enter();
 
-    let answer = tokio::time::timeout(frame.deadline, catch_panic(next.run(request))).await;
+    // A span costs more than a sold-out answer, and at the usual level no line would be written inside it.
+    let span = if tracing::enabled!(tracing::Level::DEBUG) {
+        request_span(ids.request_text(), method.as_str(), route)
+    } else {
+        tracing::Span::none()
+    };
+    let served = catch_panic(next.run(request)).instrument(span);
+    let answer = tokio::time::timeout(frame.deadline, served).await;
     let mut response = match answer {
         Ok(Ok(response)) => response,
         Ok(Err(Panicked)) => {
@@ -83,15 +84,10 @@ pub async fn frame(State(frame): State<Arc<Frame>>, request: Request, next: Next
     }
     headers.insert(X_REQUEST_ID, ids.request);
     headers.insert(TRACEPARENT, ids.trace);
-    let status = response.status();
-    let problem = problem.map(|problem| problem.code());
-    (frame.meter)(&Served {
-        route,
-        method: method_label(&method),
-        status,
-        problem,
-        elapsed: started.elapsed(),
-    });
+    let served = metrics()
+        .requests
+        .of(route, Method::from(method.as_str()), response.status().as_u16());
+    served.increment(1);
     response
 }
 
@@ -110,7 +106,7 @@ fn rendered(problem: &Problem, request_id: &str, plain: &Response) -> Response {
 }
 
 /// No answer came in time. Whatever changes state may have been handed over, so its outcome is open.
-fn late(method: &Method) -> Problem {
+fn late(method: &http::Method) -> Problem {
     if method.is_safe() {
         Problem::new(Code::Overloaded).detail("no answer within the request's deadline")
     } else {
@@ -118,16 +114,19 @@ fn late(method: &Method) -> Problem {
     }
 }
 
-const fn method_label(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
-        _ => "OTHER",
+/// Counts a request while it is served, even one whose caller hangs up.
+struct InFlight;
+
+impl InFlight {
+    fn enter() -> Self {
+        metrics().requests_in_flight.increment(1);
+        Self
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        metrics().requests_in_flight.decrement(1);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Connections: accepted up to a limit, served by hyper directly (axum's own loop exposes neither a header timeout nor a
 //! connection limit), drained with a deadline.
+use crate::config;
+use crate::telemetry::metrics::metrics;
 use axum::Router;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -20,23 +22,39 @@ pub struct ListenerLimits {
     pub connections_max: u32,
     /// How long a head may take to arrive, the wait of a kept connection for its next request included.
     pub header_read_timeout: Duration,
-    /// The largest head, in bytes; a larger one is answered 431.
-    pub header_bytes_max: usize,
     /// How long requests may go on after drain began.
     pub drain_deadline: Duration,
+    /// Whether its connections are those the metric counts.
+    pub public: bool,
 }
 
-impl Default for ListenerLimits {
-    fn default() -> Self {
+/// Connections at once on the operations listener: scrapers and probes, not shoppers.
+const OPERATIONS_CONNECTIONS_MAX: u32 = 64;
+
+impl ListenerLimits {
+    /// The limits of the public listener.
+    pub fn public(server: &config::Server) -> Self {
         Self {
-            connections_max: 16_384,
-            header_read_timeout: Duration::from_secs(30),
-            header_bytes_max: 32 * 1024,
-            drain_deadline: Duration::from_secs(10),
+            // More seats than a semaphore of the kernel's could hand out anyway.
+            connections_max: u32::try_from(server.connections_max).unwrap_or(u32::MAX >> 3),
+            public: true,
+            ..Self::operations(server)
+        }
+    }
+
+    /// The limits of the operations listener.
+    pub fn operations(server: &config::Server) -> Self {
+        Self {
+            connections_max: OPERATIONS_CONNECTIONS_MAX,
+            header_read_timeout: server.header_read_timeout.duration(),
+            drain_deadline: server.drain_deadline.duration(),
+            public: false,
         }
     }
 }
 
+/// The largest head, bytes; a larger one is answered 431.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// The pause after a failed accept, which is nearly always a lack of file descriptors: others must end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -119,6 +137,7 @@ async fn converse(
     mut closing: watch::Receiver<Closing>,
     _seat: OwnedSemaphorePermit,
 ) {
+    let _counted = limits.public.then(Counted::enter);
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY not set");
     }
@@ -127,7 +146,7 @@ async fn converse(
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.header_read_timeout)
-        .max_header_size(limits.header_bytes_max);
+        .max_header_size(HEAD_BYTES_MAX);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     loop {
         tokio::select! {
@@ -146,12 +165,32 @@ async fn converse(
     }
 }
 
+/// Counts a connection while it is open.
+struct Counted;
+
+impl Counted {
+    fn enter() -> Self {
+        metrics().connections.increment(1);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        metrics().connections.decrement(1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::oneshot;
+
+    fn limits() -> ListenerLimits {
+        ListenerLimits::public(&config::Config::default().server)
+    }
 
     async fn open(
         router: Router,
@@ -182,8 +221,7 @@ mod tests {
                 "done"
             }
         };
-        let (mut client, stop, server) =
-            open(Router::new().route("/", get(handler)), ListenerLimits::default()).await;
+        let (mut client, stop, server) = open(Router::new().route("/", get(handler)), limits()).await;
         client
             .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
             .await
@@ -204,7 +242,7 @@ mod tests {
         };
         let limits = ListenerLimits {
             drain_deadline: Duration::from_millis(1),
-            ..ListenerLimits::default()
+            ..limits()
         };
         let (mut client, stop, server) = open(Router::new().route("/", get(handler)), limits).await;
         client
@@ -220,7 +258,7 @@ mod tests {
     #[tokio::test]
     async fn a_head_with_too_many_fields_is_refused() {
         // hyper's own limit is 100 fields; setting one would cost an allocation per request.
-        let (mut client, _stop, _server) = open(Router::new(), ListenerLimits::default()).await;
+        let (mut client, _stop, _server) = open(Router::new(), limits()).await;
         let head = format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "field: x\r\n".repeat(100));
         client.write_all(head.as_bytes()).await.unwrap();
         let mut start = [0; 12];

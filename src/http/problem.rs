@@ -270,6 +270,17 @@ impl Problem {
         }
     }
 
+    /// The problem as one of several lines: code, title and data, without what belongs to the whole answer.
+    pub fn as_line(&self) -> Value {
+        let mut line = serde_json::Map::new();
+        line.insert("code".to_owned(), self.code.as_str().into());
+        line.insert("title".to_owned(), self.code.title().into());
+        for (name, value) in self.data.iter().filter(|(name, _)| *name != "lines") {
+            line.insert((*name).to_owned(), value.clone());
+        }
+        Value::Object(line)
+    }
+
     /// The one place where a no becomes a response. `headers` that the framework set (Allow) are kept by the caller.
     pub fn render(&self, request_id: &str) -> Response {
         let body = serde_json::to_vec(&self.body(request_id)).expect("a problem is plain JSON data");

@@ -16,7 +16,8 @@ pub struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    fn name(self, problem: Problem) -> Problem {
+    /// Names it in a problem.
+    pub(super) fn name(self, problem: Problem) -> Problem {
         problem
             .with_some("variantId", self.variant.map(VariantId::as_str))
             .with_some("reservationId", self.reservation.map(|id| id.to_string()))

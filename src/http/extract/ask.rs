@@ -3,6 +3,7 @@ use super::bodies::Body;
 use super::body::{check_content_type, parse};
 use super::header::{Expected, idempotency_key, if_match, required_if_match};
 use super::query::Params;
+use crate::app::Context;
 use crate::http::problem::{Code, Problem};
 use crate::http::site::Site;
 use axum::body::Body as HttpBody;
@@ -13,22 +14,13 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 use std::sync::Arc;
 
-/// A request's body and its idempotency key.
+/// A request that changes something: its body, and who asks under which key.
 #[derive(Clone, Debug)]
 pub struct Ask<T> {
     /// The body, checked.
     pub body: T,
-    /// The key, if the caller gave one.
-    pub key: Option<Keyed>,
-}
-
-/// An idempotency key and what it stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Keyed {
-    /// The caller's key: 1 to 255 visible ASCII characters.
-    pub key: String,
-    /// BLAKE3 over method, route template, address and the body's bytes as they came.
-    pub fingerprint: [u8; 32],
+    /// Store, caller, key and deadline.
+    pub context: Context,
 }
 
 /// The body of a route that takes none.
@@ -62,11 +54,14 @@ impl<T: Body> FromRequest<Arc<Site>> for Ask<T> {
             check_content_type(&parts.headers)?;
             parse(&bytes)?
         };
-        let key = key.map(|key| Keyed {
-            key: key.to_owned(),
-            fingerprint: fingerprint(&parts, &bytes),
+        let key = key.map(|key| {
+            let (route, target) = address(&parts);
+            site.request_key(key, &route, target, &bytes)
         });
-        Ok(Self { body, key })
+        Ok(Self {
+            body,
+            context: site.context(key),
+        })
     }
 }
 
@@ -85,23 +80,26 @@ async fn collect(body: HttpBody, limit: usize) -> Result<Bytes, Problem> {
     }
 }
 
-/// Two requests are the same when method, route, address and bytes are. The parts are divided by a byte that none of the
-/// first four can hold.
-fn fingerprint(parts: &Parts, body: &[u8]) -> [u8; 32] {
+/// Route (method and template) and target (path and query) of a request, for its key's fingerprint.
+fn address(parts: &Parts) -> (String, &str) {
     let template = parts
         .extensions
         .get::<MatchedPath>()
         .map_or("", MatchedPath::as_str);
-    let mut hasher = blake3::Hasher::new();
-    for part in [
-        parts.method.as_str(),
-        template,
-        parts.uri.path(),
-        parts.uri.query().unwrap_or_default(),
-    ] {
-        hasher.update(part.as_bytes()).update(b"\n");
+    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+    (format!("{} {template}", parts.method), target)
+}
+
+/// A request that only looks.
+#[derive(Clone, Debug)]
+pub struct Look(pub Context);
+
+impl FromRequestParts<Arc<Site>> for Look {
+    type Rejection = Problem;
+
+    async fn from_request_parts(_: &mut Parts, site: &Arc<Site>) -> Result<Self, Problem> {
+        Ok(Self(site.context(None)))
     }
-    *hasher.update(body).finalize().as_bytes()
 }
 
 /// If-Match where it may be absent.
@@ -140,28 +138,26 @@ impl<S: Sync> FromRequestParts<S> for Params {
 mod tests {
     use super::*;
 
-    fn of(method: &str, uri: &str, body: &[u8]) -> [u8; 32] {
-        let (parts, ()) = axum::http::Request::builder()
-            .method(method)
-            .uri(uri)
-            .body(())
-            .unwrap()
-            .into_parts();
-        fingerprint(&parts, body)
-    }
-
     #[test]
-    fn a_fingerprint_tells_every_part_apart() {
-        let one = of("POST", "/a/1", b"{}");
-        assert_eq!(one, of("POST", "/a/1", b"{}"));
-        for other in [
-            of("PUT", "/a/1", b"{}"),
-            of("POST", "/a/2", b"{}"),
-            of("POST", "/a/1", b"{ }"),
-            of("POST", "/a/1?x=1", b"{}"),
-            of("POST", "/a/1?", b"\n{}"),
-        ] {
-            assert_ne!(one, other);
+    fn a_target_tells_paths_and_queries_apart() {
+        let of = |method: &str, uri: &str| {
+            let (parts, ()) = axum::http::Request::builder()
+                .method(method)
+                .uri(uri)
+                .body(())
+                .unwrap()
+                .into_parts();
+            let (route, target) = address(&parts);
+            (route, target.to_owned())
+        };
+        let all = [
+            of("POST", "/a/1"),
+            of("PUT", "/a/1"),
+            of("POST", "/a/2"),
+            of("POST", "/a/1?x=1"),
+        ];
+        for (index, one) in all.iter().enumerate() {
+            assert_eq!(all.iter().position(|other| other == one), Some(index));
         }
     }
 

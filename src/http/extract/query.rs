@@ -131,8 +131,13 @@ pub struct Page {
 pub struct Cursor(pub Vec<u8>);
 
 impl Cursor {
+    /// What a cursor is answered that no list gave out.
+    pub fn refused() -> Problem {
+        Problem::invalid_parameter("cursor", "the nextCursor of an earlier answer")
+    }
+
     fn parse(text: &str) -> Result<Self, Problem> {
-        let refused = || Problem::invalid_parameter("cursor", "the nextCursor of an earlier answer");
+        let refused = Self::refused;
         if text.is_empty() || text.len() > CURSOR_BYTES_MAX || !text.len().is_multiple_of(2) {
             return Err(refused());
         }

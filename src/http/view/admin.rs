@@ -1,4 +1,5 @@
 //! What operators see.
+use crate::config::Loaded;
 use crate::domain::policy::{ExpiredLines, HoldLengths, Policy};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -98,4 +99,46 @@ const fn lengths(lengths: HoldLengths) -> HoldLengthsView {
         extension_seconds: lengths.extension_ms / MS,
         max_extensions: lengths.max_extensions,
     }
+}
+
+/// The configuration of the process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(title = "Config")]
+pub struct ConfigView {
+    /// Every key, in the order of its section.
+    pub items: Vec<ConfigRowView>,
+}
+
+/// One key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(title = "ConfigRow")]
+pub struct ConfigRowView {
+    /// Its dotted name.
+    pub key: String,
+    /// Its value; secrets masked.
+    pub value: String,
+    /// Where it comes from: `default`, `file`, `environment` or `flag`.
+    pub source: String,
+}
+
+impl From<&Loaded> for ConfigView {
+    fn from(loaded: &Loaded) -> Self {
+        let row = |row: crate::config::Row| ConfigRowView {
+            key: row.key.to_owned(),
+            value: row.value,
+            source: row.source.to_owned(),
+        };
+        Self {
+            items: loaded.rows().into_iter().map(row).collect(),
+        }
+    }
+}
+
+/// That the process drains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(title = "Drain")]
+pub struct DrainView {
+    /// `draining`.
+    #[schema(value_type = String)]
+    pub status: &'static str,
 }

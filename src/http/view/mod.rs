@@ -5,12 +5,16 @@ mod bulk;
 mod reservation;
 mod variant;
 
-pub use admin::{HoldLengthsView, LimitsView, PaymentPolicyView, PolicyView};
+pub use admin::{
+    ConfigRowView, ConfigView, DrainView, HoldLengthsView, LimitsView, PaymentPolicyView, PolicyView,
+};
 pub use bulk::{BulkLineView, BulkView};
 pub use reservation::{
     CleanupView, FulfilmentView, ReservationView, StatisticsView, ValidationView, ValidationsView,
 };
-pub use variant::{AvailabilitiesView, AvailabilityView, LedgerEntryView, MoneyView, VariantView};
+pub use variant::{
+    AdjustmentView, AvailabilitiesView, AvailabilityView, LedgerEntryView, MoneyView, VariantView,
+};
 
 use serde::{Serialize, Serializer};
 use std::fmt;

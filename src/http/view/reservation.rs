@@ -156,6 +156,39 @@ pub struct ValidationView {
     pub expires_in_ms: Option<i64>,
 }
 
+impl ValidationView {
+    /// A reservation judged at a moment; `None` is one that is not known (any more).
+    pub fn new(reservation_id: String, hold: Option<&Hold>, at: Timestamp) -> Self {
+        let Some(hold) = hold else {
+            let (status, reason) = ("unknown", Some("not found"));
+            return Self {
+                reservation_id,
+                valid: false,
+                status,
+                reason,
+                expires_in_ms: None,
+            };
+        };
+        let left = hold.expires_at.since(at);
+        let (valid, reason) = match hold.status {
+            HoldStatus::Active | HoldStatus::Tentative => {
+                (left > 0, (left <= 0).then_some("its deadline has passed"))
+            }
+            HoldStatus::Confirmed => (false, Some("it was confirmed: its units are sold")),
+            HoldStatus::Released => (false, Some("it was released")),
+            HoldStatus::Expired => (false, Some("its deadline has passed")),
+        };
+        let expires_in_ms = valid.then_some(left);
+        Self {
+            reservation_id,
+            valid,
+            status: hold.status.as_str(),
+            reason,
+            expires_in_ms,
+        }
+    }
+}
+
 /// Results in the order asked; an unknown id is a result, not an error.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ValidationsView {

@@ -227,6 +227,27 @@ impl From<&LedgerEntry> for LedgerEntryView {
     }
 }
 
+/// A booked adjustment: its line of the ledger, and the variant after it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(title = "Adjustment")]
+pub struct AdjustmentView {
+    /// The line.
+    pub entry: LedgerEntryView,
+    /// The variant.
+    pub variant: VariantView,
+}
+
+impl AdjustmentView {
+    /// A line of the ledger with the variant after it.
+    pub fn new(view: &View, entry: &LedgerEntry) -> Self {
+        Self {
+            entry: entry.into(),
+            variant: view.into(),
+        }
+    }
+}
+
 const fn kind(kind: LedgerKind) -> &'static str {
     match kind {
         LedgerKind::Received => "received",

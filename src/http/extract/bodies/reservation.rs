@@ -148,7 +148,7 @@ pub struct AfterSaleBody {
     /// Units; all that remain without.
     #[schema(value_type = Option<u32>, minimum = 1)]
     pub quantity: Option<Quantity>,
-    /// Whether they can be sold again; true without.
+    /// Whether they can be sold again; true without. Means nothing to shipped units.
     pub restock: Option<bool>,
 }
 

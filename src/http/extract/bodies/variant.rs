@@ -223,11 +223,8 @@ pub struct VariantPatchBody {
 }
 
 impl VariantPatchBody {
-    /// The settings with these changes.
-    ///
-    /// # Errors
-    /// `invalid-member` when it would close before it opens.
-    pub fn over(self, mut settings: Settings) -> Result<Settings, Problem> {
+    /// Writes these changes into what the shop said before.
+    pub fn write(self, settings: &mut Settings) {
         set(
             &mut settings.product_id,
             self.product_id.map(|id| id.map(|Id(Handle(id))| id)),
@@ -277,7 +274,6 @@ impl VariantPatchBody {
             &mut settings.units_per_customer,
             self.units_per_customer.map(|units| units.map(Quantity::as_u32)),
         );
-        checked(settings)
     }
 }
 
