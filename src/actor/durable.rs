@@ -4,7 +4,7 @@ use super::{
     message::{Answer, Logged, Outcome, Port},
 };
 use crate::storage::{
-    journal::{Delivered, Observer},
+    journal::{Delivered, DurableObserver},
     keys::Claim,
     projection::Projection,
     record::Turn,
@@ -17,7 +17,7 @@ pub enum Pending {
     /// A turn with a record.
     Turn {
         /// What the record says.
-        turn: Turn,
+        turn: Box<Turn>,
         /// Its idempotency key.
         claim: Option<Claim>,
         /// Who waits, and for which answer if it is not the turn itself.
@@ -80,26 +80,43 @@ impl Durable {
     }
 }
 
-impl Observer<Pending> for Durable {
+impl DurableObserver<Pending> for Durable {
     fn durable(&mut self, group: Vec<Delivered<Pending>>) {
         let mut completions = Vec::with_capacity(group.len());
         let mut barriers = Vec::new();
         for Delivered { number, item, .. } in group {
             match item {
-                Pending::Turn { turn, claim, port, permit } => {
+                Pending::Turn {
+                    turn,
+                    claim,
+                    port,
+                    permit,
+                } => {
                     let number = number.expect("a turn has a record").0;
                     self.projection.apply(number, &turn);
                     if let Some(claim) = claim {
                         claim.fill(number);
                     }
                     if let Some((port, outcome)) = port {
-                        let logged = || Ok(Answer::Logged(Box::new(Logged { number, turn })));
+                        let logged = || Ok(Answer::Logged(Box::new(Logged { number, turn: *turn })));
                         let outcome = outcome.unwrap_or_else(logged);
-                        completions.push(Completion { port, outcome, _permit: permit });
+                        completions.push(Completion {
+                            port,
+                            outcome,
+                            _permit: permit,
+                        });
                     }
                 }
-                Pending::Later { port, outcome, permit } => {
-                    completions.push(Completion { port, outcome, _permit: Some(permit) });
+                Pending::Later {
+                    port,
+                    outcome,
+                    permit,
+                } => {
+                    completions.push(Completion {
+                        port,
+                        outcome,
+                        _permit: Some(permit),
+                    });
                 }
                 Pending::Barrier(call) => barriers.push(call),
             }

@@ -1,8 +1,9 @@
 //! Why a use case did not succeed, free of any transport. A refusal carries its figures; an error of ours carries one
 //! text for the log and none for the caller.
 use crate::{
-    actor::Shed,
+    actor::{Shed, Unroutable},
     domain::{bulk::LineOutcome, time::Timestamp, variant::Refusal},
+    telemetry::metrics::Outcome,
 };
 
 /// Why a use case did not succeed.
@@ -45,6 +46,9 @@ pub enum AppError {
     /// The variant is closed until an operator has looked.
     #[error("the variant is quarantined")]
     Quarantined,
+    /// The variant left while it was asked; as good as not there.
+    #[error("the variant has gone")]
+    Gone,
     /// Too little disk space for new business.
     #[error("the disk is below its reserve")]
     DiskReserve,
@@ -64,41 +68,53 @@ impl AppError {
 }
 
 impl AppError {
-    /// The metric's label.
-    pub fn label(&self) -> &'static str {
+    /// How the command counts.
+    pub(super) fn outcome(&self) -> Outcome {
         match self {
-            Self::Refused { refusal, .. } => refusal_label(refusal),
-            Self::BulkRefused { .. } => "bulk_refused",
-            Self::KeyReused => "key_reused",
-            Self::InFlight => "in_flight",
-            Self::KeysFull | Self::Shed(_) | Self::Late => "shed",
-            Self::OutcomeUnknown => "unknown",
-            Self::Quarantined => "quarantined",
-            Self::DiskReserve => "disk_reserve",
-            Self::Internal(_) => "error",
+            Self::Refused { refusal, .. } => outcome_of(refusal),
+            Self::KeyReused => Outcome::KeyMismatch,
+            Self::Gone => Outcome::NotFound,
+            Self::BulkRefused { .. } | Self::InFlight => Outcome::Refused,
+            Self::Late => Outcome::Abandoned,
+            Self::KeysFull
+            | Self::Shed(_)
+            | Self::OutcomeUnknown
+            | Self::Quarantined
+            | Self::DiskReserve
+            | Self::Internal(_) => Outcome::Failed,
         }
     }
 }
 
-fn refusal_label(refusal: &Refusal) -> &'static str {
+fn outcome_of(refusal: &Refusal) -> Outcome {
     match refusal {
-        Refusal::VariantNotFound | Refusal::ReservationNotFound => "not_found",
-        Refusal::AlreadyExists | Refusal::AlreadyHeld { .. } => "already_exists",
-        Refusal::InsufficientStock { .. } => "insufficient_stock",
-        Refusal::SaleNotOpen { .. } => "sale_not_open",
-        Refusal::LimitReached { .. } => "limit_reached",
-        Refusal::ReservationExpired { .. } => "expired",
-        Refusal::ReservationReleased { .. } => "released",
-        Refusal::ReservationConfirmed { .. } => "confirmed",
-        Refusal::ExtensionLimit { .. } => "extension_limit",
-        Refusal::InFlight => "in_flight",
-        Refusal::TtlTooLong { .. }
+        Refusal::VariantNotFound | Refusal::ReservationNotFound => Outcome::NotFound,
+        Refusal::InsufficientStock { .. } => Outcome::InsufficientStock,
+        Refusal::SaleNotOpen { .. } => Outcome::NotOpen,
+        Refusal::LimitReached { .. } | Refusal::AlreadyHeld { .. } | Refusal::ExtensionLimit { .. } => {
+            Outcome::LimitReached
+        }
+        Refusal::ReservationExpired { .. }
+        | Refusal::ReservationReleased { .. }
+        | Refusal::ReservationConfirmed { .. } => Outcome::Ended,
+        Refusal::AlreadyExists
+        | Refusal::InFlight
+        | Refusal::TtlTooLong { .. }
         | Refusal::NotConfirmed
         | Refusal::QuantityExceeds { .. }
         | Refusal::BelowHeld { .. }
         | Refusal::ExpectedMismatch { .. }
         | Refusal::VersionMismatch { .. }
         | Refusal::HasActiveHolds { .. }
-        | Refusal::OutOfRange => "refused",
+        | Refusal::OutOfRange => Outcome::Refused,
+    }
+}
+
+impl From<Unroutable> for AppError {
+    fn from(unroutable: Unroutable) -> Self {
+        match unroutable {
+            Unroutable::Quarantined => Self::Quarantined,
+            Unroutable::Gone => Self::Gone,
+        }
     }
 }

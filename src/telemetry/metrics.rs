@@ -19,8 +19,8 @@ pub const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 static INSTALLED: OnceLock<Telemetry> = OnceLock::new();
 
-/// The telemetry of this process; made at the first call, the same ever after. The caller that serves must also see to
-/// [`Telemetry::upkeep`] every [`UPKEEP_EVERY`].
+/// The telemetry of this process; made at the first call, the same ever after. Who serves also spawns
+/// [`Telemetry::keep_up`].
 pub fn install() -> &'static Telemetry {
     INSTALLED.get_or_init(Telemetry::new)
 }
@@ -84,6 +84,15 @@ impl Telemetry {
     /// Folds the samples taken since the last fold into their buckets.
     pub fn upkeep(&self) {
         self.handle.run_upkeep();
+    }
+
+    /// Folds every [`UPKEEP_EVERY`], for ever: a task that a server spawns and drops.
+    pub async fn keep_up(&self) {
+        let mut ticks = tokio::time::interval(UPKEEP_EVERY);
+        loop {
+            ticks.tick().await;
+            self.upkeep();
+        }
     }
 }
 

@@ -6,3 +6,6 @@
 )]
 mod cli;
 mod journal;
+mod record;
+mod record_golden;
+mod strategies;
