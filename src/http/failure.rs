@@ -6,6 +6,7 @@ use crate::actor::Shed;
 use crate::app::{AppError, BulkLine};
 use crate::domain::bulk::LineOutcome;
 use crate::domain::ids::ReservationId;
+use crate::domain::variant::Refusal;
 use serde_json::Value;
 
 /// Says an error of the app to the caller.
@@ -23,6 +24,10 @@ pub fn problem(error: &AppError, subject: Subject<'_>) -> Problem {
             Problem::new(Code::Overloaded).detail("not judged before the deadline; nothing was done")
         }
         AppError::OutcomeUnknown => Problem::new(Code::OutcomeUnknown),
+        AppError::Gone if subject.reservation.is_some() => {
+            refusal::problem(&Refusal::ReservationNotFound, subject)
+        }
+        AppError::Gone => refusal::problem(&Refusal::VariantNotFound, subject),
         AppError::Quarantined => subject.name(Problem::new(Code::VariantQuarantined)),
         AppError::DiskReserve => Problem::new(Code::DiskReserve),
         AppError::Internal(what) => {

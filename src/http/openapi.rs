@@ -1,16 +1,17 @@
 //! The OpenAPI document: paths and schemas come from the handlers, what every route has in common is added here.
 //!
 //! `holdfast openapi` prints it; `tests/golden/openapi.json` is the reviewed copy.
+use super::extract::query::LIMIT_MAX;
 use super::problem::{Code, PROBLEM_JSON};
 use std::collections::{BTreeMap, BTreeSet};
 use utoipa::openapi::link::Link;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{Object, Schema, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
-    Components, ContentBuilder, InfoBuilder, ObjectBuilder, OpenApi, PathItem, Ref, RefOr, Response,
-    ResponseBuilder,
+    Components, ContentBuilder, InfoBuilder, ObjectBuilder, OpenApi, PathItem, Ref, RefOr, Required,
+    Response, ResponseBuilder,
 };
 
 /// The name of the bearer scheme in the document.
@@ -110,6 +111,16 @@ const AFTER_SALE: &[Code] = &[
     Code::ReservationNotConfirmed,
     Code::OwnedByOrder,
     Code::TooManyUnits,
+];
+
+/// Operations whose body may be left out.
+const BODY_OPTIONAL: &[&str] = &[
+    "extend_reservation",
+    "confirm_reservation",
+    "fulfil_reservation",
+    "cancel_reservation",
+    "return_reservation",
+    "clean_up",
 ];
 
 /// Finishes the document that the handlers made.
@@ -213,14 +224,82 @@ fn complete(path: &str, method: &str, operation: &mut Operation) {
     }
     let own = REFUSALS.iter().find(|(operation, _)| *operation == name);
     codes.extend(own.into_iter().flat_map(|(_, codes)| codes.iter().copied()));
+    describe_parameters(path, method, &codes, operation);
     for (status, codes) in by_status(&codes) {
         operation
             .responses
             .responses
             .insert(status, RefOr::T(problem_response(&codes)));
     }
+    if let Some(RefOr::T(body)) = operation.request_body.as_mut()
+        && BODY_OPTIONAL.contains(&name.as_str())
+    {
+        body.required = Some(Required::False);
+    }
     if name == "reserve" {
         link_onward(operation);
+    }
+}
+
+/// Parameters that follow from the path, the method and what may be refused.
+fn describe_parameters(path: &str, method: &str, codes: &BTreeSet<Code>, operation: &mut Operation) {
+    let name = operation.operation_id.clone().unwrap_or_default();
+    let parameters = operation.parameters.get_or_insert_default();
+    let mut add = |name: &str, place: ParameterIn, schema: ObjectBuilder, about: &str| {
+        let required = if place == ParameterIn::Path {
+            Required::True
+        } else {
+            Required::False
+        };
+        let parameter = ParameterBuilder::new()
+            .name(name)
+            .parameter_in(place)
+            .required(required);
+        parameters.push(RefOr::T(
+            parameter.description(Some(about)).schema(Some(schema)).build(),
+        ));
+    };
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    if path.contains("{id}") {
+        add(
+            "id",
+            ParameterIn::Path,
+            text().min_length(Some(1)).max_length(Some(128)),
+            "Its id.",
+        );
+    }
+    if method != "GET" {
+        let key = text().min_length(Some(1)).max_length(Some(255));
+        add(
+            "Idempotency-Key",
+            ParameterIn::Header,
+            key,
+            "Names one intent through all its retries, for 24 hours.",
+        );
+    }
+    if codes.contains(&Code::PreconditionRequired) {
+        let about = "Required: the ETag that was read, or * for whatever is there.";
+        add("If-Match", ParameterIn::Header, text(), about);
+    }
+    if name.starts_with("list_") && name != "list_quarantine" {
+        let limit = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(1))
+            .maximum(Some(LIMIT_MAX));
+        add(
+            "limit",
+            ParameterIn::Query,
+            limit,
+            "How many items at most; 50 without.",
+        );
+    }
+    if name.starts_with("list_") && method == "GET" && !name.contains("hot") && name != "list_quarantine" {
+        add(
+            "cursor",
+            ParameterIn::Query,
+            text(),
+            "`nextCursor` of the page before.",
+        );
     }
 }
 

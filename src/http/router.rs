@@ -29,7 +29,14 @@ fn api() -> OpenApiRouter<Arc<Site>> {
         .routes(routes!(stock::list_ledger))
         .routes(routes!(stock::get_availability))
         .routes(routes!(stock::get_availabilities))
-        .routes(routes!(reservations::reserve, reservations::act_on_reservation,))
+        .routes(routes!(
+            reservations::reserve,
+            reservations::act_on_reservation,
+            reservations::list_reservations,
+            reservations::release_reservations
+        ))
+        .routes(routes!(reservations::get_statistics))
+        .routes(routes!(reservations::clean_up))
         .routes(routes!(
             reservations::get_reservation,
             reservations::resize_reservation,
@@ -47,6 +54,9 @@ fn api() -> OpenApiRouter<Arc<Site>> {
         .routes(routes!(sold::return_reservation))
         .routes(routes!(admin::get_policy, admin::put_policy))
         .routes(routes!(admin::get_config))
+        .routes(routes!(admin::list_hot_variants))
+        .routes(routes!(admin::list_quarantine))
+        .routes(routes!(admin::rebuild_quarantined))
         .routes(routes!(admin::drain))
 }
 

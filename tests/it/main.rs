@@ -5,6 +5,7 @@
     reason = "a test that cannot go on fails, and its numbers are small"
 )]
 mod cli;
+mod http_pages;
 mod journal;
 mod record;
 mod record_golden;

@@ -72,17 +72,25 @@ impl Params {
     /// # Errors
     /// `invalid-parameter` when either is out of range.
     pub fn page(&mut self) -> Result<Page, Problem> {
-        let limit = match self.text("limit")? {
-            None => LIMIT_DEFAULT,
-            Some(text) => limit(&text).ok_or_else(|| {
-                Problem::invalid_parameter("limit", format!("a whole number from 1 to {LIMIT_MAX}"))
-            })?,
-        };
+        let limit = self.limit()?;
         let cursor = self
             .text("cursor")?
             .map(|text| Cursor::parse(&text))
             .transpose()?;
         Ok(Page { limit, cursor })
+    }
+
+    /// Takes `limit`.
+    ///
+    /// # Errors
+    /// `invalid-parameter` when it is out of range.
+    pub fn limit(&mut self) -> Result<u32, Problem> {
+        let Some(text) = self.text("limit")? else {
+            return Ok(LIMIT_DEFAULT);
+        };
+        limit(&text).ok_or_else(|| {
+            Problem::invalid_parameter("limit", format!("a whole number from 1 to {LIMIT_MAX}"))
+        })
     }
 
     /// Refuses whatever nobody took: a typo must not silently widen a list.

@@ -1,15 +1,20 @@
 //! `/api/admin`: for operators.
-use super::Reply;
+use super::{Reply, variants};
+use crate::domain::ids::VariantId;
 use crate::http::extract::ask::{Ask, Look, NoBody, RequiredIfMatch};
 use crate::http::extract::bodies::PolicyBody;
 use crate::http::extract::header::Expected;
-use crate::http::extract::query::Params;
+use crate::http::extract::query::{Params, id};
 use crate::http::failure;
-use crate::http::problem::Problem;
+use crate::http::problem::{Code, Problem};
 use crate::http::refusal::Subject;
 use crate::http::site::Site;
-use crate::http::view::{ConfigView, DrainView, PolicyView};
-use axum::extract::State;
+use crate::http::view::{
+    ConfigView, DrainView, HotVariantView, HotVariantsView, PolicyView, QuarantineView, QuarantinedView,
+    VariantView,
+};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use std::sync::Arc;
 
 /// Reads the store's policy.
@@ -55,6 +60,61 @@ pub(crate) async fn get_config(State(site): State<Arc<Site>>, params: Params) ->
 #[utoipa::path(post, path = "/api/admin/drain", tag = "admin",
     responses((status = 200, body = DrainView, description = "It drains")))]
 pub(crate) async fn drain(State(site): State<Arc<Site>>, _: Ask<NoBody>) -> Result<Reply, Problem> {
-    site.health.drain();
+    site.shop.ask_to_end();
     Ok(Reply::ok(&DrainView { status: "draining" }))
+}
+
+/// Shows the variants with the most commands since the process began.
+#[utoipa::path(get, path = "/api/admin/hot-variants", tag = "admin",
+    responses((status = 200, body = HotVariantsView, description = "Hottest first")))]
+pub(crate) async fn list_hot_variants(
+    State(site): State<Arc<Site>>,
+    Look(context): Look,
+    mut params: Params,
+) -> Result<Reply, Problem> {
+    let limit = params.limit()?;
+    params.finish()?;
+    let hot = site.shop.hot_variants(&context, limit as usize);
+    Ok(Reply::ok(&HotVariantsView {
+        items: hot.into_iter().map(HotVariantView::from).collect(),
+    }))
+}
+
+/// Shows the variants that are set aside because a law was found broken.
+#[utoipa::path(get, path = "/api/admin/quarantine", tag = "admin",
+    responses((status = 200, body = QuarantineView, description = "All of them")))]
+pub(crate) async fn list_quarantine(
+    State(site): State<Arc<Site>>,
+    Look(context): Look,
+    params: Params,
+) -> Result<Reply, Problem> {
+    params.finish()?;
+    let items = site
+        .shop
+        .quarantined(&context)
+        .into_iter()
+        .map(QuarantinedView::from)
+        .collect();
+    Ok(Reply::ok(&QuarantineView { items }))
+}
+
+/// Has a quarantined variant read again from its stored state and the log.
+#[utoipa::path(post, path = "/api/admin/quarantine/{id}/rebuild", tag = "admin",
+    responses((status = 200, body = VariantView, description = "It serves again")))]
+pub(crate) async fn rebuild_quarantined(
+    State(site): State<Arc<Site>>,
+    Path(variant): Path<String>,
+    Ask { context, .. }: Ask<NoBody>,
+) -> Result<Reply, Problem> {
+    let variant = id::<VariantId>("id", &variant)?;
+    let problem = |error| variants::problem(&error, &variant);
+    if !site
+        .shop
+        .rebuild_quarantined(&context, &variant)
+        .map_err(problem)?
+    {
+        return Err(Problem::new(Code::QuarantineNotFound).with("variantId", variant.as_str()));
+    }
+    let seen = site.shop.get_variant(&context, &variant).await.map_err(problem)?;
+    Ok(variants::reply(StatusCode::OK, &seen))
 }

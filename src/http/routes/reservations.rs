@@ -1,20 +1,22 @@
 //! `/api/stock/reservations`: units held until they are confirmed, released or expire.
-use super::Reply;
-use crate::app::{Answered, AppError, Context, Reservation, ReserveAsk};
-use crate::domain::ids::ReservationId;
-use crate::domain::variant::Phase;
+use super::{Reply, page};
+use crate::app::{Answered, AppError, CleanedUp, Context, HoldFilter, Reservation, ReserveAsk};
+use crate::domain::ids::{CartId, ReservationId};
+use crate::domain::variant::{HoldStatus, Phase};
 use crate::http::extract::ask::{Ask, Look, NoBody};
 use crate::http::extract::bodies::{
-    ActionWord, ConfirmBody, ExtendBody, LINES_MAX, QuantityBody, ReservationActionBody, ReserveBody,
-    ValidateBody, millis,
+    ActionWord, CleanupBody, ConfirmBody, ExtendBody, LINES_MAX, QuantityBody, ReservationActionBody,
+    ReserveBody, ValidateBody, millis,
 };
 use crate::http::extract::member::{Handle, Id, Quantity};
-use crate::http::extract::query::{Params, id};
+use crate::http::extract::query::{Cursor, Params, id};
 use crate::http::failure::{self, about};
 use crate::http::problem::{Code, Problem};
 use crate::http::refusal::Subject;
 use crate::http::site::Site;
-use crate::http::view::{ReservationView, ValidationView, ValidationsView};
+use crate::http::view::{
+    CleanupView, ListPage, ReservationView, StatisticsView, ValidationView, ValidationsView,
+};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use std::sync::Arc;
@@ -190,6 +192,122 @@ async fn release(site: &Site, context: &Context, reservation: ReservationId) -> 
     let released = site.shop.release(context, reservation).await;
     let released = released.map_err(|error| failure::problem(&error, about(reservation)))?;
     Ok(Reply::no_content().replayed(released.replayed))
+}
+
+/// Gives back one reservation (`?reservationId=`) or all of a cart (`?cartId=`). Nothing to give back is fine.
+#[utoipa::path(delete, path = "/api/stock/reservations", tag = "reservations",
+    params(
+        ("reservationId" = Option<String>, Query, description = "One reservation"),
+        ("cartId" = Option<String>, Query, description = "Every live reservation of this cart")),
+    responses((status = 204, description = "Given back, or nothing was held")))]
+pub(crate) async fn release_reservations(
+    State(site): State<Arc<Site>>,
+    mut params: Params,
+    Ask { context, .. }: Ask<NoBody>,
+) -> Result<Reply, Problem> {
+    let (one, cart) = (params.text("reservationId")?, params.id::<CartId>("cartId")?);
+    params.finish()?;
+    match (one, cart) {
+        (Some(one), None) => release(&site, &context, reservation_id(&one)?).await,
+        (None, Some(cart)) => {
+            let released = site.shop.release_cart(&context, cart).await;
+            released.map_err(|error| failure::problem(&error, Subject::default()))?;
+            Ok(Reply::no_content())
+        }
+        (None, None) => Err(Problem::invalid_parameter(
+            "reservationId",
+            "reservationId or cartId: what to give back",
+        )),
+        (Some(_), Some(_)) => Err(Problem::invalid_parameter(
+            "cartId",
+            "to be absent beside reservationId",
+        )),
+    }
+}
+
+/// Lists reservations in order of creation.
+#[utoipa::path(get, path = "/api/stock/reservations", tag = "reservations",
+    params(
+        ("variantId" = Option<String>, Query, description = "Of this variant"),
+        ("customerId" = Option<String>, Query, description = "Of this customer"),
+        ("cartId" = Option<String>, Query, description = "Of this cart"),
+        ("status" = Option<String>, Query, description = "`active`, `confirmed`, `released` or `expired`")),
+    responses((status = 200, body = ListPage<ReservationView>, description = "One page")))]
+pub(crate) async fn list_reservations(
+    State(site): State<Arc<Site>>,
+    Look(context): Look,
+    mut params: Params,
+) -> Result<Reply, Problem> {
+    let filter = HoldFilter {
+        variant: params.id("variantId")?,
+        customer: params.id("customerId")?,
+        cart: params.id("cartId")?,
+        status: params.word("status", &STATUSES)?,
+    };
+    let wanted = params.page()?;
+    params.finish()?;
+    let after = wanted.cursor.map(|cursor| created_after(&cursor)).transpose()?;
+    let listed = site
+        .shop
+        .list_reservations(&context, &filter, after, wanted.limit as usize)
+        .await;
+    let listed = listed.map_err(|error| failure::problem(&error, Subject::default()))?;
+    let items = listed
+        .items
+        .iter()
+        .map(|item| ReservationView::new(&item.hold, &item.variant, listed.at))
+        .collect();
+    Ok(Reply::ok(&page(
+        items,
+        listed.next.map(|next| next.as_u128().to_be_bytes().to_vec()),
+    )))
+}
+
+/// The states that are shown; a tentative hold is a coordinator's business.
+const STATUSES: [(&str, HoldStatus); 4] = [
+    ("active", HoldStatus::Active),
+    ("confirmed", HoldStatus::Confirmed),
+    ("released", HoldStatus::Released),
+    ("expired", HoldStatus::Expired),
+];
+
+fn created_after(cursor: &Cursor) -> Result<ReservationId, Problem> {
+    let bits = cursor.0.as_slice().try_into().ok().map(u128::from_be_bytes);
+    bits.and_then(ReservationId::from_u128)
+        .ok_or_else(Cursor::refused)
+}
+
+/// Says how reservations have gone so far.
+#[utoipa::path(get, path = "/api/stock/reservations/statistics", tag = "reservations",
+    responses((status = 200, body = StatisticsView, description = "Over the whole store")))]
+pub(crate) async fn get_statistics(
+    State(site): State<Arc<Site>>,
+    Look(context): Look,
+    params: Params,
+) -> Result<Reply, Problem> {
+    params.finish()?;
+    Ok(Reply::ok(&StatisticsView::from(
+        site.shop.statistics(&context).body,
+    )))
+}
+
+/// Ends holds whose deadline has come. The timers do it anyway, so there is rarely anything to find.
+#[utoipa::path(post, path = "/api/stock/reservations/cleanup", tag = "reservations", request_body = CleanupBody,
+    responses((status = 200, body = CleanupView, description = "What was found")))]
+pub(crate) async fn clean_up(
+    State(site): State<Arc<Site>>,
+    Ask { body, context }: Ask<CleanupBody>,
+) -> Result<Reply, Problem> {
+    let dry_run = body.dry_run.unwrap_or_default();
+    let cleaned = site.shop.clean_up(&context, dry_run).await;
+    let CleanedUp { due, expired } = cleaned
+        .map_err(|error| failure::problem(&error, Subject::default()))?
+        .body;
+    Ok(Reply::ok(&CleanupView {
+        dry_run,
+        due,
+        expired,
+    }))
 }
 
 /// Says which reservations still hold their units.

@@ -29,7 +29,7 @@ pub(super) fn problem(error: &AppError, variant: &VariantId) -> Problem {
     )
 }
 
-fn reply(status: StatusCode, answered: &Answered<View>) -> Reply {
+pub(super) fn reply(status: StatusCode, answered: &Answered<View>) -> Reply {
     let view = VariantView::from(&answered.body);
     Reply::json(status, &view)
         .etag(view.version)

@@ -1,4 +1,5 @@
 //! What operators see.
+use crate::app::{HotVariant, Quarantined};
 use crate::config::Loaded;
 use crate::domain::policy::{ExpiredLines, HoldLengths, Policy};
 use serde::Serialize;
@@ -9,7 +10,7 @@ const MS: i64 = 1000;
 /// A store's policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(title = "Policy")]
+#[schema(as = Policy)]
 pub struct PolicyView {
     /// Holds of customers.
     pub cart: HoldLengthsView,
@@ -33,7 +34,7 @@ pub struct PolicyView {
 /// Lengths of holds for one kind of shopper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(title = "HoldLengths")]
+#[schema(as = HoldLengths)]
 pub struct HoldLengthsView {
     /// A new hold's length.
     pub ttl_seconds: i64,
@@ -46,7 +47,7 @@ pub struct HoldLengthsView {
 /// How long a checkout may await its payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(title = "PaymentPolicy")]
+#[schema(as = PaymentPolicy)]
 pub struct PaymentPolicyView {
     /// From checkout to the deadline.
     pub ttl_seconds: i64,
@@ -55,7 +56,7 @@ pub struct PaymentPolicyView {
 /// Unit limits; null is unlimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(title = "Limits")]
+#[schema(as = Limits)]
 pub struct LimitsView {
     /// Units in one order.
     pub units_per_order: Option<u32>,
@@ -103,7 +104,7 @@ const fn lengths(lengths: HoldLengths) -> HoldLengthsView {
 
 /// The configuration of the process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(title = "Config")]
+#[schema(as = Config)]
 pub struct ConfigView {
     /// Every key, in the order of its section.
     pub items: Vec<ConfigRowView>,
@@ -111,7 +112,7 @@ pub struct ConfigView {
 
 /// One key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(title = "ConfigRow")]
+#[schema(as = ConfigRow)]
 pub struct ConfigRowView {
     /// Its dotted name.
     pub key: String,
@@ -136,9 +137,68 @@ impl From<&Loaded> for ConfigView {
 
 /// That the process drains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(title = "Drain")]
+#[schema(as = Drain)]
 pub struct DrainView {
     /// `draining`.
     #[schema(value_type = String)]
     pub status: &'static str,
+}
+
+/// A variant by the commands it got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = HotVariant)]
+pub struct HotVariantView {
+    /// Which.
+    pub variant_id: String,
+    /// Commands since the process began.
+    pub commands: u64,
+    /// Commands on their way now.
+    pub in_flight: usize,
+}
+
+impl From<HotVariant> for HotVariantView {
+    fn from(hot: HotVariant) -> Self {
+        Self {
+            variant_id: hot.id.to_string(),
+            commands: hot.commands,
+            in_flight: hot.in_flight,
+        }
+    }
+}
+
+/// The hottest variants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = HotVariants)]
+pub struct HotVariantsView {
+    /// Hottest first.
+    pub items: Vec<HotVariantView>,
+}
+
+/// A variant that is set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Quarantined)]
+pub struct QuarantinedView {
+    /// Which.
+    pub variant_id: String,
+    /// Why: the broken law and the figures that show it, or the failure met again and again.
+    pub reason: String,
+}
+
+impl From<Quarantined> for QuarantinedView {
+    fn from(quarantined: Quarantined) -> Self {
+        Self {
+            variant_id: quarantined.id.to_string(),
+            reason: quarantined.reason,
+        }
+    }
+}
+
+/// The variants that are set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Quarantine)]
+pub struct QuarantineView {
+    /// All of them.
+    pub items: Vec<QuarantinedView>,
 }

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 /// What became of one line.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(title = "BulkLine")]
+#[schema(as = BulkLine)]
 pub struct BulkLineView {
     /// The variant, if it is known.
     pub variant_id: Option<String>,
@@ -50,7 +50,7 @@ impl BulkLineView {
 /// Every line, in the order in which the variants or ids were first named.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(title = "Bulk")]
+#[schema(as = Bulk)]
 pub struct BulkView {
     /// Lines done.
     pub succeeded: usize,

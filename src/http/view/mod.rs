@@ -6,7 +6,8 @@ mod reservation;
 mod variant;
 
 pub use admin::{
-    ConfigRowView, ConfigView, DrainView, HoldLengthsView, LimitsView, PaymentPolicyView, PolicyView,
+    ConfigRowView, ConfigView, DrainView, HoldLengthsView, HotVariantView, HotVariantsView, LimitsView,
+    PaymentPolicyView, PolicyView, QuarantineView, QuarantinedView,
 };
 pub use bulk::{BulkLineView, BulkView};
 pub use reservation::{
@@ -33,6 +34,7 @@ impl<T: fmt::Display> Serialize for Shown<T> {
 /// One page of a list.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Page)]
 pub struct ListPage<T> {
     /// The items, in the list's order.
     pub items: Vec<T>,

@@ -1,5 +1,6 @@
 //! A reservation, its validity, and figures over all of them.
 use super::Shown;
+use crate::app::Statistics;
 use crate::domain::ids::{CartId, CustomerId, OrderId, ReservationId, SessionId, VariantId};
 use crate::domain::time::Timestamp;
 use crate::domain::variant::{Fulfilment, Hold, HoldStatus, Phase};
@@ -10,7 +11,7 @@ use utoipa::ToSchema;
 /// A reservation. Its expiry is part of every answer: `expiresAt`, `expiresInMs`, and the `serverTime` they are told at.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(title = "Reservation")]
+#[schema(as = Reservation)]
 pub struct ReservationView {
     /// Made by this service.
     #[schema(value_type = String, example = "rsv_019aa4b5c2f07abc8000000740000001")]
@@ -111,7 +112,7 @@ const fn phase(phase: Phase) -> &'static str {
 
 /// What became of sold units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(title = "Fulfilment")]
+#[schema(as = Fulfilment)]
 pub struct FulfilmentView {
     /// Units that left the warehouse.
     pub shipped: u32,
@@ -140,7 +141,7 @@ impl From<Fulfilment> for FulfilmentView {
 /// Whether a reservation still holds its units.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(title = "Validation")]
+#[schema(as = Validation)]
 pub struct ValidationView {
     /// The id asked about.
     pub reservation_id: String,
@@ -191,6 +192,7 @@ impl ValidationView {
 
 /// Results in the order asked; an unknown id is a result, not an error.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Validations)]
 pub struct ValidationsView {
     /// One for each id.
     pub results: Vec<ValidationView>,
@@ -199,7 +201,7 @@ pub struct ValidationsView {
 /// Figures over all reservations of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(title = "Statistics")]
+#[schema(as = Statistics)]
 pub struct StatisticsView {
     /// Live now.
     pub active: u64,
@@ -215,15 +217,35 @@ pub struct StatisticsView {
     pub average_hold_seconds: Option<f64>,
 }
 
+impl From<Statistics> for StatisticsView {
+    fn from(figures: Statistics) -> Self {
+        let ended = figures.confirmed + figures.released + figures.expired;
+        Self {
+            active: figures.active,
+            confirmed: figures.confirmed,
+            released: figures.released,
+            expired: figures.expired,
+            conversion_rate: ratio(figures.confirmed, ended),
+            average_hold_seconds: ratio(figures.hold_ms, ended).map(|ms| ms / 1000.0),
+        }
+    }
+}
+
+/// A share for people to read; the counts beside it are exact.
+#[expect(clippy::cast_precision_loss, reason = "a share needs no last digit")]
+fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
 /// What a clean-up found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(title = "Cleanup")]
+#[schema(as = Cleanup)]
 pub struct CleanupView {
     /// Whether it only counted.
     pub dry_run: bool,
-    /// Holds that were due and ended (or would end).
-    pub expired: u64,
-    /// Units that came back (or would).
-    pub units: u64,
+    /// Holds that were due.
+    pub due: usize,
+    /// Holds ended by this call; none in a dry run.
+    pub expired: usize,
 }

@@ -14,7 +14,7 @@ const MS: i64 = 1000;
 /// A variant: what the shop says about it, and its stock now.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(title = "Variant")]
+#[schema(as = Variant)]
 pub struct VariantView {
     /// The shop's id.
     #[schema(value_type = String, example = "123")]
@@ -110,7 +110,7 @@ impl From<&View> for VariantView {
 
 /// Money in the currency's minor unit: 25.99 USD is 2599.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(title = "Money")]
+#[schema(as = Money)]
 pub struct MoneyView {
     /// Minor units.
     #[schema(example = 2599, minimum = 0)]
@@ -132,7 +132,7 @@ impl From<Money> for MoneyView {
 /// What is free of a variant. A display: the hold decides.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(title = "Availability")]
+#[schema(as = Availability)]
 pub struct AvailabilityView {
     /// The variant.
     #[schema(value_type = String, example = "123")]
@@ -173,6 +173,7 @@ impl From<&View> for AvailabilityView {
 /// What is free of several variants.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Availabilities)]
 pub struct AvailabilitiesView {
     /// Those that exist, in the order asked.
     pub items: Vec<AvailabilityView>,
@@ -183,7 +184,7 @@ pub struct AvailabilitiesView {
 /// A change of the units on hand: who, why, before and after.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(title = "LedgerEntry")]
+#[schema(as = LedgerEntry)]
 pub struct LedgerEntryView {
     /// Dense per variant, from 1.
     pub seq: u64,
@@ -230,7 +231,7 @@ impl From<&LedgerEntry> for LedgerEntryView {
 /// A booked adjustment: its line of the ledger, and the variant after it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(title = "Adjustment")]
+#[schema(as = Adjustment)]
 pub struct AdjustmentView {
     /// The line.
     pub entry: LedgerEntryView,

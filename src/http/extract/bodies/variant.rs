@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 /// When units are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[schema(title = "ReservationMode")]
+#[schema(as = ReservationMode)]
 pub enum ModeWord {
     /// As soon as a shopper adds the variant.
     OnCart,
