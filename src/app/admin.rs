@@ -10,7 +10,6 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
-use tokio::sync::watch;
 
 /// How often the free disk space is looked at, ms.
 const DISK_LOOK_MS: i64 = 1_000;
@@ -165,16 +164,6 @@ impl Shop {
             at,
             replayed: false,
         })
-    }
-
-    /// Asks the server to end in good order; whoever serves this shop listens.
-    pub fn ask_to_end(&self) {
-        self.ending.send_replace(true);
-    }
-
-    /// Turns true when somebody asked the server to end.
-    pub fn ending(&self) -> watch::Receiver<bool> {
-        self.ending.subscribe()
     }
 
     /// Turns new requests away; those on their way go on.
