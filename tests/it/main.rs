@@ -8,6 +8,7 @@
 mod bench;
 mod bulk_model;
 mod cli;
+mod http_pages;
 mod demo_shop;
 mod journal;
 mod model;
