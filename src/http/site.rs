@@ -1,4 +1,5 @@
 //! What the handlers share: the shop, and the few limits of the edge itself.
+use super::health::Health;
 use crate::app::{Context, RequestKey, Shop};
 use crate::config::Loaded;
 use crate::domain::ids::StoreId;
@@ -15,6 +16,8 @@ const STORE: &str = "default";
 pub struct Site {
     /// The use cases.
     pub shop: Arc<Shop>,
+    /// How far the process is; an operator may ask it to drain.
+    pub health: Arc<Health>,
     /// The configuration with the source of each value, for operators.
     pub loaded: Arc<Loaded>,
     /// Whether a changing request without an idempotency key is refused.
@@ -33,10 +36,11 @@ pub struct Site {
 
 impl Site {
     /// The site of a shop.
-    pub fn new(shop: Arc<Shop>, loaded: Arc<Loaded>) -> Self {
+    pub fn new(shop: Arc<Shop>, health: Arc<Health>, loaded: Arc<Loaded>) -> Self {
         let (server, keys) = (&loaded.config.server, &loaded.config.keys);
         Self {
             shop,
+            health,
             keys_required: keys.required,
             body_max: server.body_max.as_usize(),
             bulk_body_max: server.bulk_body_max.as_usize(),
