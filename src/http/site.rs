@@ -1,5 +1,4 @@
 //! What the handlers share: the shop, and the few limits of the edge itself.
-use super::health::Health;
 use crate::app::{Context, RequestKey, Shop};
 use crate::clock::Clock;
 use crate::config::{Config, Loaded};
@@ -17,8 +16,6 @@ const STORE: &str = "default";
 pub struct Site {
     /// The use cases.
     pub shop: Arc<Shop>,
-    /// How far the process is; an operator may ask it to drain.
-    pub health: Arc<Health>,
     /// The configuration with the source of each value, for operators.
     pub loaded: Arc<Loaded>,
     edge: Edge,
@@ -26,14 +23,9 @@ pub struct Site {
 
 impl Site {
     /// The site of a shop.
-    pub fn new(shop: Arc<Shop>, health: Arc<Health>, loaded: Arc<Loaded>) -> Self {
+    pub fn new(shop: Arc<Shop>, loaded: Arc<Loaded>) -> Self {
         let edge = Edge::new(shop.clock().clone(), &loaded.config);
-        Self {
-            shop,
-            health,
-            loaded,
-            edge,
-        }
+        Self { shop, loaded, edge }
     }
 }
 

@@ -60,7 +60,7 @@ pub(crate) async fn get_config(State(site): State<Arc<Site>>, params: Params) ->
 #[utoipa::path(post, path = "/api/admin/drain", tag = "admin",
     responses((status = 200, body = DrainView, description = "It drains")))]
 pub(crate) async fn drain(State(site): State<Arc<Site>>, _: Ask<NoBody>) -> Result<Reply, Problem> {
-    site.health.drain();
+    site.shop.ask_to_end();
     Ok(Reply::ok(&DrainView { status: "draining" }))
 }
 
