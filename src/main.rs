@@ -1,4 +1,4 @@
-//! The `holdfast` binary: flags to role to exit code.
+//! The `holdfast` binary: arguments in, exit code out. Everything between is in [`holdfast::cli`].
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    holdfast::cli::main(std::env::args_os())
 }

@@ -1,1 +1,104 @@
 //! The operator's commands.
+//!
+//! Data goes to stdout, messages to stderr; `--json` turns both into objects. Every command ends in an [`Exit`]; a
+//! [`Failure`] carries the code, the message and the command that helps next. One file per command.
+mod config;
+mod exit;
+mod healthcheck;
+mod openapi;
+mod options;
+mod output;
+mod serve;
+mod verify;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use exit::{Exit, Failure};
+pub use options::ConfigOptions;
+pub use output::Output;
+
+/// Holds stock for shoppers: sells no unit twice, loses nothing it answered.
+#[derive(Debug, Parser)]
+#[command(
+    name = "holdfast",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+#[command(after_help = "Start here:\n  holdfast serve --demo")]
+struct Arguments {
+    /// Data and messages as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(serve::ServeOptions),
+    /// Check the laws over a data directory that no server uses
+    Verify(verify::VerifyOptions),
+    /// Show or check the configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Print the OpenAPI document
+    Openapi,
+    /// Ask a running server whether it is ready
+    Healthcheck(healthcheck::HealthcheckOptions),
+}
+
+impl Command {
+    fn run(self, output: Output) -> Result<(), Failure> {
+        match self {
+            Self::Serve(options) => serve::run(&options, output),
+            Self::Verify(options) => verify::run(&options, output),
+            Self::Config(command) => config::run(command, output),
+            Self::Openapi => openapi::run(output),
+            Self::Healthcheck(options) => healthcheck::run(&options, output),
+        }
+    }
+}
+
+/// Runs the command that `arguments` (the program's name first) ask for.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(told) => return tell(&told).into(),
+    };
+    let output = Output::new(arguments.json);
+    match arguments.command.run(output) {
+        Ok(()) => Exit::Done.into(),
+        Err(failure) => {
+            output.failure(&failure);
+            failure.code.into()
+        }
+    }
+}
+
+/// Prints what the parser has to say: help and version to stdout, a wrong usage with its suggestion to stderr.
+fn tell(told: &clap::Error) -> Exit {
+    // A reader that has closed its end wants no more: the code says the rest.
+    let _ = told.print();
+    if told.use_stderr() {
+        Exit::Usage
+    } else {
+        Exit::Done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

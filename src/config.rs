@@ -1,1 +1,0 @@
-//! Every limit by name.

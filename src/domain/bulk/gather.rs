@@ -1,0 +1,170 @@
+//! Gathering the lines' answers: which line to ask next, and when it is decided. Not logged: after a crash a
+//! coordinator without a decision gives up.
+use super::{LineOutcome, Mode};
+use crate::domain::variant::Refusal;
+
+/// Tries of one coordinator: all at once, and after a collision once more in id order.
+const TRIES: u32 = 2;
+
+/// What a coordinator does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Wait for more answers.
+    Wait,
+    /// Ask this line (in order, one at a time).
+    Ask(usize),
+    /// Give back what this try has, then ask line 0 of the order in a new try.
+    TryInOrder,
+    /// Decided.
+    Decide {
+        /// Which way.
+        commit: bool,
+    },
+}
+
+/// The answers so far of one try.
+#[derive(Clone, Debug)]
+pub struct Gather {
+    mode: Mode,
+    number: u32,
+    outcomes: Vec<Option<LineOutcome>>,
+}
+
+impl Gather {
+    /// The first try over `lines` lines: all are asked at once.
+    pub fn new(mode: Mode, lines: usize) -> Self {
+        Self {
+            mode,
+            number: 1,
+            outcomes: vec![None; lines],
+        }
+    }
+
+    /// The try's number.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Takes an answer; one of another try or a line that has answered changes nothing.
+    pub fn answered(&mut self, number: u32, line: usize, outcome: LineOutcome) -> Next {
+        match self.outcomes.get_mut(line) {
+            Some(slot @ None) if number == self.number => *slot = Some(outcome),
+            Some(_) | None => return Next::Wait,
+        }
+        self.next()
+    }
+
+    /// Nobody waits any longer.
+    pub fn timed_out(&mut self) -> Next {
+        for outcome in &mut self.outcomes {
+            outcome.get_or_insert(LineOutcome::Unanswered);
+        }
+        Next::Decide {
+            commit: self.mode == Mode::BestEffort,
+        }
+    }
+
+    /// The second try, in order: nothing has answered yet.
+    pub fn try_in_order(&mut self) {
+        self.number += 1;
+        self.outcomes.iter_mut().for_each(|outcome| *outcome = None);
+    }
+
+    /// Every line's outcome; a line that was not asked any more did not answer.
+    pub fn outcomes(&self) -> Vec<LineOutcome> {
+        self.outcomes
+            .iter()
+            .map(|outcome| outcome.clone().unwrap_or(LineOutcome::Unanswered))
+            .collect()
+    }
+
+    fn next(&self) -> Next {
+        if self.number == 1 {
+            return if self.outcomes.iter().any(Option::is_none) {
+                Next::Wait
+            } else {
+                self.judge()
+            };
+        }
+        // In order: a refused line does not stop the others from being asked, so that the answer names every
+        // failing line.
+        match self.outcomes.iter().position(Option::is_none) {
+            Some(line) => Next::Ask(line),
+            None => self.judge(),
+        }
+    }
+
+    fn judge(&self) -> Next {
+        let refused = || {
+            self.outcomes
+                .iter()
+                .flatten()
+                .filter(|outcome| !outcome.is_done())
+        };
+        match self.mode {
+            Mode::BestEffort => Next::Decide { commit: true },
+            Mode::AllOrNothing if refused().next().is_none() => Next::Decide { commit: true },
+            Mode::AllOrNothing if self.number < TRIES && refused().all(is_collision) => Next::TryInOrder,
+            Mode::AllOrNothing => Next::Decide { commit: false },
+        }
+    }
+}
+
+fn is_collision(outcome: &LineOutcome) -> bool {
+    matches!(
+        outcome,
+        LineOutcome::Refused(Refusal::InsufficientStock { contended: true, .. } | Refusal::InFlight)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(contended: bool) -> LineOutcome {
+        let refusal = Refusal::InsufficientStock {
+            requested: 1,
+            available: 0,
+            next_release_at: None,
+            contended,
+        };
+        LineOutcome::Refused(refusal)
+    }
+
+    #[test]
+    fn a_plain_refusal_aborts_once_every_line_has_answered() {
+        let mut gather = Gather::new(Mode::AllOrNothing, 2);
+        assert_eq!(gather.answered(1, 0, refused(false)), Next::Wait);
+        assert_eq!(
+            gather.answered(1, 1, refused(true)),
+            Next::Decide { commit: false }
+        );
+    }
+
+    #[test]
+    fn a_collision_is_tried_once_more_in_order() {
+        let mut gather = Gather::new(Mode::AllOrNothing, 2);
+        gather.answered(1, 0, refused(true));
+        assert_eq!(gather.answered(1, 1, refused(true)), Next::TryInOrder);
+        gather.try_in_order();
+        assert_eq!(
+            gather.answered(1, 0, refused(true)),
+            Next::Wait,
+            "a late answer of the first try"
+        );
+        assert_eq!(gather.answered(2, 0, refused(true)), Next::Ask(1));
+        assert_eq!(
+            gather.answered(2, 1, refused(true)),
+            Next::Decide { commit: false },
+            "never a third time"
+        );
+    }
+
+    #[test]
+    fn best_effort_always_commits() {
+        let mut gather = Gather::new(Mode::BestEffort, 2);
+        gather.answered(1, 0, refused(false));
+        assert_eq!(gather.timed_out(), Next::Decide { commit: true });
+        assert_eq!(gather.outcomes()[1], LineOutcome::Unanswered);
+    }
+}

@@ -1,0 +1,256 @@
+//! Ids: the callers' opaque texts, and ours, which carry where they live.
+//!
+//! ```text
+//! rsv_ 48 bits created (ms) | 0111 | 12 bits slot | 10 | 32 bits variant ordinal | 30 bits salt      (UUIDv7, RFC 9562)
+//! ```
+//! The slot is a frozen hash, so that any node of a cluster can route an id without an index; a golden test freezes it.
+use super::time::Timestamp;
+use std::{fmt, str::FromStr, sync::Arc};
+
+/// The longest id a caller may choose, in bytes.
+pub const ID_BYTES_MAX: usize = 128;
+
+/// Why a text is not an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidId {
+    /// No characters.
+    #[error("must not be empty")]
+    Empty,
+    /// More than [`ID_BYTES_MAX`] bytes.
+    #[error("must be at most {ID_BYTES_MAX} bytes")]
+    TooLong,
+    /// A control character, which would break log lines and cursors.
+    #[error("must not contain control characters")]
+    Control,
+    /// Not one of ours.
+    #[error("is not an id made by this service")]
+    Foreign,
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks length and characters.
+            ///
+            /// # Errors
+            /// [`InvalidId`] says what is wrong with the text.
+            pub fn parse(text: &str) -> Result<Self, InvalidId> {
+                check_text(text).map(|()| Self(Arc::from(text)))
+            }
+
+            /// The caller's text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// The merchant (tenant).
+    StoreId
+);
+text_id!(
+    /// The sellable unit, as its shop names it.
+    VariantId
+);
+text_id!(
+    /// A shopper known to the shop.
+    CustomerId
+);
+text_id!(
+    /// A shopper's browser session.
+    SessionId
+);
+text_id!(
+    /// A cart: the shop's own, or one of ours.
+    CartId
+);
+text_id!(
+    /// An order: the shop's own, or one of ours.
+    OrderId
+);
+
+fn check_text(text: &str) -> Result<(), InvalidId> {
+    if text.is_empty() {
+        return Err(InvalidId::Empty);
+    }
+    if text.len() > ID_BYTES_MAX {
+        return Err(InvalidId::TooLong);
+    }
+    if text.chars().any(char::is_control) {
+        return Err(InvalidId::Control);
+    }
+    Ok(())
+}
+
+/// A variant's dense number, logged at its creation and never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VariantOrdinal(pub u32);
+
+/// One of 4,096 places of a cluster; today all of them are here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(u16);
+
+impl Slot {
+    /// The slot of a variant: FNV-1a (64 bit) over store, a zero byte and id, folded to 12 bits. Frozen.
+    pub fn of_variant(store: &StoreId, variant: &VariantId) -> Self {
+        const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+        const PRIME: u64 = 0x0000_0100_0000_01b3;
+        let bytes = store.0.bytes().chain([0]).chain(variant.0.bytes());
+        let hash = bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+        let folded = hash ^ (hash >> 32);
+        Self(((folded ^ (folded >> 12) ^ (folded >> 24)) & 0xfff) as u16)
+    }
+
+    /// The number, below 4,096.
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+/// A reservation's id: a UUIDv7 that carries slot and variant ordinal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReservationId(u128);
+
+impl ReservationId {
+    /// Lays out an id. `salt` contributes its low 30 bits; the caller draws it at random and makes it unique within the
+    /// variant.
+    pub const fn new(created_at: Timestamp, slot: Slot, variant: VariantOrdinal, salt: u32) -> Self {
+        let created = (created_at.as_millis() as u128 & 0xffff_ffff_ffff) << 80;
+        let high = created | (0x7 << 76) | ((slot.0 as u128) << 64);
+        Self(high | (0b10 << 62) | ((variant.0 as u128) << 30) | (salt as u128 & 0x3fff_ffff))
+    }
+
+    /// Sorts before every id, as the start of a range.
+    pub const FIRST: Self = Self(0);
+
+    /// The id with these bits, if version and variant of the UUID fit.
+    pub const fn from_u128(bits: u128) -> Option<Self> {
+        if (bits >> 76) & 0xf == 0x7 && (bits >> 62) & 0b11 == 0b10 {
+            Some(Self(bits))
+        } else {
+            None
+        }
+    }
+
+    /// The bits, for storage; their order is the order of creation.
+    pub const fn as_u128(self) -> u128 {
+        self.0
+    }
+
+    /// When the reservation was granted.
+    pub const fn created_at(self) -> Timestamp {
+        Timestamp::from_millis((self.0 >> 80) as i64)
+    }
+
+    /// Whose units it holds.
+    pub const fn variant(self) -> VariantOrdinal {
+        VariantOrdinal(((self.0 >> 30) & 0xffff_ffff) as u32)
+    }
+
+    /// Where it lives in a cluster.
+    pub const fn slot(self) -> Slot {
+        Slot(((self.0 >> 64) & 0xfff) as u16)
+    }
+}
+
+impl fmt::Display for ReservationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rsv_{:032x}", self.0)
+    }
+}
+
+impl FromStr for ReservationId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let hex = text.strip_prefix("rsv_").ok_or(InvalidId::Foreign)?;
+        let canonical = hex.len() == 32 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let bits = canonical.then(|| u128::from_str_radix(hex, 16).ok()).flatten();
+        bits.and_then(Self::from_u128).ok_or(InvalidId::Foreign)
+    }
+}
+
+/// A bulk coordinator's id: the hash of its idempotency key, or random without one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BulkId(pub u128);
+
+impl fmt::Display for BulkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "blk_{:032x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slot_and_layout_are_frozen() {
+        let store = StoreId::parse("default").unwrap();
+        let variant = VariantId::parse("123").unwrap();
+        let slot = Slot::of_variant(&store, &variant);
+        let id = ReservationId::new(
+            Timestamp::from_millis(1_700_000_000_000),
+            slot,
+            VariantOrdinal(7),
+            0x2aaa_aaaa,
+        );
+        assert_eq!(
+            (slot.get(), id.to_string().as_str()),
+            (3751, "rsv_018bcfe568007ea780000001eaaaaaaa")
+        );
+    }
+
+    #[test]
+    fn an_id_gives_back_what_it_carries() {
+        let slot = Slot(0xabc);
+        let created = Timestamp::from_millis(1_800_000_000_123);
+        let id = ReservationId::new(created, slot, VariantOrdinal(u32::MAX), u32::MAX);
+        assert_eq!(
+            (id.created_at(), id.slot(), id.variant()),
+            (created, slot, VariantOrdinal(u32::MAX))
+        );
+        assert_eq!(id.to_string().parse(), Ok(id));
+    }
+
+    #[test]
+    fn foreign_reservation_ids_are_refused() {
+        let ok = ReservationId::new(Timestamp::from_millis(1), Slot(1), VariantOrdinal(1), 1).to_string();
+        for text in [
+            "",
+            "rsv_",
+            "rsv_12",
+            "cart_00",
+            &ok.to_uppercase(),
+            &ok.replace("rsv_", ""),
+            &format!("{ok}0"),
+        ] {
+            assert_eq!(text.parse::<ReservationId>(), Err(InvalidId::Foreign), "{text}");
+        }
+        assert_eq!(
+            format!("rsv_{:032x}", 5).parse::<ReservationId>(),
+            Err(InvalidId::Foreign),
+            "no UUIDv7"
+        );
+    }
+
+    #[test]
+    fn text_ids_know_their_edges() {
+        assert!(VariantId::parse(&"x".repeat(128)).is_ok());
+        assert_eq!(VariantId::parse(&"x".repeat(129)), Err(InvalidId::TooLong));
+        assert_eq!(VariantId::parse(""), Err(InvalidId::Empty));
+        assert_eq!(VariantId::parse("a\nb"), Err(InvalidId::Control));
+    }
+}

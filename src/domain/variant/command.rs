@@ -1,0 +1,179 @@
+//! What a variant can be asked to do.
+use super::{
+    head::{SaleState, Settings},
+    hold::{Hold, Phase, Shopper},
+};
+use crate::domain::{
+    bulk::Attempt,
+    ids::{OrderId, ReservationId},
+    policy::Terms,
+    time::Timestamp,
+};
+
+/// A request to hold units.
+#[derive(Clone, Debug)]
+pub struct Reserve {
+    /// The id the reservation will have.
+    pub id: ReservationId,
+    /// Units wanted, at least 1.
+    pub quantity: u32,
+    /// For whom.
+    pub shopper: Shopper,
+    /// The length asked for, ms; the variant's or the store's otherwise.
+    pub ttl_ms: Option<i64>,
+    /// Fewer units are welcome.
+    pub allow_partial: bool,
+    /// The store's terms for this shopper.
+    pub terms: Terms,
+}
+
+/// A request to move a deadline.
+#[derive(Clone, Copy, Debug)]
+pub struct Extend {
+    /// Which reservation.
+    pub id: ReservationId,
+    /// By how much, ms; the store's extension otherwise.
+    pub by_ms: Option<i64>,
+    /// Into which phase; the present one otherwise.
+    pub phase: Option<Phase>,
+    /// The store's terms.
+    pub terms: Terms,
+}
+
+/// A request to sell held units.
+#[derive(Clone, Debug)]
+pub struct Confirm {
+    /// Which reservation.
+    pub id: ReservationId,
+    /// Fewer than held: the rest is given back. All otherwise.
+    pub quantity: Option<u32>,
+    /// The shop's order.
+    pub order: Option<OrderId>,
+}
+
+/// A request about units already sold.
+#[derive(Clone, Debug)]
+pub struct AfterSale {
+    /// Which reservation.
+    pub id: ReservationId,
+    /// Units; all that remain otherwise.
+    pub quantity: Option<u32>,
+    /// Whether the units can be sold again.
+    pub restock: bool,
+    /// The reservation as it was stored when it was closed, if the variant no longer keeps it.
+    pub closed: Option<Box<Hold>>,
+    /// Who asks, for the ledger.
+    pub by: String,
+    /// How long a returned reservation stays within reach, ms.
+    pub keep_ms: i64,
+}
+
+/// What a coordinator wants to do to one reservation.
+#[derive(Clone, Debug)]
+pub enum Prepare {
+    /// Hold units tentatively.
+    Reserve(Reserve),
+    /// Move a deadline.
+    Extend(Extend),
+    /// Sell.
+    Confirm(ReservationId),
+    /// Give back.
+    Release(ReservationId),
+}
+
+/// What a variant can be asked to do.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Enter the shop.
+    Create {
+        /// What the shop says about it.
+        settings: Box<Settings>,
+        /// The first stock.
+        on_hand: u64,
+        /// Who asks.
+        by: String,
+    },
+    /// Replace description and rules.
+    Change {
+        /// All of them.
+        settings: Box<Settings>,
+        /// The version the caller saw; `None` takes any.
+        expected: Option<u64>,
+    },
+    /// Set the units on hand.
+    SetStock {
+        /// Units counted.
+        on_hand: u64,
+        /// The version the caller saw; `None` takes any.
+        expected: Option<u64>,
+        /// Who asks.
+        by: String,
+    },
+    /// Book units in or out.
+    Adjust {
+        /// Units in (positive) or out.
+        delta: i64,
+        /// Why.
+        reason: String,
+        /// The caller's document.
+        reference: Option<String>,
+        /// Units on hand the caller believes in.
+        expected_on_hand: Option<u64>,
+        /// Who asks.
+        by: String,
+    },
+    /// Open, pause or drain.
+    SetSale {
+        /// From now on.
+        sale: SaleState,
+    },
+    /// Leave the shop.
+    Delete {
+        /// The version the caller saw; `None` takes any.
+        expected: Option<u64>,
+    },
+    /// Hold units.
+    Reserve(Reserve),
+    /// Move a deadline.
+    Extend(Extend),
+    /// Change a quantity.
+    Resize {
+        /// Which reservation.
+        id: ReservationId,
+        /// Units from now on, at least 1.
+        quantity: u32,
+        /// The store's terms.
+        terms: Terms,
+    },
+    /// Sell.
+    Confirm(Confirm),
+    /// Give back.
+    Release {
+        /// Which reservation.
+        id: ReservationId,
+    },
+    /// Sold units leave.
+    Fulfil(AfterSale),
+    /// Sold units are cancelled before they leave.
+    Cancel(AfterSale),
+    /// Shipped units come back.
+    Return(AfterSale),
+    /// A coordinator asks for a promise.
+    Prepare {
+        /// Whose.
+        attempt: Attempt,
+        /// For what.
+        prepare: Prepare,
+    },
+    /// A coordinator has decided about what it prepared.
+    Settle {
+        /// Whose promise.
+        attempt: Attempt,
+        /// About which reservation.
+        id: ReservationId,
+        /// Do it, or let go.
+        commit: bool,
+        /// When it was decided; the reservation's deadline is judged by this moment.
+        decided_at: Timestamp,
+    },
+}

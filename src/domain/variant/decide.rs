@@ -1,0 +1,757 @@
+//! Judging a command: refusals first and in a fixed order, then a point of no return.
+use super::{
+    Variant,
+    command::{AfterSale, Command, Confirm, Extend, Reserve},
+    event::{Event, LedgerEntry, LedgerKind},
+    head::{SaleState, Settings},
+    hold::{EndReason, Fulfilment, Hold, HoldStatus, Phase},
+    refusal::Refusal,
+    stock::MAX_UNITS,
+};
+use crate::domain::{ids::ReservationId, policy::Terms, time::Timestamp};
+
+/// An expiry turn logs at most this many expiries, plus as many as the command in hand needs (decisions 7).
+pub const EXPIRIES_PER_TURN: usize = 256;
+
+/// A hold that goes back to the cart phase lives at least this long, ms, so that the shopper can act.
+const CART_PHASE_LEAST_MS: i64 = 60_000;
+
+/// What a command leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It happens: these events, in this order, in one record.
+    Granted(Vec<Event>),
+    /// It has happened before; this is how the reservation stands.
+    Repeat(Box<Hold>),
+    /// It is refused, and what the refusal cites must be logged first.
+    Refused {
+        /// The facts.
+        events: Vec<Event>,
+        /// The no.
+        refusal: Refusal,
+    },
+}
+
+impl Variant {
+    /// Judges `command` at `now`. Only reads.
+    ///
+    /// # Errors
+    /// A refusal, which changes nothing.
+    pub fn decide(&self, command: &Command, now: Timestamp) -> Result<Decision, Refusal> {
+        if let Command::Create {
+            settings,
+            on_hand,
+            by,
+        } = command
+        {
+            return self.create(settings, *on_hand, by, now);
+        }
+        if !self.head.exists() {
+            return Err(Refusal::VariantNotFound);
+        }
+        match command {
+            Command::Create { .. } => Err(Refusal::AlreadyExists),
+            Command::Change { settings, expected } => self.change(settings, *expected),
+            Command::SetStock {
+                on_hand,
+                expected,
+                by,
+            } => self.set_stock(*on_hand, *expected, by, now),
+            Command::Adjust {
+                delta,
+                reason,
+                reference,
+                expected_on_hand,
+                by,
+            } => self.adjust(*delta, reason, reference.as_ref(), *expected_on_hand, by, now),
+            Command::SetSale { sale } => Ok(granted(Event::SaleChanged { sale: *sale })),
+            Command::Delete { expected } => self.delete(*expected),
+            Command::Reserve(ask) => self.reserve(ask, now),
+            Command::Extend(ask) => self.extend(ask, now),
+            Command::Resize { id, quantity, terms } => self.resize(*id, *quantity, terms, now),
+            Command::Confirm(ask) => self.confirm(ask, now),
+            Command::Release { id } => self.release(*id, now),
+            Command::Fulfil(ask) => self.fulfil(ask, now),
+            Command::Cancel(ask) => self.cancel(ask, now),
+            Command::Return(ask) => self.take_back(ask, now),
+            Command::Prepare { attempt, prepare } => self.prepare(*attempt, prepare, now),
+            Command::Settle {
+                attempt,
+                id,
+                commit,
+                decided_at,
+            } => Ok(self.settle(*attempt, *id, *commit, *decided_at)),
+        }
+    }
+
+    /// What has come due by `now`, at most `limit` events in deadline order.
+    pub fn expire_due(&self, now: Timestamp, limit: usize) -> Vec<Event> {
+        let expired = self.due_holds(now).map(|hold| expired(hold, now));
+        let closed = self.closing.iter().take_while(|(at, _)| *at <= now);
+        let closed = closed.map(|(_, id)| Event::Closed(self.holds[id].clone()));
+        expired.chain(closed).take(limit).collect()
+    }
+
+    // --- the shop's side ---
+
+    fn create(
+        &self,
+        settings: &Settings,
+        on_hand: u64,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<Decision, Refusal> {
+        if self.head.version > 0 {
+            return Err(if self.head.deleted {
+                Refusal::VariantNotFound
+            } else {
+                Refusal::AlreadyExists
+            });
+        }
+        if on_hand > MAX_UNITS {
+            return Err(Refusal::OutOfRange);
+        }
+        let units = i64::try_from(on_hand).map_err(|_| Refusal::OutOfRange)?;
+        let entry = (units > 0).then(|| self.entry(LedgerKind::Received, units, "initial stock", by, now));
+        Ok(granted(Event::Created {
+            settings: Box::new(settings.clone()),
+            entry,
+        }))
+    }
+
+    fn change(&self, settings: &Settings, expected: Option<u64>) -> Result<Decision, Refusal> {
+        self.expect_version(expected)?;
+        let tracked = settings.reservation_mode != super::ReservationMode::Untracked;
+        self.room_for_held(self.head.on_hand, settings.backorder_limit, tracked)?;
+        Ok(granted(Event::SettingsChanged {
+            settings: Box::new(settings.clone()),
+        }))
+    }
+
+    fn set_stock(
+        &self,
+        on_hand: u64,
+        expected: Option<u64>,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<Decision, Refusal> {
+        self.expect_version(expected)?;
+        if on_hand > MAX_UNITS {
+            return Err(Refusal::OutOfRange);
+        }
+        self.room_for_held(
+            on_hand,
+            self.head.settings.backorder_limit,
+            self.head.tracks_stock(),
+        )?;
+        let delta = i64::try_from(on_hand).map_err(|_| Refusal::OutOfRange)?
+            - i64::try_from(self.head.on_hand).map_err(|_| Refusal::OutOfRange)?;
+        let entry = (delta != 0).then(|| self.entry(booked(delta), delta, "stock level set", by, now));
+        Ok(granted(Event::StockChanged { entry }))
+    }
+
+    fn adjust(
+        &self,
+        delta: i64,
+        reason: &str,
+        reference: Option<&String>,
+        expected_on_hand: Option<u64>,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<Decision, Refusal> {
+        if expected_on_hand.is_some_and(|expected| expected != self.head.on_hand) {
+            return Err(Refusal::ExpectedMismatch {
+                on_hand: self.head.on_hand,
+            });
+        }
+        let after = self.head.on_hand.checked_add_signed(delta);
+        if after.is_some_and(|units| units > MAX_UNITS) || delta.unsigned_abs() > MAX_UNITS {
+            return Err(Refusal::OutOfRange);
+        }
+        let backorder = self.head.settings.backorder_limit;
+        let least = self.least_on_hand(backorder, self.head.tracks_stock());
+        let below = Refusal::BelowHeld {
+            held: self.held,
+            committed: self.committed,
+            least,
+        };
+        let after = after.ok_or(below)?;
+        self.room_for_held(after, backorder, self.head.tracks_stock())?;
+        let entry = self.entry(booked(delta), delta, reason, by, now);
+        let entry = LedgerEntry {
+            reference: reference.cloned(),
+            ..entry
+        };
+        Ok(granted(Event::StockChanged { entry: Some(entry) }))
+    }
+
+    fn delete(&self, expected: Option<u64>) -> Result<Decision, Refusal> {
+        self.expect_version(expected)?;
+        if !self.holds.is_empty() {
+            return Err(Refusal::HasActiveHolds {
+                held: self.held,
+                committed: self.committed,
+            });
+        }
+        Ok(granted(Event::Deleted))
+    }
+
+    fn expect_version(&self, expected: Option<u64>) -> Result<(), Refusal> {
+        match expected {
+            Some(version) if version != self.head.version => Err(Refusal::VersionMismatch {
+                current: self.head.version,
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn least_on_hand(&self, backorder: u64, tracked: bool) -> u64 {
+        if tracked {
+            (self.held + self.committed).saturating_sub(backorder)
+        } else {
+            0
+        }
+    }
+
+    fn room_for_held(&self, on_hand: u64, backorder: u64, tracked: bool) -> Result<(), Refusal> {
+        let least = self.least_on_hand(backorder, tracked);
+        if on_hand < least {
+            return Err(Refusal::BelowHeld {
+                held: self.held,
+                committed: self.committed,
+                least,
+            });
+        }
+        Ok(())
+    }
+
+    fn entry(&self, kind: LedgerKind, delta: i64, reason: &str, by: &str, now: Timestamp) -> LedgerEntry {
+        LedgerEntry {
+            seq: self.head.ledger_seq + 1,
+            at: now,
+            kind,
+            delta,
+            before: self.head.on_hand,
+            after: self.head.on_hand.saturating_add_signed(delta),
+            reason: reason.to_owned(),
+            reference: None,
+            by: by.to_owned(),
+            reservation: None,
+        }
+    }
+
+    // --- the shopper's side ---
+
+    fn reserve(&self, ask: &Reserve, now: Timestamp) -> Result<Decision, Refusal> {
+        let (mut events, hold) = self.grant(ask, now)?;
+        events.push(Event::Held(hold));
+        Ok(Decision::Granted(events))
+    }
+
+    /// The hold that `ask` would get, after the expiries it relies on.
+    pub(super) fn grant(&self, ask: &Reserve, now: Timestamp) -> Result<(Vec<Event>, Hold), Refusal> {
+        self.expect_open(now)?;
+        let ttl_ms = self.ttl(ask)?;
+        let expired: Vec<&Hold> = self.expiries_for(u64::from(ask.quantity), now);
+        self.expect_no_other_hold(ask, &expired)?;
+        let mut quantity = u64::from(ask.quantity);
+        if self.head.tracks_stock() {
+            let given_back = expired.iter().map(|hold| u64::from(hold.quantity)).sum();
+            let available = self.free(given_back);
+            if available < quantity && !(ask.allow_partial && available > 0) {
+                return Err(self.insufficient(quantity, available, now));
+            }
+            quantity = quantity.min(available);
+        }
+        let quantity = self.within_limit(ask, quantity, &expired, now)?;
+        let lengths = ask.terms.lengths;
+        let expires_at = now.saturating_add(ttl_ms);
+        let extensions_ms = lengths
+            .extension_ms
+            .saturating_mul(i64::from(lengths.max_extensions));
+        let hold = Hold {
+            id: ask.id,
+            quantity: u32::try_from(quantity).expect("at most the quantity asked for"),
+            status: HoldStatus::Active,
+            phase: Phase::Cart,
+            shopper: ask.shopper.clone(),
+            order: None,
+            expires_at,
+            max_expires_at: expires_at.saturating_add(extensions_ms),
+            extensions_left: lengths.max_extensions,
+            version: 1,
+            ended: None,
+            fulfilment: Fulfilment::default(),
+            pin: None,
+        };
+        Ok((
+            expired.into_iter().map(|hold| self::expired(hold, now)).collect(),
+            hold,
+        ))
+    }
+
+    fn expect_open(&self, now: Timestamp) -> Result<(), Refusal> {
+        if self.is_open(now) {
+            return Ok(());
+        }
+        let settings = &self.head.settings;
+        Err(Refusal::SaleNotOpen {
+            sale: self.sale_at(now),
+            opens_at: settings.opens_at.filter(|at| *at > now),
+            closes_at: settings.closes_at.filter(|at| *at <= now),
+        })
+    }
+
+    fn ttl(&self, ask: &Reserve) -> Result<i64, Refusal> {
+        let max_ms = ask.terms.max_ttl_ms;
+        match ask.ttl_ms {
+            Some(wanted) if wanted > max_ms => Err(Refusal::TtlTooLong { max_ms }),
+            Some(wanted) => Ok(wanted),
+            None => Ok(self.head.settings.hold_ttl_ms.unwrap_or(ask.terms.lengths.ttl_ms)),
+        }
+    }
+
+    /// The due holds this turn gives back: a bounded number, and beyond it as many as `wanted` units need.
+    fn expiries_for(&self, wanted: u64, now: Timestamp) -> Vec<&Hold> {
+        let mut given_back = 0;
+        let mut expiries = Vec::new();
+        for hold in self.due_holds(now) {
+            let enough = !self.head.tracks_stock() || self.free(given_back) >= wanted;
+            if expiries.len() >= EXPIRIES_PER_TURN && enough {
+                break;
+            }
+            given_back += u64::from(hold.quantity);
+            expiries.push(hold);
+        }
+        expiries
+    }
+
+    fn expect_no_other_hold(&self, ask: &Reserve, expired: &[&Hold]) -> Result<(), Refusal> {
+        if !self.head.settings.one_hold_per_customer {
+            return Ok(());
+        }
+        let Some(owner) = ask.shopper.owner() else {
+            return Ok(());
+        };
+        let live = self
+            .owners
+            .live(&owner)
+            .iter()
+            .find(|id| !expired.iter().any(|hold| hold.id == **id));
+        live.map_or(Ok(()), |id| Err(Refusal::AlreadyHeld { id: *id }))
+    }
+
+    fn insufficient(&self, requested: u64, available: u64, now: Timestamp) -> Refusal {
+        Refusal::InsufficientStock {
+            requested,
+            available,
+            next_release_at: self.next_release_at(now),
+            contended: available + self.tentative >= requested,
+        }
+    }
+
+    /// Caps or refuses by the per-customer limit: live holds and purchases count together.
+    fn within_limit(
+        &self,
+        ask: &Reserve,
+        quantity: u64,
+        expired: &[&Hold],
+        now: Timestamp,
+    ) -> Result<u64, Refusal> {
+        let limit = self
+            .head
+            .settings
+            .units_per_customer
+            .or(ask.terms.units_per_customer);
+        let (Some(limit), Some(owner)) = (limit, ask.shopper.owner()) else {
+            return Ok(quantity);
+        };
+        let own_expired = expired
+            .iter()
+            .filter(|hold| hold.shopper.owner().as_ref() == Some(&owner));
+        let given_back: u64 = own_expired.map(|hold| u64::from(hold.quantity)).sum();
+        let held = self.owners.held(&owner) - given_back;
+        let taken = held + self.owners.bought(&owner, now, ask.terms.window_days);
+        let left = u64::from(limit).saturating_sub(taken);
+        if quantity > left && !(ask.allow_partial && left > 0) {
+            return Err(Refusal::LimitReached {
+                limit,
+                taken,
+                requested: quantity,
+            });
+        }
+        Ok(quantity.min(left))
+    }
+
+    fn extend(&self, ask: &Extend, now: Timestamp) -> Result<Decision, Refusal> {
+        match self.live(ask.id, now)? {
+            Live::Due(refused) => Ok(refused),
+            Live::Yes(hold) => Ok(granted(Event::Extended(self.extended(hold, ask, now)?))),
+        }
+    }
+
+    /// The hold with its deadline moved.
+    pub(super) fn extended(&self, hold: &Hold, ask: &Extend, now: Timestamp) -> Result<Hold, Refusal> {
+        let sale = self.sale_at(now);
+        if matches!(sale, SaleState::Draining | SaleState::Closed) {
+            return Err(Refusal::SaleNotOpen {
+                sale,
+                opens_at: None,
+                closes_at: self.head.settings.closes_at,
+            });
+        }
+        let version = hold.version + 1;
+        match (hold.phase, ask.phase.unwrap_or(hold.phase)) {
+            (Phase::Cart, Phase::Payment) => {
+                let expires_at = hold.expires_at.max(now.saturating_add(ask.terms.payment_ttl_ms));
+                Ok(Hold {
+                    phase: Phase::Payment,
+                    expires_at,
+                    version,
+                    ..hold.clone()
+                })
+            }
+            (Phase::Payment, Phase::Cart) => {
+                let least = now.saturating_add(CART_PHASE_LEAST_MS);
+                let expires_at = hold.expires_at.min(hold.max_expires_at).max(least);
+                Ok(Hold {
+                    phase: Phase::Cart,
+                    expires_at,
+                    version,
+                    ..hold.clone()
+                })
+            }
+            (Phase::Cart, Phase::Cart) => extended_within(hold, hold.max_expires_at, ask),
+            (Phase::Payment, Phase::Payment) => {
+                let latest = hold
+                    .max_expires_at
+                    .max(now.saturating_add(ask.terms.payment_ttl_ms));
+                extended_within(hold, latest, ask)
+            }
+        }
+    }
+
+    fn resize(
+        &self,
+        id: ReservationId,
+        quantity: u32,
+        terms: &Terms,
+        now: Timestamp,
+    ) -> Result<Decision, Refusal> {
+        let hold = match self.live(id, now)? {
+            Live::Due(refused) => return Ok(refused),
+            Live::Yes(hold) => hold,
+        };
+        if quantity == hold.quantity {
+            return Ok(Decision::Repeat(Box::new(hold.clone())));
+        }
+        let resized = Hold {
+            quantity,
+            version: hold.version + 1,
+            ..hold.clone()
+        };
+        if quantity < hold.quantity {
+            return Ok(granted(Event::Resized(resized)));
+        }
+        // More units: judged like a new hold of the difference, next to the shopper's own.
+        self.expect_open(now)?;
+        let more = u64::from(quantity - hold.quantity);
+        let expired = self.expiries_for(more, now);
+        if self.head.tracks_stock() {
+            let available = self.free(expired.iter().map(|hold| u64::from(hold.quantity)).sum());
+            if available < more {
+                return Err(self.insufficient(more, available, now));
+            }
+        }
+        let ask = Reserve {
+            id,
+            quantity,
+            shopper: hold.shopper.clone(),
+            ttl_ms: None,
+            allow_partial: false,
+            terms: *terms,
+        };
+        self.within_limit(&ask, more, &expired, now)?;
+        let expiries = expired.into_iter().map(|hold| self::expired(hold, now));
+        Ok(Decision::Granted(
+            expiries.chain([Event::Resized(resized)]).collect(),
+        ))
+    }
+
+    fn confirm(&self, ask: &Confirm, now: Timestamp) -> Result<Decision, Refusal> {
+        if let Some(hold) = self
+            .holds
+            .get(&ask.id)
+            .filter(|hold| hold.status == HoldStatus::Confirmed)
+        {
+            return hold
+                .repeat_of_confirm(ask)
+                .map(|hold| Decision::Repeat(Box::new(hold)));
+        }
+        let hold = match self.live(ask.id, now)? {
+            Live::Due(refused) => return Ok(refused),
+            Live::Yes(hold) => hold,
+        };
+        let quantity = ask.quantity.unwrap_or(hold.quantity);
+        if quantity > hold.quantity {
+            return Err(Refusal::QuantityExceeds {
+                requested: quantity,
+                allowed: hold.quantity,
+            });
+        }
+        Ok(granted(confirmed(hold, quantity, ask, now)))
+    }
+
+    fn release(&self, id: ReservationId, now: Timestamp) -> Result<Decision, Refusal> {
+        match self.live(id, now)? {
+            Live::Due(refused) => Ok(refused),
+            Live::Yes(hold) => Ok(granted(released(hold, now))),
+        }
+    }
+
+    /// The reservation if somebody may act on it now. One whose deadline has come is expired by this very turn.
+    pub(super) fn live(&self, id: ReservationId, now: Timestamp) -> Result<Live<'_>, Refusal> {
+        let hold = self
+            .holds
+            .get(&id)
+            .filter(|hold| hold.status != HoldStatus::Tentative);
+        let hold = hold.ok_or(Refusal::ReservationNotFound)?;
+        if hold.status == HoldStatus::Confirmed {
+            return Err(Refusal::ReservationConfirmed {
+                at: hold.told_at(now),
+            });
+        }
+        if hold.pin.is_some() {
+            return Err(Refusal::InFlight);
+        }
+        if hold.is_due(now) {
+            // Deadline order: whoever was due earlier goes first, within the bound of a turn.
+            let earlier = self
+                .due_holds(now)
+                .take_while(|due| due.id != id)
+                .take(EXPIRIES_PER_TURN - 1);
+            let events = earlier.chain([hold]).map(|due| expired(due, now)).collect();
+            return Ok(Live::Due(Decision::Refused {
+                events,
+                refusal: Refusal::ReservationExpired { at: now },
+            }));
+        }
+        Ok(Live::Yes(hold))
+    }
+
+    // --- after the sale ---
+
+    fn fulfil(&self, ask: &AfterSale, now: Timestamp) -> Result<Decision, Refusal> {
+        let hold = self.sold(ask)?;
+        let left = hold.quantity - hold.fulfilment.shipped - hold.fulfilment.cancelled;
+        let quantity = units_of(ask, left)?;
+        if self.head.tracks_stock() && self.head.on_hand < u64::from(quantity) {
+            return Err(self.insufficient(u64::from(quantity), self.head.on_hand, now));
+        }
+        let shipped = hold.fulfilment.shipped + quantity;
+        let fulfilment = Fulfilment {
+            shipped,
+            ..hold.fulfilment
+        };
+        let entry = self.sale_entry(LedgerKind::Shipped, -i64::from(quantity), "shipped", ask, now);
+        let hold = Hold {
+            fulfilment,
+            version: hold.version + 1,
+            ..hold.clone()
+        };
+        Ok(granted(Event::Fulfilled {
+            hold,
+            quantity,
+            entry,
+        }))
+    }
+
+    fn cancel(&self, ask: &AfterSale, now: Timestamp) -> Result<Decision, Refusal> {
+        let hold = self.sold(ask)?;
+        let left = hold.quantity - hold.fulfilment.shipped - hold.fulfilment.cancelled;
+        let quantity = units_of(ask, left)?;
+        // Units that are only promised (backorder) cannot be written off.
+        let write_off = !ask.restock && self.head.on_hand >= u64::from(quantity);
+        let entry = write_off.then(|| {
+            self.sale_entry(
+                LedgerKind::WrittenOff,
+                -i64::from(quantity),
+                "cancelled, not restocked",
+                ask,
+                now,
+            )
+        });
+        let cancelled = hold.fulfilment.cancelled + quantity;
+        let fulfilment = Fulfilment {
+            cancelled,
+            ..hold.fulfilment
+        };
+        let hold = Hold {
+            fulfilment,
+            version: hold.version + 1,
+            ..hold.clone()
+        };
+        Ok(granted(Event::Cancelled {
+            hold,
+            quantity,
+            entry: entry.flatten(),
+        }))
+    }
+
+    fn take_back(&self, ask: &AfterSale, now: Timestamp) -> Result<Decision, Refusal> {
+        let hold = self.sold(ask)?;
+        let quantity = units_of(ask, hold.fulfilment.shipped - hold.fulfilment.returned)?;
+        if self.head.on_hand + u64::from(quantity) > MAX_UNITS {
+            return Err(Refusal::OutOfRange);
+        }
+        let back = || self.sale_entry(LedgerKind::Returned, i64::from(quantity), "returned", ask, now);
+        let entry = ask.restock.then(back).flatten();
+        let returned = hold.fulfilment.returned + quantity;
+        let hold = Hold {
+            fulfilment: Fulfilment {
+                returned,
+                ..hold.fulfilment
+            },
+            version: hold.version + 1,
+            expires_at: now.saturating_add(ask.keep_ms),
+            ..hold.clone()
+        };
+        Ok(granted(Event::Returned {
+            hold,
+            quantity,
+            entry,
+        }))
+    }
+
+    /// The sold reservation: the variant's own, or the stored one if the variant has closed it.
+    fn sold<'a>(&'a self, ask: &'a AfterSale) -> Result<&'a Hold, Refusal> {
+        let kept = self
+            .holds
+            .get(&ask.id)
+            .filter(|hold| hold.status != HoldStatus::Tentative);
+        let hold = kept
+            .or(ask.closed.as_deref())
+            .ok_or(Refusal::ReservationNotFound)?;
+        match (hold.status, hold.ended) {
+            (HoldStatus::Confirmed, _) => Ok(hold),
+            (HoldStatus::Expired, Some(end)) => Err(Refusal::ReservationExpired { at: end.at }),
+            (HoldStatus::Released, Some(end)) => Err(Refusal::ReservationReleased { at: end.at }),
+            _ => Err(Refusal::NotConfirmed),
+        }
+    }
+
+    fn sale_entry(
+        &self,
+        kind: LedgerKind,
+        delta: i64,
+        reason: &str,
+        ask: &AfterSale,
+        now: Timestamp,
+    ) -> Option<LedgerEntry> {
+        let entry = || self.entry(kind, delta, reason, &ask.by, now);
+        self.head.tracks_stock().then(|| LedgerEntry {
+            reservation: Some(ask.id),
+            ..entry()
+        })
+    }
+}
+
+/// Whether a reservation can still be acted on.
+pub(super) enum Live<'a> {
+    /// It can.
+    Yes(&'a Hold),
+    /// Its deadline has come: this is the decision.
+    Due(Decision),
+}
+
+impl Hold {
+    /// The answer to a confirmation of a reservation that is sold already: the same again, if it asks for the same.
+    ///
+    /// # Errors
+    /// [`Refusal::ReservationConfirmed`] when another quantity or order was confirmed.
+    pub fn repeat_of_confirm(&self, ask: &Confirm) -> Result<Self, Refusal> {
+        let same_units = ask.quantity.is_none_or(|quantity| quantity == self.quantity);
+        let same_order = ask.order.is_none() || ask.order == self.order;
+        if same_units && same_order {
+            Ok(self.clone())
+        } else {
+            Err(self.ended_refusal())
+        }
+    }
+
+    /// Why nobody can act on this ended reservation.
+    pub fn ended_refusal(&self) -> Refusal {
+        match self.ended {
+            Some(end) => match end.reason {
+                EndReason::Released => Refusal::ReservationReleased { at: end.at },
+                EndReason::Expired => Refusal::ReservationExpired { at: end.at },
+                EndReason::Confirmed => Refusal::ReservationConfirmed { at: end.at },
+            },
+            None => Refusal::ReservationNotFound,
+        }
+    }
+}
+
+pub(super) fn granted(event: Event) -> Decision {
+    Decision::Granted(vec![event])
+}
+
+pub(super) fn expired(hold: &Hold, now: Timestamp) -> Event {
+    Event::Expired(hold.ended(HoldStatus::Expired, EndReason::Expired, now))
+}
+
+pub(super) fn released(hold: &Hold, now: Timestamp) -> Event {
+    Event::Released(hold.ended(HoldStatus::Released, EndReason::Released, now))
+}
+
+pub(super) fn confirmed(hold: &Hold, quantity: u32, ask: &Confirm, now: Timestamp) -> Event {
+    let given_back = hold.quantity - quantity;
+    let sold = hold.ended(HoldStatus::Confirmed, EndReason::Confirmed, now);
+    Event::Confirmed {
+        hold: Hold {
+            quantity,
+            order: ask.order.clone(),
+            ..sold
+        },
+        given_back,
+    }
+}
+
+fn extended_within(hold: &Hold, latest: Timestamp, ask: &Extend) -> Result<Hold, Refusal> {
+    let by_ms = ask.by_ms.unwrap_or(ask.terms.lengths.extension_ms);
+    let expires_at = hold.expires_at.saturating_add(by_ms).min(latest);
+    if hold.extensions_left == 0 || expires_at <= hold.expires_at {
+        return Err(Refusal::ExtensionLimit {
+            max_expires_at: latest,
+        });
+    }
+    let extensions_left = hold.extensions_left - 1;
+    Ok(Hold {
+        expires_at,
+        extensions_left,
+        version: hold.version + 1,
+        ..hold.clone()
+    })
+}
+
+fn units_of(ask: &AfterSale, left: u32) -> Result<u32, Refusal> {
+    match ask.quantity.unwrap_or(left) {
+        0 => Err(Refusal::QuantityExceeds {
+            requested: ask.quantity.unwrap_or(1),
+            allowed: 0,
+        }),
+        quantity if quantity > left => Err(Refusal::QuantityExceeds {
+            requested: quantity,
+            allowed: left,
+        }),
+        quantity => Ok(quantity),
+    }
+}
+
+fn booked(delta: i64) -> LedgerKind {
+    if delta < 0 {
+        LedgerKind::WrittenOff
+    } else {
+        LedgerKind::Received
+    }
+}

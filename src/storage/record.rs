@@ -1,0 +1,64 @@
+//! What a record says: one atomic turn of one entity. `dto` turns it into bytes and back.
+use crate::domain::{
+    bulk,
+    ids::{BulkId, StoreId, VariantId, VariantOrdinal},
+    policy::PolicyChanged,
+    time::Timestamp,
+    variant,
+};
+
+/// One turn of one entity: what the record with its number says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The moment it was decided at.
+    pub at: Timestamp,
+    /// What happened.
+    pub fact: Fact,
+    /// The idempotency key of the command behind it; one record, so that key and effect cannot part.
+    pub key: Option<KeyMark>,
+}
+
+/// An idempotency key as it is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyMark {
+    /// Hash of store, caller and key.
+    pub hash: [u8; 16],
+    /// Hash of route and body.
+    pub fingerprint: [u8; 8],
+}
+
+/// What happened, by entity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// To a variant.
+    Variant(VariantFact),
+    /// To a store's policy.
+    Policy {
+        /// Whose.
+        store: StoreId,
+        /// The change.
+        changed: PolicyChanged,
+    },
+    /// To a bulk coordinator.
+    Bulk {
+        /// Which.
+        id: BulkId,
+        /// What.
+        event: bulk::Event,
+    },
+}
+
+/// What happened to a variant in one turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VariantFact {
+    /// Which.
+    pub ordinal: VariantOrdinal,
+    /// Its revision after the last event.
+    pub revision: u64,
+    /// Store and id; said once, with the creation.
+    pub named: Option<(StoreId, VariantId)>,
+    /// In order; never empty.
+    pub events: Vec<variant::Event>,
+    /// The variant as it was answered, for keyed commands of the shop's side, so that a replay repeats the answer.
+    pub view: Option<Box<variant::View>>,
+}
