@@ -8,10 +8,13 @@
 //! count after one that ran out of time, between [`BLOCK_KEYS_MIN`] and [`BLOCK_KEYS_MAX`]; so a busy day has few blocks to ask and
 //! an idle one little memory.
 //!
+//! After a start the blocks on disk are known by number only and may have any key, at the price of a disk read each; they are read
+//! one by one in the background, so that a start need not wait for it.
+//!
 //! A fresh key costs a disk read with a probability of at most [`FALSE_POSITIVES`] per block; memory is about 17.3 bits for each
 //! key a block has room for, so `keys.disk_max` bounds it.
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use fastbloom::AtomicBloomFilter;
 use parking_lot::RwLock;
@@ -41,34 +44,63 @@ struct Block {
     first_ms: u64,
     newest_ms: AtomicU64,
     keys: AtomicUsize,
-    bloom: AtomicBloomFilter,
+    /// Missing while the block's rows have not been read since the start.
+    bloom: OnceLock<AtomicBloomFilter>,
 }
 
 impl Block {
     fn new(number: u32, room: usize, first_ms: u64) -> Block {
-        // The keys are hashes already, so the filter's own hasher is never asked; its seed is fixed to need no randomness.
-        let bloom = AtomicBloomFilter::with_false_pos(FALSE_POSITIVES)
-            .seed(&0)
-            .expected_items(room);
+        let newest_ms = AtomicU64::new(first_ms);
         Block {
             number,
             room,
             first_ms,
-            newest_ms: AtomicU64::new(first_ms),
+            newest_ms,
             keys: AtomicUsize::new(0),
-            bloom,
+            bloom: bloom_for(room).into(),
+        }
+    }
+
+    /// A block that is on disk and not read yet: it takes no keys, may have any, and is past no time.
+    fn unread(number: u32) -> Block {
+        let newest_ms = AtomicU64::new(u64::MAX);
+        Block {
+            number,
+            room: 0,
+            first_ms: 0,
+            newest_ms,
+            keys: AtomicUsize::new(0),
+            bloom: OnceLock::new(),
         }
     }
 
     fn add(&self, hash: &KeyHash, logged_at_ms: u64) {
-        self.bloom.insert_hash(hash.short());
+        self.bloom
+            .get()
+            .expect("an unread block is full")
+            .insert_hash(hash.short());
         self.newest_ms.fetch_max(logged_at_ms, Ordering::Relaxed);
         self.keys.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn may_have(&self, short: u64) -> bool {
+        self.bloom.get().is_none_or(|bloom| bloom.contains_hash(short))
+    }
+
+    fn is_full(&self) -> bool {
+        self.keys() >= self.room
     }
 
     fn keys(&self) -> usize {
         self.keys.load(Ordering::Relaxed)
     }
+}
+
+/// The keys are hashes already, so the filter's own hasher is never asked; its seed is fixed to need no randomness.
+fn bloom_for(keys: usize) -> AtomicBloomFilter {
+    AtomicBloomFilter::with_false_pos(FALSE_POSITIVES)
+        .seed(&0)
+        .expected_items(keys)
 }
 
 impl KeyFilter {
@@ -84,9 +116,10 @@ impl KeyFilter {
     pub fn add(&self, hash: &KeyHash, logged_at_ms: u64) -> u32 {
         let mut blocks = self.blocks.write();
         let next = match blocks.last() {
-            Some(last) if last.keys() >= last.room => {
-                Some((last.number + 1, (last.room * 2).min(BLOCK_KEYS_MAX)))
-            }
+            Some(last) if last.is_full() => Some((
+                last.number + 1,
+                (last.room * 2).clamp(BLOCK_KEYS_MIN, BLOCK_KEYS_MAX),
+            )),
             Some(last) if logged_at_ms.saturating_sub(last.first_ms) > self.span_ms => {
                 Some((last.number + 1, room_for(last.keys())))
             }
@@ -101,16 +134,34 @@ impl KeyFilter {
         block.number
     }
 
-    /// Takes back a block as the rows on disk show it, in the order of block numbers. The last one stays open for more keys.
-    pub fn restore(&self, number: u32, keys: &[(KeyHash, u64)]) {
-        let Some(first_ms) = keys.iter().map(|(_, logged_at_ms)| *logged_at_ms).min() else {
-            return;
-        };
-        let block = Block::new(number, room_for(keys.len()), first_ms);
-        for (hash, logged_at_ms) in keys {
-            block.add(hash, *logged_at_ms);
+    /// Takes note of a block that is on disk, in the order of block numbers and before any key is added.
+    pub fn expect_block(&self, number: u32) {
+        self.blocks.write().push(Arc::new(Block::unread(number)));
+    }
+
+    /// The numbers of the blocks that have not been read yet.
+    pub fn unread(&self) -> Vec<u32> {
+        let blocks = self.blocks.read();
+        blocks
+            .iter()
+            .filter(|block| block.bloom.get().is_none())
+            .map(|block| block.number)
+            .collect()
+    }
+
+    /// Says what is in an unread block: the short hashes of all its keys and the newest logged time.
+    pub fn fill(&self, number: u32, shorts: &[u64], newest_ms: u64) {
+        let bloom = bloom_for(shorts.len().max(1));
+        for short in shorts {
+            bloom.insert_hash(*short);
         }
-        self.blocks.write().push(Arc::new(block));
+        let blocks = self.blocks.read();
+        if let Some(block) = blocks.iter().find(|block| block.number == number) {
+            block.keys.store(shorts.len(), Ordering::Relaxed);
+            if block.bloom.set(bloom).is_ok() {
+                block.newest_ms.store(newest_ms, Ordering::Relaxed);
+            }
+        }
     }
 
     /// The blocks that may have the key, newest first; empty for nearly every key that is not there.
@@ -120,7 +171,7 @@ impl KeyFilter {
         blocks
             .iter()
             .rev()
-            .filter(|block| block.bloom.contains_hash(short))
+            .filter(|block| block.may_have(short))
             .map(|block| block.number)
             .collect()
     }
@@ -150,10 +201,11 @@ impl KeyFilter {
 
     /// The memory of all blocks, in bytes.
     pub fn memory_bytes(&self) -> usize {
+        let bits = |block: &Block| block.bloom.get().map_or(0, AtomicBloomFilter::num_bits);
         self.blocks
             .read()
             .iter()
-            .map(|block| block.bloom.num_bits() / 8 + size_of::<Block>())
+            .map(|block| bits(block) / 8 + size_of::<Block>())
             .sum()
     }
 }
@@ -162,7 +214,7 @@ impl KeyFilter {
 fn room_for(keys: usize) -> usize {
     (keys + keys / 4)
         .next_multiple_of(BLOCK_KEYS_MIN)
-        .clamp(BLOCK_KEYS_MIN, BLOCK_KEYS_MAX.max(keys))
+        .clamp(BLOCK_KEYS_MIN, BLOCK_KEYS_MAX)
 }
 
 #[cfg(test)]
@@ -228,11 +280,19 @@ mod tests {
     }
 
     #[test]
-    fn a_restored_block_knows_its_keys_and_takes_more() {
+    fn an_unread_block_may_have_any_key_until_it_is_read() {
         let filter = KeyFilter::new(1000);
-        filter.restore(4, &[(hash(1), 10), (hash(2), 20)]);
+        filter.expect_block(4);
+        assert_eq!(filter.add(&hash(3), 30), 5, "new keys go to a block of their own");
+        assert_eq!(filter.candidates(&hash(3)), [5, 4]);
+        filter.forget_before(500);
+        assert_eq!(filter.oldest(), Some(4), "nobody knows how old its keys are");
+
+        assert_eq!(filter.unread(), [4]);
+        filter.fill(4, &[hash(1).short(), hash(2).short()], 20);
         assert_eq!(filter.candidates(&hash(2)), [4]);
-        assert_eq!(filter.add(&hash(3), 30), 4);
-        assert_eq!(filter.add(&hash(4), 1011), 5);
+        assert_eq!(filter.candidates(&hash(3)), [5]);
+        filter.forget_before(21);
+        assert_eq!((filter.oldest(), filter.unread().len()), (Some(5), 0));
     }
 }

@@ -108,8 +108,8 @@ pub struct StateStore {
 }
 
 impl StateStore {
-    /// Opens the store in `dir`, an existing directory, completes an interrupted change, and reads all keys once to rebuild the
-    /// filter before them.
+    /// Opens the store in `dir`, an existing directory, and completes an interrupted change. Call
+    /// [`StateStore::read_key_blocks`] in the background afterwards.
     ///
     /// # Errors
     /// Damage, or a refusal of the disk.
@@ -124,11 +124,11 @@ impl StateStore {
             filter: KeyFilter::new(options.key_block_span_ms),
             key_rows: AtomicU64::new(0),
         };
-        store.rebuild_filter()?;
+        store.find_key_blocks()?;
         Ok(store)
     }
 
-    /// Ends the database, so that the directory can be opened again.
+    /// Ends the database, so that the directory can be opened again. While a scan still holds the database, only it can end it.
     ///
     /// # Errors
     /// The database cannot be waited for.

@@ -309,10 +309,14 @@ fn keys_are_found_after_reopening_and_leave_by_blocks() {
     store.close().unwrap();
 
     let store = StateStore::open(home.path(), OPTIONS).unwrap();
-    for number in 1..=300 {
-        assert_eq!(store.find(&hash(number)).unwrap(), Some(entry(number)));
+    for blocks_are_read in [false, true] {
+        for number in 1..=300 {
+            assert_eq!(store.find(&hash(number)).unwrap(), Some(entry(number)));
+        }
+        assert_eq!(store.find(&hash(301)).unwrap(), None);
+        assert_eq!(store.filter.candidates(&hash(301)).is_empty(), blocks_are_read);
+        store.read_key_blocks().unwrap();
     }
-    assert_eq!(store.find(&hash(301)).unwrap(), None);
     assert_eq!((store.keys_len(), store.keys_bytes()), (300, 300 * KEY_ROW_BYTES));
 
     let mut swept = 0;
@@ -456,4 +460,40 @@ fn a_grown_database_is_copied_and_a_fresh_one_is_not() {
             .compact_if_grown()
             .unwrap()
     );
+}
+
+#[test]
+fn readers_see_whole_rows_while_they_are_replaced_and_copied() {
+    let home = tempfile::tempdir().unwrap();
+    let store = StateStore::open(home.path(), OPTIONS).unwrap();
+    let row_at = |number: u64| vec![byte(number); 9000 + usize::from(byte(number)) * 40];
+    let replace = |number: u64| {
+        let mut changes = RowChanges::default();
+        changes.put(Family::Entity, b"v1", row_at(number));
+        store.apply(changes, at(number)).unwrap();
+    };
+    replace(1);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut last = 0;
+                while !done.load(Ordering::SeqCst) {
+                    let row = store.get(Family::Entity, b"v1").unwrap().unwrap();
+                    assert_eq!(row, row_at(u64::from(row[0])));
+                    assert!(row[0] >= last, "never back to an older row");
+                    last = row[0];
+                    let (_, scanned) = store.scan(Family::Entity, &[], None, 1).next().unwrap().unwrap();
+                    assert_eq!(scanned, row_at(u64::from(scanned[0])));
+                }
+            });
+        }
+        for number in 2..=120 {
+            replace(number);
+            if number % 40 == 0 {
+                store.compact().unwrap();
+            }
+        }
+        done.store(true, Ordering::SeqCst);
+    });
 }
