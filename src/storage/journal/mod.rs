@@ -454,6 +454,28 @@ pub(crate) fn check_fence(
     Ok(())
 }
 
+/// What every back end checks about each group when it opens a log (LOG_CLOSED); the error says what is wrong.
+pub(crate) fn check_follows(
+    partition: PartitionId,
+    epoch: Epoch,
+    tail: &Anchor,
+    group: &Group,
+) -> Result<(), &'static str> {
+    if (group.partition(), group.epoch()) != (partition, epoch) {
+        return Err("a group of another partition or epoch");
+    }
+    if group.first() != tail.last.next() {
+        return Err("a group that is out of order");
+    }
+    if group.previous() != &tail.chain {
+        return Err("a group that does not continue the hash chain");
+    }
+    if group.logged_at_ms() < tail.logged_at_ms {
+        return Err("a group that is older than the one before");
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

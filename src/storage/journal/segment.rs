@@ -19,7 +19,9 @@ use parking_lot::RwLock;
 
 use super::disk::DiskFile;
 use super::format::{self, FormatError, GROUP_BYTES_MAX, Group, GroupHead, HEAD_BYTES, LogHead};
-use super::{Anchor, Damage, Epoch, OpenError, PartitionId, ReadError, Record, RecordNumber, TornTail};
+use super::{
+    Anchor, Damage, Epoch, OpenError, PartitionId, ReadError, Record, RecordNumber, TornTail, check_follows,
+};
 
 /// Where the groups of a segment begin.
 pub(crate) const GROUPS_AT: u64 = 4_096;
@@ -213,7 +215,8 @@ impl ScanPlan<'_> {
             match window.group(index.end).map_err(|error| self.disk_error(error))? {
                 Err(error) => break error,
                 Ok(group) => {
-                    self.check_follows(&group, &tail, index.end)?;
+                    check_follows(self.partition, self.epoch, &tail, &group)
+                        .map_err(|wrong| self.damage(tail.last.next(), index.end, wrong))?;
                     index.push(&group);
                     tail = Anchor::after(&group);
                     each(&group);
@@ -222,21 +225,6 @@ impl ScanPlan<'_> {
         };
         let torn = self.judge_rest(&mut window, index.end, &tail, error)?;
         Ok(Scan { index, tail, torn })
-    }
-
-    fn check_follows(&self, group: &Group, tail: &Anchor, offset: u64) -> Result<(), OpenError> {
-        let wrong = if (group.partition(), group.epoch()) != (self.partition, self.epoch) {
-            "a group of another partition or epoch"
-        } else if group.first() != tail.last.next() {
-            "a group that is out of order"
-        } else if group.previous() != &tail.chain {
-            "a group that does not continue the hash chain"
-        } else if group.logged_at_ms() < tail.logged_at_ms {
-            "a group that is older than the one before"
-        } else {
-            return Ok(());
-        };
-        Err(self.damage(tail.last.next(), offset, wrong))
     }
 
     /// Says what the bytes from `offset` on are: zeros (`None`), a torn tail, or damage.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use bytes::{Bytes, BytesMut};
 
 use super::format::{self, FormatError, GROUP_BYTES_MAX, Group, LogHead};
-use super::{Anchor, Damage, OpenError, ReadError, Record, RecordNumber};
+use super::{Anchor, Damage, OpenError, ReadError, Record, RecordNumber, check_follows};
 use crate::storage::engine::{Engine, EngineError, EngineOptions, MAX_VALUE_BYTES};
 
 /// An open database that holds groups.
@@ -278,7 +278,8 @@ impl Database {
             };
             match Group::decode(&bytes) {
                 Ok(group) => {
-                    self.check_follows(&group, &walked.tail)?;
+                    check_follows(self.head.partition, self.head.epoch, &walked.tail, &group)
+                        .map_err(|wrong| self.damage(next, wrong))?;
                     walked.tail = Anchor::after(&group);
                     walked.bytes += group.bytes().len() as u64;
                 }
@@ -304,20 +305,5 @@ impl Database {
                 .into());
         }
         Ok(walked)
-    }
-
-    fn check_follows(&self, group: &Group, tail: &Anchor) -> Result<(), OpenError> {
-        let wrong = if (group.partition(), group.epoch()) != (self.head.partition, self.head.epoch) {
-            "a group of another partition or epoch"
-        } else if group.first() != tail.last.next() {
-            "a group that is out of order"
-        } else if group.previous() != &tail.chain {
-            "a group that does not continue the hash chain"
-        } else if group.logged_at_ms() < tail.logged_at_ms {
-            "a group that is older than the one before"
-        } else {
-            return Ok(());
-        };
-        Err(self.damage(tail.last.next(), wrong).into())
     }
 }

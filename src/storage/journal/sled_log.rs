@@ -466,14 +466,13 @@ fn find(dir: &Path, options: &SledOptions) -> Result<Found, OpenError> {
 /// Adds the next database to what was found, if it goes on where the one before ends.
 fn take(found: &mut Found, database: Database) -> Result<(), OpenError> {
     let next = found.tail.last.next();
-    if let Some(before) = found.databases.back() {
-        if found.tail != database.head.anchor || found.torn.is_some() || found.unused.is_some() {
-            let reason = format!(
-                "the log goes on with record {} in the next database",
-                database.first()
-            );
-            return Err(before.damage(next, &reason).into());
-        }
+    let goes_on = found.tail == database.head.anchor && found.torn.is_none() && found.unused.is_none();
+    if let Some(before) = found.databases.back().filter(|_| !goes_on) {
+        let reason = format!(
+            "the log goes on with record {} in the next database",
+            database.first()
+        );
+        return Err(before.damage(next, &reason).into());
     }
     let walked = database.walk()?;
     found.tail = walked.tail;

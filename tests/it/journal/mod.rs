@@ -1,6 +1,7 @@
 //! The journal: one suite that every back end passes, what only files can show, the writer, and power failures.
 mod crash;
 mod files;
+mod kill;
 mod sled;
 mod suite;
 mod writer;
