@@ -9,6 +9,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
+use tokio::sync::Notify;
 
 /// How much may be on its way.
 #[derive(Clone, Copy, Debug)]
@@ -41,13 +42,20 @@ pub struct Admission {
     in_flight: AtomicUsize,
     reserved: AtomicUsize,
     draining: AtomicBool,
+    freed: Notify,
 }
 
 impl Admission {
     /// Admits up to `limits`.
     pub fn new(limits: AdmissionLimits) -> Self {
         let none = || AtomicUsize::new(0);
-        Self { limits, in_flight: none(), reserved: none(), draining: AtomicBool::new(false) }
+        Self {
+            limits,
+            in_flight: none(),
+            reserved: none(),
+            draining: AtomicBool::new(false),
+            freed: Notify::new(),
+        }
     }
 
     /// A permit for one request.
@@ -59,7 +67,12 @@ impl Admission {
             return Err(Shed::Draining);
         }
         take(&self.in_flight, 1, self.limits.max_in_flight).ok_or(Shed::Process)?;
-        Ok(Permit { admission: Arc::clone(self), pool: Pool::Request, slots: 1, variant: None })
+        Ok(Permit {
+            admission: Arc::clone(self),
+            pool: Pool::Request,
+            slots: 1,
+            variant: None,
+        })
     }
 
     /// `slots` of the reserved pool, if it has them. Draining does not close this pool: business under way ends.
@@ -68,7 +81,12 @@ impl Admission {
     /// The pool is empty.
     pub fn reserve(self: &Arc<Self>, slots: usize) -> Result<Permit, Shed> {
         take(&self.reserved, slots, self.limits.reserved).ok_or(Shed::Reserved)?;
-        Ok(Permit { admission: Arc::clone(self), pool: Pool::Reserved, slots, variant: None })
+        Ok(Permit {
+            admission: Arc::clone(self),
+            pool: Pool::Reserved,
+            slots,
+            variant: None,
+        })
     }
 
     /// No new requests from now on.
@@ -79,6 +97,17 @@ impl Admission {
     /// Whether new requests are turned away.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// Resolves when nothing is on its way any more; meant for after [`Admission::drain`].
+    pub async fn idle(&self) {
+        loop {
+            let freed = self.freed.notified();
+            if self.in_flight() == 0 && self.reserved_in_use() == 0 {
+                return;
+            }
+            freed.await;
+        }
     }
 
     /// Requests on their way.
@@ -113,7 +142,12 @@ impl Permit {
     /// # Errors
     /// The variant is full; the permit is given back.
     pub fn for_variant(mut self, entry: &Arc<Entry>) -> Result<Self, Shed> {
-        take(&entry.in_flight, self.slots, self.admission.limits.max_per_variant).ok_or(Shed::Variant)?;
+        take(
+            &entry.in_flight,
+            self.slots,
+            self.admission.limits.max_per_variant,
+        )
+        .ok_or(Shed::Variant)?;
         self.variant = Some(Arc::clone(entry));
         Ok(self)
     }
@@ -128,13 +162,17 @@ impl Drop for Permit {
             Pool::Request => &self.admission.in_flight,
             Pool::Reserved => &self.admission.reserved,
         };
-        pool.fetch_sub(self.slots, Ordering::AcqRel);
+        if pool.fetch_sub(self.slots, Ordering::AcqRel) == self.slots {
+            self.admission.freed.notify_waiters();
+        }
     }
 }
 
 fn take(used: &AtomicUsize, slots: usize, max: usize) -> Option<()> {
     let room = |used: usize| used.checked_add(slots).filter(|used| *used <= max);
-    used.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).ok().map(|_| ())
+    used.fetch_update(Ordering::AcqRel, Ordering::Acquire, room)
+        .ok()
+        .map(|_| ())
 }
 
 #[cfg(test)]
@@ -142,7 +180,11 @@ mod tests {
     use super::*;
 
     fn admission() -> Arc<Admission> {
-        Arc::new(Admission::new(AdmissionLimits { max_in_flight: 2, max_per_variant: 1, reserved: 3 }))
+        Arc::new(Admission::new(AdmissionLimits {
+            max_in_flight: 2,
+            max_per_variant: 1,
+            reserved: 3,
+        }))
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! all of them before it starts, so that it can always come to an end.
 use super::{
     admission::Permit,
-    directory::Directory,
+    directory::{Directory, Unroutable},
     durable::Pending,
     message::{BulkAddress, BulkMessage, KeyClaim, Message, Port},
 };
@@ -50,7 +50,12 @@ struct Caller {
 impl BulkStart {
     /// A coordinator of before the restart.
     pub(super) fn resumed(bulk: Bulk, done: oneshot::Sender<()>, directory: Arc<Directory>) -> Self {
-        Self { bulk, directory, caller: None, done: Some(done) }
+        Self {
+            bulk,
+            directory,
+            caller: None,
+            done: Some(done),
+        }
     }
 }
 
@@ -68,8 +73,13 @@ impl Directory {
         port: Port,
     ) -> Result<(), StillSettling> {
         let caller = Some(Caller { key, port, permit });
-        let start = BulkStart { bulk: Bulk::intended(id, plan), directory: Arc::clone(self), caller, done: None };
-        self.enter_bulk(start).map_err(|_| StillSettling)
+        let start = BulkStart {
+            bulk: Bulk::intended(id, plan),
+            directory: Arc::clone(self),
+            caller,
+            done: None,
+        };
+        self.enter_bulk(start)
     }
 }
 
@@ -111,13 +121,29 @@ impl Actor for BulkActor {
         myself: ActorRef<BulkMessage>,
         start: BulkStart,
     ) -> Result<Running, ActorProcessingErr> {
-        let BulkStart { bulk, directory, caller, done } = start;
+        let BulkStart {
+            bulk,
+            directory,
+            caller,
+            done,
+        } = start;
         let fresh = caller.is_some();
-        let (key, port, permit) =
-            caller.map_or((None, None, None), |caller| (caller.key, Some(caller.port), Some(caller.permit)));
+        let (key, port, permit) = caller.map_or((None, None, None), |caller| {
+            (caller.key, Some(caller.port), Some(caller.permit))
+        });
         let gather = Gather::new(bulk.plan.mode, bulk.plan.lines.len());
         let unsettled = BTreeSet::new();
-        let mut running = Running { bulk, gather, directory, key, port, permit, unsettled, timeout: None, done };
+        let mut running = Running {
+            bulk,
+            gather,
+            directory,
+            key,
+            port,
+            permit,
+            unsettled,
+            timeout: None,
+            done,
+        };
         if fresh {
             running.begin(&myself);
         } else {
@@ -143,7 +169,12 @@ impl Running {
     fn begin(&mut self, myself: &ActorRef<BulkMessage>) {
         let now = self.directory.now();
         self.log(Event::Intended(Box::new(self.bulk.plan.clone())), now);
-        let (sleep, myself) = (self.directory.clock().sleep_until(now.saturating_add(DECIDE_WITHIN_MS)), myself.clone());
+        let (sleep, myself) = (
+            self.directory
+                .clock()
+                .sleep_until(now.saturating_add(DECIDE_WITHIN_MS)),
+            myself.clone(),
+        );
         let task = tokio::spawn(async move {
             sleep.await;
             // A coordinator that has ended needs no reminder.
@@ -162,7 +193,13 @@ impl Running {
             Stage::Trying => {
                 let at = self.directory.now();
                 let outcomes = self.gather.outcomes();
-                self.log(Event::Decided { commit: false, outcomes }, at);
+                self.log(
+                    Event::Decided {
+                        commit: false,
+                        outcomes,
+                    },
+                    at,
+                );
                 (false, at)
             }
             Stage::Decided { commit, at } => (commit, at),
@@ -206,8 +243,8 @@ impl Running {
     fn ask(&mut self, line: usize) {
         let number = self.gather.number();
         let command = self.bulk.ask(&self.bulk.plan.lines[line], number);
-        if let Err(refusal) = self.send(line, number, command) {
-            let next = self.gather.answered(number, line, refusal);
+        if let Some(outcome) = self.send(line, number, command) {
+            let next = self.gather.answered(number, line, outcome);
             self.go_on(next);
         }
     }
@@ -219,7 +256,10 @@ impl Running {
         if commit && self.bulk.plan.mode == Mode::AllOrNothing {
             for outcome in &mut outcomes {
                 if let LineOutcome::Done(hold) = outcome {
-                    *hold = settled(hold, true, now).hold().cloned().expect("settling is about a hold");
+                    *hold = settled(hold, true, now)
+                        .hold()
+                        .cloned()
+                        .expect("settling is about a hold");
                 }
             }
         }
@@ -230,22 +270,37 @@ impl Running {
     /// Sends the decision to every line that may have prepared something.
     fn settle(&mut self, number: u32, commit: bool, decided_at: Timestamp) {
         for line in 0..self.bulk.plan.lines.len() {
-            let command = self.bulk.settle(&self.bulk.plan.lines[line], number, commit, decided_at);
+            let command = self
+                .bulk
+                .settle(&self.bulk.plan.lines[line], number, commit, decided_at);
             let Some(command) = command else { continue };
-            if self.send(line, number, command).is_ok() {
+            if self.send(line, number, command).is_none() {
                 self.unsettled.insert((number, line));
             }
         }
     }
 
-    fn send(&self, line: usize, number: u32, command: Command) -> Result<(), LineOutcome> {
-        let nowhere = || LineOutcome::Refused(Refusal::VariantNotFound);
+    /// Sends a command to a line's variant; when it cannot be sent, what that means for the line.
+    fn send(&self, line: usize, number: u32, command: Command) -> Option<LineOutcome> {
         let Line { variant, .. } = &self.bulk.plan.lines[line];
         let find = |ordinal: VariantOrdinal| self.directory.by_ordinal(ordinal);
-        let entry = variant.and_then(find).ok_or_else(nowhere)?;
-        let from = BulkAddress { bulk: self.bulk.id, number, line };
-        let ask = Message::Ask { command: Box::new(command), from };
-        self.directory.route(&entry, ask).map_err(|_| LineOutcome::Unanswered)
+        let Some(entry) = variant.and_then(find) else {
+            return Some(LineOutcome::Refused(Refusal::VariantNotFound));
+        };
+        let from = BulkAddress {
+            bulk: self.bulk.id,
+            number,
+            line,
+        };
+        let ask = Message::Ask {
+            command: Box::new(command),
+            from,
+        };
+        match self.directory.route(&entry, ask) {
+            Ok(()) => None,
+            Err(Unroutable::Gone) => Some(LineOutcome::Refused(Refusal::VariantNotFound)),
+            Err(Unroutable::Quarantined) => Some(LineOutcome::Unanswered),
+        }
     }
 
     fn finish_if_settled(&mut self, myself: &ActorRef<BulkMessage>) {
@@ -270,20 +325,34 @@ impl Running {
         };
         let decided = matches!(event, Event::Decided { .. });
         let key = self.key.take_if(|_| kept);
-        let turn = Turn {
+        let turn = Box::new(Turn {
             at,
-            fact: Fact::Bulk { id: self.bulk.id, event },
+            fact: Fact::Bulk {
+                id: self.bulk.id,
+                event,
+            },
             key: key.as_ref().map(KeyClaim::mark),
-        };
+        });
         let payload = dto::encode_turn(&turn);
-        let port = if decided { self.port.take().map(|port| (port, None)) } else { None };
+        let port = if decided {
+            self.port.take().map(|port| (port, None))
+        } else {
+            None
+        };
         if decided && !kept {
             self.key = None;
         }
         let permit = self.permit.take_if(|_| last);
         let claim = key.map(|key| key.claim);
         // Refused only when the journal has ended, and with it the process.
-        let _ = self.directory.append(payload, Pending::Turn { turn, claim, port, permit });
+        let _ = self.directory.append(
+            payload,
+            Pending::Turn {
+                turn,
+                claim,
+                port,
+                permit,
+            },
+        );
     }
 }
-

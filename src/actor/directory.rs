@@ -6,7 +6,7 @@
 //! lock: no message can fall between two actors.
 use super::{
     admission::{Admission, Permit, Shed},
-    bulk::{BulkActor, BulkStart},
+    bulk::{BulkActor, BulkStart, StillSettling},
     durable::Pending,
     entry::{Desk, Entry, Seat},
     message::{BulkMessage, Message},
@@ -82,11 +82,25 @@ pub struct Directory {
     supervisor: OnceLock<ActorCell>,
 }
 
+/// What an actor leaves behind.
+pub(super) struct Retired {
+    /// Whether there is a variant at all.
+    pub(super) exists: bool,
+    /// Its state.
+    pub(super) encoded: Vec<u8>,
+    /// Its last record.
+    pub(super) number: u64,
+    /// When something is due.
+    pub(super) next_deadline: Option<Timestamp>,
+}
+
 /// Why a message could not be routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unroutable {
     /// The variant is quarantined.
     Quarantined,
+    /// The place was given up: its variant was deleted, or never created.
+    Gone,
 }
 
 impl Directory {
@@ -140,6 +154,15 @@ impl Directory {
         self.entries.read().iter().flatten().cloned().collect()
     }
 
+    /// The variants whose actors run now.
+    pub fn running(&self) -> Vec<Arc<Entry>> {
+        let ordinals: Vec<VariantOrdinal> = self.actors.lock().values().copied().collect();
+        ordinals
+            .into_iter()
+            .filter_map(|ordinal| self.by_ordinal(ordinal))
+            .collect()
+    }
+
     /// The place for a variant to be created: a new one, or the one that is there, whose actor will say so.
     pub fn place(&self, store: &StoreId, id: &VariantId) -> Arc<Entry> {
         let mut names = self.names.write();
@@ -158,22 +181,22 @@ impl Directory {
         }
     }
 
-    /// Gives up the place of a variant whose creation was refused, if it is still empty.
-    pub fn vacate(&self, entry: &Arc<Entry>) {
-        let mut names = self.names.write();
-        let key = (entry.store.clone(), entry.id.clone());
-        if names.get(&key).is_some_and(|there| Arc::ptr_eq(there, entry)) {
-            names.remove(&key);
-        }
-        if let Some(slot) = self.entries.write().get_mut(entry.ordinal.0 as usize) {
-            *slot = None;
-        }
-    }
-
     /// Puts a recovered variant to sleep in its place.
-    pub fn restore(&self, head: (StoreId, VariantId, VariantOrdinal), state: Vec<u8>, number: u64, next: Option<Timestamp>) {
+    pub fn restore(
+        &self,
+        head: (StoreId, VariantId, VariantOrdinal),
+        state: Vec<u8>,
+        number: u64,
+        next: Option<Timestamp>,
+    ) {
         let (store, id, ordinal) = head;
-        let entry = Arc::new(Entry::new(ordinal, store.clone(), id.clone(), state.into(), number));
+        let entry = Arc::new(Entry::new(
+            ordinal,
+            store.clone(),
+            id.clone(),
+            state.into(),
+            number,
+        ));
         self.enter(Arc::clone(&entry));
         self.names.write().insert((store, id), entry);
         self.sleepers.add(ordinal, next);
@@ -223,6 +246,7 @@ impl Directory {
                 Ok(())
             }
             Seat::Quarantined { .. } => Err(Unroutable::Quarantined),
+            Seat::Gone => Err(Unroutable::Gone),
         }
     }
 
@@ -230,7 +254,7 @@ impl Directory {
     pub fn sleeping(&self, entry: &Entry) -> Option<Arc<[u8]>> {
         match &entry.desk.lock().seat {
             Seat::Sleeping { state, .. } => Some(Arc::clone(state)),
-            Seat::Running { .. } | Seat::Rebuilding { .. } | Seat::Quarantined { .. } => None,
+            Seat::Running { .. } | Seat::Rebuilding { .. } | Seat::Quarantined { .. } | Seat::Gone => None,
         }
     }
 
@@ -245,10 +269,17 @@ impl Directory {
         desk.generation += 1;
         let directory = self.myself.upgrade().expect("a call on it holds it");
         let generation = desk.generation;
-        let start = Start { variant, number, generation, entry: Arc::clone(entry), directory };
+        let start = Start {
+            variant,
+            number,
+            generation,
+            entry: Arc::clone(entry),
+            directory,
+        };
         let supervisor = self.supervisor.get().expect("set at start").clone();
-        let (actor, _) = ActorRuntime::<VariantActor>::spawn_linked_instant(None, VariantActor, start, supervisor)
-            .expect("an actor without a name cannot clash with another");
+        let (actor, _) =
+            ActorRuntime::<VariantActor>::spawn_linked_instant(None, VariantActor, start, supervisor)
+                .expect("an actor without a name cannot clash with another");
         self.actors.lock().insert(actor.get_id(), entry.ordinal);
         let mut routed = 0;
         for message in messages {
@@ -258,24 +289,35 @@ impl Directory {
         desk.seat = Seat::Running { actor, routed };
     }
 
-    /// An actor proposes to leave. Agreed only if it is the present one and everything routed to it was handled.
-    pub(super) fn retire(
-        &self,
-        entry: &Arc<Entry>,
-        generation: u64,
-        handled: u64,
-        state: Vec<u8>,
-        number: u64,
-        next: Option<Timestamp>,
-    ) -> bool {
+    /// An actor proposes to leave. Agreed only if it is the present one and everything routed to it was handled. What
+    /// does not exist (any more) gives up its place.
+    pub(super) fn retire(&self, entry: &Arc<Entry>, generation: u64, handled: u64, state: Retired) -> bool {
+        // Names before desk, as everywhere: a place is given up under both.
+        let mut names = (!state.exists).then(|| self.names.write());
         let mut desk = entry.desk.lock();
         let nothing_since = matches!(&desk.seat, Seat::Running { routed, .. } if *routed == handled);
         if desk.generation != generation || !nothing_since {
             return false;
         }
-        desk.seat = Seat::Sleeping { state: state.into(), number };
-        drop(desk);
-        self.sleepers.add(entry.ordinal, next);
+        match &mut names {
+            Some(names) => {
+                desk.seat = Seat::Gone;
+                let key = (entry.store.clone(), entry.id.clone());
+                if names.get(&key).is_some_and(|there| Arc::ptr_eq(there, entry)) {
+                    names.remove(&key);
+                }
+                if let Some(place) = self.entries.write().get_mut(entry.ordinal.0 as usize) {
+                    *place = None;
+                }
+            }
+            None => {
+                desk.seat = Seat::Sleeping {
+                    state: state.encoded.into(),
+                    number: state.number,
+                };
+                self.sleepers.add(entry.ordinal, state.next_deadline);
+            }
+        }
         true
     }
 
@@ -283,8 +325,12 @@ impl Directory {
 
     /// The supervisor saw an actor end.
     pub(super) fn ended(&self, actor: ActorId, failure: Option<String>) {
-        let Some(ordinal) = self.actors.lock().remove(&actor) else { return };
-        let Some(entry) = self.by_ordinal(ordinal) else { return };
+        let Some(ordinal) = self.actors.lock().remove(&actor) else {
+            return;
+        };
+        let Some(entry) = self.by_ordinal(ordinal) else {
+            return;
+        };
         let mut desk = entry.desk.lock();
         let was_its = matches!(&desk.seat, Seat::Running { actor: seated, .. } if seated.get_id() == actor);
         if !was_its {
@@ -322,12 +368,18 @@ impl Directory {
 
     fn rebuilt(&self, entry: &Arc<Entry>, read: Result<(Variant, u64), String>) {
         let mut desk = entry.desk.lock();
-        let Seat::Rebuilding { waiting } = &mut desk.seat else { return };
+        let Seat::Rebuilding { waiting } = &mut desk.seat else {
+            return;
+        };
         let waiting = std::mem::take(waiting);
         match read {
             Ok((variant, number)) => {
                 let failures = &mut desk.failures;
-                failures.count = if failures.at_number == number { failures.count + 1 } else { 1 };
+                failures.count = if failures.at_number == number {
+                    failures.count + 1
+                } else {
+                    1
+                };
                 failures.at_number = number;
                 if failures.count < FAILURES_TOLERATED {
                     self.seat(entry, &mut desk, variant, number, waiting);
@@ -355,9 +407,12 @@ impl Directory {
     pub fn quarantined(&self) -> Vec<(Arc<Entry>, String)> {
         let reason = |entry: &Arc<Entry>| match &entry.desk.lock().seat {
             Seat::Quarantined { reason } => Some(reason.clone()),
-            Seat::Sleeping { .. } | Seat::Running { .. } | Seat::Rebuilding { .. } => None,
+            Seat::Sleeping { .. } | Seat::Running { .. } | Seat::Rebuilding { .. } | Seat::Gone => None,
         };
-        self.all().into_iter().filter_map(|entry| reason(&entry).map(|reason| (entry, reason))).collect()
+        self.all()
+            .into_iter()
+            .filter_map(|entry| reason(&entry).map(|reason| (entry, reason)))
+            .collect()
     }
 
     /// An operator has a quarantined variant read again; `false` if it is not quarantined.
@@ -376,12 +431,12 @@ impl Directory {
 
     // --- coordinators ---
 
-    /// Starts a coordinator. One with the same id that is still settling refuses the second.
-    pub(super) fn enter_bulk(&self, start: BulkStart) -> Result<(), BulkStart> {
+    /// Starts a coordinator. One with the same id that is still settling refuses the second, whose key is free again.
+    pub(super) fn enter_bulk(&self, start: BulkStart) -> Result<(), StillSettling> {
         let id = start.bulk.id;
         let mut bulks = self.bulks.lock();
         if bulks.contains_key(&id) {
-            return Err(start);
+            return Err(StillSettling);
         }
         let supervisor = self.supervisor.get().expect("set at start").clone();
         let (actor, _) = ActorRuntime::<BulkActor>::spawn_linked_instant(None, BulkActor, start, supervisor)
@@ -439,7 +494,11 @@ impl Directory {
 
     /// Hands a record on; `None` when the journal has ended, and with it the process.
     pub fn append(&self, payload: Vec<u8>, pending: Pending) -> Option<u64> {
-        self.services.queue.append(payload, pending).ok().map(|number| number.0)
+        self.services
+            .queue
+            .append(payload, pending)
+            .ok()
+            .map(|number| number.0)
     }
 
     /// Answers or calls when everything before it is durable.

@@ -17,7 +17,7 @@ pub enum Pending {
     /// A turn with a record.
     Turn {
         /// What the record says.
-        turn: Turn,
+        turn: Box<Turn>,
         /// Its idempotency key.
         claim: Option<Claim>,
         /// Who waits, and for which answer if it is not the turn itself.
@@ -86,20 +86,37 @@ impl DurableObserver<Pending> for Durable {
         let mut barriers = Vec::new();
         for Delivered { number, item, .. } in group {
             match item {
-                Pending::Turn { turn, claim, port, permit } => {
+                Pending::Turn {
+                    turn,
+                    claim,
+                    port,
+                    permit,
+                } => {
                     let number = number.expect("a turn has a record").0;
                     self.projection.apply(number, &turn);
                     if let Some(claim) = claim {
                         claim.fill(number);
                     }
                     if let Some((port, outcome)) = port {
-                        let logged = || Ok(Answer::Logged(Box::new(Logged { number, turn })));
+                        let logged = || Ok(Answer::Logged(Box::new(Logged { number, turn: *turn })));
                         let outcome = outcome.unwrap_or_else(logged);
-                        completions.push(Completion { port, outcome, _permit: permit });
+                        completions.push(Completion {
+                            port,
+                            outcome,
+                            _permit: permit,
+                        });
                     }
                 }
-                Pending::Later { port, outcome, permit } => {
-                    completions.push(Completion { port, outcome, _permit: Some(permit) });
+                Pending::Later {
+                    port,
+                    outcome,
+                    permit,
+                } => {
+                    completions.push(Completion {
+                        port,
+                        outcome,
+                        _permit: Some(permit),
+                    });
                 }
                 Pending::Barrier(call) => barriers.push(call),
             }

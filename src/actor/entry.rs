@@ -1,7 +1,7 @@
 //! One variant's place in the directory: who it is, whether it runs, and what it has published.
 use super::message::Message;
 use crate::domain::{
-    ids::{StoreId, VariantId, VariantOrdinal},
+    ids::{ReservationId, Slot, StoreId, VariantId, VariantOrdinal},
     time::Timestamp,
     variant::Variant,
 };
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use ractor::ActorRef;
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
 /// A variant's place. It outlives the variant's actors.
@@ -27,6 +27,8 @@ pub struct Entry {
     pub commands: AtomicU64,
     /// Set in the turn that deletes it: the id is free for another variant.
     pub deleted: AtomicBool,
+    /// Makes reservation ids of one millisecond differ; begins at a random number.
+    salt: AtomicU32,
     pub(super) in_flight: AtomicUsize,
     pub(super) desk: Mutex<Desk>,
 }
@@ -51,6 +53,8 @@ pub(super) enum Seat {
     Rebuilding { waiting: Vec<Message> },
     /// Nobody may sit here until an operator has looked.
     Quarantined { reason: String },
+    /// Nobody ever again: the place was given up.
+    Gone,
 }
 
 /// Failures without progress: three on one revision are a poisoned record.
@@ -76,9 +80,26 @@ impl Entry {
             gate: Gate::default(),
             commands: AtomicU64::new(0),
             deleted: AtomicBool::new(false),
+            salt: AtomicU32::new(fastrand::u32(..)),
             in_flight: AtomicUsize::new(0),
-            desk: Mutex::new(Desk { seat, generation: 0, failures: Failures::default() }),
+            desk: Mutex::new(Desk {
+                seat,
+                generation: 0,
+                failures: Failures::default(),
+            }),
         }
+    }
+
+    /// Commands on their way to it.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    /// An id for a reservation to be made now, unlike any other of this variant: the counter in it comes round only
+    /// after 2^30 ids, and the millisecond has passed by then.
+    pub fn new_reservation(&self, now: Timestamp) -> ReservationId {
+        let slot = Slot::of_variant(&self.store, &self.id);
+        ReservationId::new(now, slot, self.ordinal, self.salt.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -91,7 +112,8 @@ pub struct Gate(AtomicI64);
 impl Gate {
     /// Publishes the state after a turn.
     pub(super) fn publish(&self, variant: &Variant, now: Timestamp) {
-        self.0.store(sold_out_until(variant, now).as_millis(), Ordering::Release);
+        self.0
+            .store(sold_out_until(variant, now).as_millis(), Ordering::Release);
     }
 
     /// If a reserve at `now` is certain to find nothing: until when.
@@ -112,5 +134,7 @@ fn sold_out_until(variant: &Variant, now: Timestamp) -> Timestamp {
         return Timestamp::from_millis(0);
     }
     let release = variant.next_deadline().unwrap_or(FOR_EVER);
-    settings.closes_at.map_or(release, |closes_at| release.min(closes_at))
+    settings
+        .closes_at
+        .map_or(release, |closes_at| release.min(closes_at))
 }

@@ -93,7 +93,10 @@ pub struct KeyClaim {
 impl KeyClaim {
     /// The record's own entry.
     pub fn mark(&self) -> KeyMark {
-        KeyMark { hash: self.claim.hash().0, fingerprint: self.fingerprint.0 }
+        KeyMark {
+            hash: self.claim.hash().0,
+            fingerprint: self.fingerprint.0,
+        }
     }
 }
 
@@ -115,6 +118,8 @@ pub enum What {
     Variant,
     /// Some of its reservations.
     Holds(Vec<ReservationId>),
+    /// How many of them are due.
+    Due,
 }
 
 /// Where a caller waits.
@@ -137,6 +142,8 @@ pub enum Answer {
     },
     /// The variant.
     Variant(Box<View>),
+    /// So many.
+    Count(usize),
     /// The reservations asked for, in that order; `None` for those the variant does not keep.
     Holds {
         /// One each.

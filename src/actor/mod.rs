@@ -25,4 +25,6 @@ pub use bulk::{StillSettling, slots};
 pub use directory::{ActorLimits, Directory, Rebuild, Services, Unroutable};
 pub use durable::{Durable, Pending};
 pub use entry::Entry;
-pub use message::{Answer, BulkAddress, Job, KeyClaim, Logged, Message, NotDone, Outcome, Port, Viewing, What};
+pub use message::{
+    Answer, BulkAddress, Job, KeyClaim, Logged, Message, NotDone, Outcome, Port, Viewing, What,
+};

@@ -8,8 +8,9 @@ pub(super) struct Supervisor;
 
 impl Supervisor {
     pub(super) async fn start(directory: Weak<Directory>) -> ActorCell {
-        let (actor, _) =
-            Actor::spawn(None, Self, directory).await.expect("it has no name to clash and nothing to fail in");
+        let (actor, _) = Actor::spawn(None, Self, directory)
+            .await
+            .expect("it has no name to clash and nothing to fail in");
         actor.get_cell()
     }
 }
@@ -33,9 +34,13 @@ impl Actor for Supervisor {
         event: SupervisionEvent,
         directory: &mut Weak<Directory>,
     ) -> Result<(), ActorProcessingErr> {
-        let Some(directory) = directory.upgrade() else { return Ok(()) };
+        let Some(directory) = directory.upgrade() else {
+            return Ok(());
+        };
         match event {
-            SupervisionEvent::ActorFailed(actor, error) => directory.ended(actor.get_id(), Some(error.to_string())),
+            SupervisionEvent::ActorFailed(actor, error) => {
+                directory.ended(actor.get_id(), Some(error.to_string()))
+            }
             SupervisionEvent::ActorTerminated(actor, ..) => directory.ended(actor.get_id(), None),
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
         }

@@ -5,10 +5,12 @@
 //! what is answered may not.
 use super::{
     admission::Permit,
-    directory::Directory,
+    directory::{Directory, Retired},
     durable::Pending,
     entry::Entry,
-    message::{Answer, BulkAddress, BulkMessage, Job, KeyClaim, Message, NotDone, Outcome, Port, Viewing, What},
+    message::{
+        Answer, BulkAddress, BulkMessage, Job, KeyClaim, Message, NotDone, Outcome, Port, Viewing, What,
+    },
     timer::Timer,
 };
 use crate::{
@@ -19,7 +21,7 @@ use crate::{
     },
     storage::{
         dto,
-        record::{Fact, KeyMark, Turn, VariantFact},
+        record::{Fact, Turn, VariantFact},
     },
     telemetry::metrics::{self, metrics},
 };
@@ -70,7 +72,11 @@ impl Actor for VariantActor {
     type State = Running;
     type Arguments = Start;
 
-    async fn pre_start(&self, myself: ActorRef<Message>, start: Start) -> Result<Running, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Message>,
+        start: Start,
+    ) -> Result<Running, ActorProcessingErr> {
         metrics().actor_starts.increment(1);
         metrics().actors_running.increment(1.0);
         let last_used = start.directory.now();
@@ -143,7 +149,13 @@ impl Running {
     }
 
     fn command(&mut self, job: Job, now: Timestamp) {
-        let Job { command, key, permit, deadline, port } = job;
+        let Job {
+            command,
+            key,
+            permit,
+            deadline,
+            port,
+        } = job;
         if port.is_closed() || now > deadline {
             metrics().shed.of(metrics::Shed::Deadline).increment(1);
             // Judged by nobody, so it had no effect; the caller may have gone, then this goes nowhere.
@@ -151,8 +163,19 @@ impl Running {
             return;
         }
         match self.variant.decide(&command, now) {
+            Ok(Decision::Granted(events)) if events.is_empty() => {
+                self.later(port, Ok(Answer::Count(0)), permit)
+            }
             Ok(Decision::Granted(events)) => {
-                self.log(Granted { events, key, port: Some((port, None)), permit: Some(permit) }, now);
+                self.log(
+                    Granted {
+                        events,
+                        key,
+                        port: Some((port, None)),
+                        permit: Some(permit),
+                    },
+                    now,
+                );
             }
             Ok(Decision::Repeat(hold)) => {
                 let at = hold.told_at(now);
@@ -160,7 +183,12 @@ impl Running {
             }
             Ok(Decision::Refused { events, refusal }) => {
                 let refused = Err(NotDone::Refused { refusal, at: now });
-                let granted = Granted { events, key: None, port: Some((port, Some(refused))), permit: Some(permit) };
+                let granted = Granted {
+                    events,
+                    key: None,
+                    port: Some((port, Some(refused))),
+                    permit: Some(permit),
+                };
                 self.log(granted, now);
             }
             Err(refusal) => {
@@ -184,18 +212,38 @@ impl Running {
         let outcome = match self.variant.decide(command, now) {
             Ok(Decision::Granted(events)) => {
                 let hold = events.last().and_then(Event::hold).cloned();
-                self.log(Granted { events, key: None, port: None, permit: None }, now);
+                self.log(
+                    Granted {
+                        events,
+                        key: None,
+                        port: None,
+                        permit: None,
+                    },
+                    now,
+                );
                 hold.map_or(LineOutcome::Unanswered, LineOutcome::Done)
             }
             Ok(Decision::Repeat(hold)) => LineOutcome::Done(*hold),
             Ok(Decision::Refused { events, refusal }) => {
-                self.log(Granted { events, key: None, port: None, permit: None }, now);
+                self.log(
+                    Granted {
+                        events,
+                        key: None,
+                        port: None,
+                        permit: None,
+                    },
+                    now,
+                );
                 LineOutcome::Refused(refusal)
             }
             Err(refusal) => LineOutcome::Refused(refusal),
         };
         let settled = matches!(command, Command::Settle { .. });
-        let answer = if settled { BulkMessage::Settled { from } } else { BulkMessage::Answered { from, outcome } };
+        let answer = if settled {
+            BulkMessage::Settled { from }
+        } else {
+            BulkMessage::Answered { from, outcome }
+        };
         self.directory.tell_bulk(from.bulk, answer);
     }
 
@@ -205,10 +253,17 @@ impl Running {
             What::Variant if self.variant.head().exists() => {
                 Ok(Answer::Variant(Box::new(self.variant.view(now))))
             }
-            What::Variant => Err(NotDone::Refused { refusal: Refusal::VariantNotFound, at: now }),
+            What::Variant => Err(NotDone::Refused {
+                refusal: Refusal::VariantNotFound,
+                at: now,
+            }),
+            What::Due => Ok(Answer::Count(self.variant.due_count(now))),
             What::Holds(ids) => {
                 let hold = |id| self.variant.hold(id).cloned();
-                Ok(Answer::Holds { holds: ids.into_iter().map(hold).collect(), at: now })
+                Ok(Answer::Holds {
+                    holds: ids.into_iter().map(hold).collect(),
+                    at: now,
+                })
             }
         };
         self.later(port, outcome, permit);
@@ -217,7 +272,8 @@ impl Running {
     /// Gives back what is due, a bounded number a turn, so that buyers come in between.
     fn expire(&mut self, myself: &ActorRef<Message>, now: Timestamp) {
         let Ok(permit) = self.directory.reserve_slots(1) else {
-            self.timer.arm(now.saturating_add(PAUSE_MS), self.directory.clock(), myself);
+            self.timer
+                .arm(now.saturating_add(PAUSE_MS), self.directory.clock(), myself);
             return;
         };
         let events = self.variant.expire_due(now, EXPIRIES_PER_TURN);
@@ -226,11 +282,29 @@ impl Running {
             self.try_to_leave(myself, now);
             return;
         }
-        for hold in events.iter().filter(|event| matches!(event, Event::Expired(_))).filter_map(Event::hold) {
-            metrics().expiry_lag_seconds.record(seconds(now.since(hold.expires_at)));
+        for hold in events
+            .iter()
+            .filter(|event| matches!(event, Event::Expired(_)))
+            .filter_map(Event::hold)
+        {
+            metrics()
+                .expiry_lag_seconds
+                .record(seconds(now.since(hold.expires_at)));
         }
-        self.log(Granted { events, key: None, port: None, permit: Some(permit) }, now);
-        if self.variant.next_deadline().is_some_and(|deadline| deadline <= now) {
+        self.log(
+            Granted {
+                events,
+                key: None,
+                port: None,
+                permit: Some(permit),
+            },
+            now,
+        );
+        if self
+            .variant
+            .next_deadline()
+            .is_some_and(|deadline| deadline <= now)
+        {
             // A full turn: the rest takes its place behind the buyers who wait.
             let _ = myself.cast(Message::Tick);
         } else {
@@ -242,7 +316,12 @@ impl Running {
 
     /// Applies the events and hands their record to the journal.
     fn log(&mut self, granted: Granted, now: Timestamp) {
-        let Granted { events, key, port, permit } = granted;
+        let Granted {
+            events,
+            key,
+            port,
+            permit,
+        } = granted;
         if events.is_empty() {
             return;
         }
@@ -264,7 +343,7 @@ impl Running {
         self.entry.deleted.store(head.deleted, Ordering::Release);
         self.entry.gate.publish(&self.variant, now);
         let shops_side = events.last().is_some_and(|event| event.hold().is_none());
-        let turn = Turn {
+        let turn = Box::new(Turn {
             at: now,
             fact: Fact::Variant(VariantFact {
                 ordinal: head.ordinal,
@@ -273,10 +352,15 @@ impl Running {
                 events,
                 view: shops_side.then(|| Box::new(self.variant.view(now))),
             }),
-            key: key.as_ref().map(|key| -> KeyMark { key.mark() }),
-        };
+            key: key.as_ref().map(KeyClaim::mark),
+        });
         let payload = dto::encode_turn(&turn);
-        let pending = Pending::Turn { turn, claim: key.map(|key| key.claim), port, permit };
+        let pending = Pending::Turn {
+            turn,
+            claim: key.map(|key| key.claim),
+            port,
+            permit,
+        };
         if let Some(number) = self.directory.append(payload, pending) {
             self.number = number;
         }
@@ -288,17 +372,26 @@ impl Running {
             drop(permit);
             let _ = port.send(outcome);
         } else {
-            self.directory.after_durable(Pending::Later { port, outcome, permit });
+            self.directory.after_durable(Pending::Later {
+                port,
+                outcome,
+                permit,
+            });
         }
     }
 
     // --- coming and going ---
 
     fn arm(&mut self, myself: &ActorRef<Message>, now: Timestamp) {
-        let idle_at = (self.variant.held() == 0).then(|| self.last_used.saturating_add(self.directory.idle_ms()));
-        let next = [self.variant.next_deadline(), idle_at].into_iter().flatten().min();
+        let idle_at =
+            (self.variant.held() == 0).then(|| self.last_used.saturating_add(self.directory.idle_ms()));
+        let next = [self.variant.next_deadline(), idle_at]
+            .into_iter()
+            .flatten()
+            .min();
         if let Some(next) = next {
-            self.timer.arm(next.max(now.saturating_add(1)), self.directory.clock(), myself);
+            self.timer
+                .arm(next.max(now.saturating_add(1)), self.directory.clock(), myself);
         }
     }
 
@@ -324,10 +417,15 @@ impl Running {
         if self.directory.durable() < self.number {
             return;
         }
-        let state = dto::encode_variant(&self.variant);
-        let next = self.variant.next_deadline();
-        self.leaving =
-            self.directory.retire(&self.entry, self.generation, self.handled, state, self.number, next);
+        let retired = Retired {
+            exists: self.variant.head().exists(),
+            encoded: dto::encode_variant(&self.variant),
+            number: self.number,
+            next_deadline: self.variant.next_deadline(),
+        };
+        self.leaving = self
+            .directory
+            .retire(&self.entry, self.generation, self.handled, retired);
         if self.leaving {
             metrics().actor_passivations.increment(1);
         }

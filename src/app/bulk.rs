@@ -90,7 +90,9 @@ impl Shop {
     async fn bulk_once(&self, ctx: &Context, ask: BulkAsk) -> Result<Answered<BulkDone>, AppError> {
         let reserves = matches!(ask.what, BulkWhat::Reserve { .. });
         let plan = self.plan(ctx, ask);
-        let id = ctx.key.map_or_else(|| fastrand::u128(..), |key| u128::from_be_bytes(key.hash.0));
+        let id = ctx
+            .key
+            .map_or_else(|| fastrand::u128(..), |key| u128::from_be_bytes(key.hash.0));
         let key = match self.claim(ctx).await? {
             Keyed::Known(logged) => return self.bulk_done(plan, *logged, reserves, true).await,
             Keyed::Fresh(key) => key,
@@ -100,13 +102,18 @@ impl Shop {
         }
         // One request among the others, and the journal slots of all its lines.
         let _admitted = self.admission.admit().map_err(AppError::Shed)?;
-        let permit = self.admission.reserve(slots(plan.lines.len())).map_err(AppError::Shed)?;
+        let permit = self
+            .admission
+            .reserve(slots(plan.lines.len()))
+            .map_err(AppError::Shed)?;
         let (port, answer) = oneshot::channel();
-        let started = self.directory.start_bulk(BulkId(id), plan.clone(), key, permit, port);
+        let started = self
+            .directory
+            .start_bulk(BulkId(id), plan.clone(), key, permit, port);
         started.map_err(|_| AppError::InFlight)?;
         match self.answer(ctx, answer).await? {
             Answer::Logged(logged) => self.bulk_done(plan, *logged, reserves, false).await,
-            Answer::Repeat { .. } | Answer::Variant(_) | Answer::Holds { .. } => {
+            Answer::Repeat { .. } | Answer::Variant(_) | Answer::Holds { .. } | Answer::Count(_) => {
                 Err(AppError::bug("a bulk request was answered by something else"))
             }
         }
@@ -118,7 +125,11 @@ impl Shop {
         let terms = self.policies.of(&ctx.store).terms(guest);
         let existing = |ids: Vec<ReservationId>| ids.into_iter().map(|id| self.line_of(ctx, id)).collect();
         let (action, lines) = match ask.what {
-            BulkWhat::Reserve { lines, shopper, ttl_ms } => {
+            BulkWhat::Reserve {
+                lines,
+                shopper,
+                ttl_ms,
+            } => {
                 let line = |(variant_id, quantity): (VariantId, u32)| {
                     let entry = self.directory.find(&ctx.store, &variant_id);
                     let reservation = entry.as_ref().map(|entry| entry.new_reservation(now));
@@ -129,13 +140,22 @@ impl Shop {
                         quantity,
                     }
                 };
-                (Action::Reserve { shopper, ttl_ms }, lines.into_iter().map(line).collect())
+                (
+                    Action::Reserve { shopper, ttl_ms },
+                    lines.into_iter().map(line).collect(),
+                )
             }
             BulkWhat::Extend { ids, by_ms } => (Action::Extend { by_ms }, existing(ids)),
             BulkWhat::Confirm(ids) => (Action::Confirm, existing(ids)),
             BulkWhat::Release(ids) => (Action::Release, existing(ids)),
         };
-        Plan { store: ctx.store.clone(), mode: ask.mode, action, lines, terms }
+        Plan {
+            store: ctx.store.clone(),
+            mode: ask.mode,
+            action,
+            lines,
+            terms,
+        }
     }
 
     fn line_of(&self, ctx: &Context, reservation: ReservationId) -> Line {
@@ -157,27 +177,41 @@ impl Shop {
         replayed: bool,
     ) -> Result<Answered<BulkDone>, AppError> {
         let at = logged.turn.at;
-        let Fact::Bulk { event: Event::Decided { commit, mut outcomes }, .. } = logged.turn.fact else {
+        let Fact::Bulk {
+            event: Event::Decided { commit, mut outcomes },
+            ..
+        } = logged.turn.fact
+        else {
             return Err(AppError::KeyReused);
         };
         let mut lines = Vec::with_capacity(plan.lines.len());
         for (line, outcome) in plan.lines.iter().zip(&mut outcomes) {
-            if matches!(outcome, LineOutcome::Refused(Refusal::ReservationNotFound)) {
-                if let Some(hold) = self.ended(line.reservation).await? {
-                    *outcome = LineOutcome::Refused(hold.ended_refusal());
-                }
+            let closed = matches!(outcome, LineOutcome::Refused(Refusal::ReservationNotFound));
+            if closed && let Some(hold) = self.ended(line.reservation).await? {
+                *outcome = LineOutcome::Refused(hold.ended_refusal());
             }
             if matches!(outcome, LineOutcome::Refused(Refusal::VariantNotFound)) && !reserves {
                 *outcome = LineOutcome::Refused(Refusal::ReservationNotFound);
             }
             let line = BulkLine {
-                variant: line.variant.map(|_| line.variant_id.clone()).or_else(|| reserves.then(|| line.variant_id.clone())),
+                variant: line
+                    .variant
+                    .map(|_| line.variant_id.clone())
+                    .or_else(|| reserves.then(|| line.variant_id.clone())),
                 reservation: (!reserves).then_some(line.reservation),
                 quantity: reserves.then_some(line.quantity),
             };
             lines.push((line, outcome.clone()));
         }
-        if commit { Ok(Answered { body: BulkDone { lines }, at, replayed }) } else { Err(AppError::BulkRefused { lines, at }) }
+        if commit {
+            Ok(Answered {
+                body: BulkDone { lines },
+                at,
+                replayed,
+            })
+        } else {
+            Err(AppError::BulkRefused { lines, at })
+        }
     }
 }
 

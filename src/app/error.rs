@@ -1,7 +1,7 @@
 //! Why a use case did not succeed, free of any transport. A refusal carries its figures; an error of ours carries one
 //! text for the log and none for the caller.
 use crate::{
-    actor::Shed,
+    actor::{Shed, Unroutable},
     domain::{bulk::LineOutcome, time::Timestamp, variant::Refusal},
     telemetry::metrics::Outcome,
 };
@@ -46,6 +46,9 @@ pub enum AppError {
     /// The variant is closed until an operator has looked.
     #[error("the variant is quarantined")]
     Quarantined,
+    /// The variant left while it was asked; as good as not there.
+    #[error("the variant has gone")]
+    Gone,
     /// Too little disk space for new business.
     #[error("the disk is below its reserve")]
     DiskReserve,
@@ -70,6 +73,7 @@ impl AppError {
         match self {
             Self::Refused { refusal, .. } => outcome_of(refusal),
             Self::KeyReused => Outcome::KeyMismatch,
+            Self::Gone => Outcome::NotFound,
             Self::BulkRefused { .. } | Self::InFlight => Outcome::Refused,
             Self::Late => Outcome::Abandoned,
             Self::KeysFull
@@ -103,5 +107,14 @@ fn outcome_of(refusal: &Refusal) -> Outcome {
         | Refusal::VersionMismatch { .. }
         | Refusal::HasActiveHolds { .. }
         | Refusal::OutOfRange => Outcome::Refused,
+    }
+}
+
+impl From<Unroutable> for AppError {
+    fn from(unroutable: Unroutable) -> Self {
+        match unroutable {
+            Unroutable::Quarantined => Self::Quarantined,
+            Unroutable::Gone => Self::Gone,
+        }
     }
 }

@@ -7,21 +7,23 @@ mod admin;
 mod bulk;
 mod error;
 mod lists;
-mod open;
 mod policies;
 mod replay;
 mod reservations;
 mod variants;
 
-pub use admin::{HotVariant, Quarantined};
+pub use crate::storage::projection::Statistics;
+pub use admin::{CleanedUp, HotVariant, Quarantined};
 pub use bulk::{BulkAsk, BulkDone, BulkLine, BulkWhat};
 pub use error::AppError;
 pub use lists::{HoldFilter, Listed};
-pub use open::{OpenError, Progress, ShopOptions, Starting};
 pub use reservations::{Reservation, ReserveAsk, Validity};
+pub use variants::{AdjustAsk, Adjusted};
 
 use crate::{
-    actor::{Admission, Answer, Directory, Entry, Job, KeyClaim, Logged, Message, NotDone, Permit, Viewing, What},
+    actor::{
+        Admission, Answer, Directory, Entry, Job, KeyClaim, Logged, Message, NotDone, Permit, Viewing, What,
+    },
     clock::Clock,
     config::Config,
     domain::{
@@ -37,6 +39,7 @@ use crate::{
         state::StateStore,
     },
 };
+use admin::DiskWatch;
 use policies::Policies;
 use std::sync::{Arc, atomic::Ordering};
 use tokio::sync::oneshot;
@@ -52,6 +55,7 @@ pub struct Shop {
     state: Arc<StateStore>,
     checkpointer: Checkpointer,
     clock: Clock,
+    disk: DiskWatch,
     config: Arc<Config>,
 }
 
@@ -90,8 +94,16 @@ pub struct Answered<T> {
 
 /// What a command came to.
 enum Done {
-    Logged { logged: Box<Logged>, replayed: bool },
-    Repeat { hold: Box<Hold>, at: Timestamp },
+    /// There was nothing to do.
+    Nothing,
+    Logged {
+        logged: Box<Logged>,
+        replayed: bool,
+    },
+    Repeat {
+        hold: Box<Hold>,
+        at: Timestamp,
+    },
 }
 
 /// What a key came to.
@@ -112,40 +124,61 @@ impl Shop {
     }
 
     fn variant(&self, ctx: &Context, id: &VariantId) -> Result<Arc<Entry>, AppError> {
-        self.directory.find(&ctx.store, id).ok_or_else(|| self.refused(Refusal::VariantNotFound))
+        self.directory
+            .find(&ctx.store, id)
+            .ok_or_else(|| self.refused(Refusal::VariantNotFound))
     }
 
     fn variant_of(&self, ctx: &Context, id: ReservationId) -> Result<Arc<Entry>, AppError> {
-        let entry = self.directory.by_ordinal(id.variant()).filter(|entry| entry.store == ctx.store);
+        let entry = self
+            .directory
+            .by_ordinal(id.variant())
+            .filter(|entry| entry.store == ctx.store);
         entry.ok_or_else(|| self.refused(Refusal::ReservationNotFound))
     }
 
     fn refused(&self, refusal: Refusal) -> AppError {
-        AppError::Refused { refusal, at: self.clock.now() }
+        AppError::Refused {
+            refusal,
+            at: self.clock.now(),
+        }
     }
 
     /// Claims the caller's key; waits for the answer of the same request on its way.
     async fn claim(&self, ctx: &Context) -> Result<Keyed, AppError> {
-        let Some(RequestKey { hash, fingerprint }) = ctx.key else { return Ok(Keyed::Fresh(None)) };
-        let settled = self.until(ctx.deadline, self.keys.settle(hash, fingerprint)).await;
+        let Some(RequestKey { hash, fingerprint }) = ctx.key else {
+            return Ok(Keyed::Fresh(None));
+        };
+        let settled = self
+            .until(ctx.deadline, self.keys.settle(hash, fingerprint))
+            .await;
         match settled.ok_or(AppError::OutcomeUnknown)? {
             Ok(Settled::Fresh(claim)) => Ok(Keyed::Fresh(Some(KeyClaim { claim, fingerprint }))),
             Ok(Settled::Known { number }) => Ok(Keyed::Known(Box::new(self.logged(number, hash).await?))),
             Ok(Settled::Mismatch) => Err(AppError::KeyReused),
             Ok(Settled::Full) => Err(AppError::KeysFull),
-            Err(error) => Err(AppError::internal("an idempotency key could not be looked up", &error)),
+            Err(error) => Err(AppError::internal(
+                "an idempotency key could not be looked up",
+                &error,
+            )),
         }
     }
 
     fn permit(&self, entry: &Arc<Entry>) -> Result<Permit, AppError> {
-        let permit = self.admission.admit().and_then(|permit| permit.for_variant(entry));
+        let permit = self
+            .admission
+            .admit()
+            .and_then(|permit| permit.for_variant(entry));
         permit.map_err(AppError::Shed)
     }
 
     /// One command to one variant, once per key.
     async fn command(&self, ctx: &Context, entry: &Arc<Entry>, command: Command) -> Result<Done, AppError> {
         match self.claim(ctx).await? {
-            Keyed::Known(logged) => Ok(Done::Logged { logged, replayed: true }),
+            Keyed::Known(logged) => Ok(Done::Logged {
+                logged,
+                replayed: true,
+            }),
             Keyed::Fresh(key) => self.send(ctx, entry, command, key).await,
         }
     }
@@ -160,12 +193,24 @@ impl Shop {
         let permit = self.permit(entry)?;
         entry.commands.fetch_add(1, Ordering::Relaxed);
         let (port, answer) = oneshot::channel();
-        let job = Job { command, key, permit, deadline: ctx.deadline, port };
-        self.directory.route(entry, Message::Command(Box::new(job))).map_err(|_| AppError::Quarantined)?;
+        let job = Job {
+            command,
+            key,
+            permit,
+            deadline: ctx.deadline,
+            port,
+        };
+        self.directory.route(entry, Message::Command(Box::new(job)))?;
         match self.answer(ctx, answer).await? {
-            Answer::Logged(logged) => Ok(Done::Logged { logged, replayed: false }),
+            Answer::Logged(logged) => Ok(Done::Logged {
+                logged,
+                replayed: false,
+            }),
             Answer::Repeat { hold, at } => Ok(Done::Repeat { hold, at }),
-            Answer::Variant(_) | Answer::Holds { .. } => Err(AppError::bug("a command was answered by a view")),
+            Answer::Count(_) => Ok(Done::Nothing),
+            Answer::Variant(_) | Answer::Holds { .. } => {
+                Err(AppError::bug("a command was answered by a view"))
+            }
         }
     }
 
@@ -173,7 +218,7 @@ impl Shop {
         let permit = self.permit(entry)?;
         let (port, answer) = oneshot::channel();
         let viewing = Box::new(Viewing { what, permit, port });
-        self.directory.route(entry, Message::View(viewing)).map_err(|_| AppError::Quarantined)?;
+        self.directory.route(entry, Message::View(viewing))?;
         self.answer(ctx, answer).await
     }
 

@@ -2,7 +2,7 @@
 //! like any entity, read on every reserve.
 use super::{Answered, AppError, Context, Keyed, Shop};
 use crate::{
-    actor::Pending,
+    actor::{Answer, KeyClaim, Pending},
     config,
     domain::{
         ids::StoreId,
@@ -27,7 +27,10 @@ pub(super) struct Policies {
 
 impl Policies {
     pub(super) fn new(default: Policy, own: impl IntoIterator<Item = (StoreId, Policy)>) -> Self {
-        Self { default, own: RwLock::new(own.into_iter().collect()) }
+        Self {
+            default,
+            own: RwLock::new(own.into_iter().collect()),
+        }
     }
 
     pub(super) fn of(&self, store: &StoreId) -> Policy {
@@ -37,24 +40,27 @@ impl Policies {
 }
 
 /// The policy that the configuration describes.
-pub(super) fn configured(policy: &config::Policy) -> Policy {
+pub(super) fn configured(policy: &config::PolicyDefaults) -> Policy {
     let cart = HoldLengths {
-        ttl_ms: policy.ttl.as_millis_i64(),
-        extension_ms: policy.extension.as_millis_i64(),
+        ttl_ms: policy.ttl.as_millis(),
+        extension_ms: policy.extension.as_millis(),
         max_extensions: policy.max_extensions,
     };
     Policy {
         cart,
-        guest: HoldLengths { ttl_ms: policy.guest_ttl.map_or(cart.ttl_ms, |ttl| ttl.as_millis_i64()), ..cart },
-        payment_ttl_ms: policy.payment_ttl.as_millis_i64(),
+        guest: HoldLengths {
+            ttl_ms: policy.guest_ttl.map_or(cart.ttl_ms, |ttl| ttl.as_millis()),
+            ..cart
+        },
+        payment_ttl_ms: policy.payment_ttl.as_millis(),
         limits: Limits {
             units_per_order: policy.units_per_order,
             units_per_customer_per_variant: policy.units_per_customer_per_variant,
             lines_per_cart: policy.lines_per_cart,
             window_days: policy.limits_window_days,
         },
-        cart_idle_ms: policy.cart_idle.as_millis_i64(),
-        max_ttl_ms: policy.max_ttl.as_millis_i64(),
+        cart_idle_ms: policy.cart_idle.as_millis(),
+        max_ttl_ms: policy.max_ttl.as_millis(),
         expired_lines: ExpiredLines::Keep,
         version: 1,
     }
@@ -63,7 +69,11 @@ pub(super) fn configured(policy: &config::Policy) -> Policy {
 impl Shop {
     /// A store's policy.
     pub fn policy(&self, ctx: &Context) -> Answered<Policy> {
-        Answered { body: self.policies.of(&ctx.store), at: self.clock.now(), replayed: false }
+        Answered {
+            body: self.policies.of(&ctx.store),
+            at: self.clock.now(),
+            replayed: false,
+        }
     }
 
     /// Replaces a store's policy; `expected` is the version the caller saw.
@@ -87,24 +97,38 @@ impl Shop {
             let mut own = self.policies.own.write();
             let policy = own.get(&ctx.store).copied().unwrap_or(self.policies.default);
             let now = self.clock.now();
-            let changed = policy.decide(wanted, expected, now).map_err(|current| AppError::Refused {
-                refusal: crate::domain::variant::Refusal::VersionMismatch { current },
-                at: now,
-            })?;
+            let changed = policy
+                .decide(wanted, expected, now)
+                .map_err(|current| AppError::Refused {
+                    refusal: crate::domain::variant::Refusal::VersionMismatch { current },
+                    at: now,
+                })?;
             own.insert(ctx.store.clone(), changed.policy);
-            let fact = Fact::Policy { store: ctx.store.clone(), changed };
-            let turn = Turn { at: now, fact, key: key.as_ref().map(crate::actor::KeyClaim::mark) };
+            let fact = Fact::Policy {
+                store: ctx.store.clone(),
+                changed,
+            };
+            let turn = Box::new(Turn {
+                at: now,
+                fact,
+                key: key.as_ref().map(KeyClaim::mark),
+            });
             let payload = dto::encode_turn(&turn);
             let claim = key.map(|key| key.claim);
-            let pending = Pending::Turn { turn, claim, port: Some((port, None)), permit: Some(permit) };
+            let pending = Pending::Turn {
+                turn,
+                claim,
+                port: Some((port, None)),
+                permit: Some(permit),
+            };
             // Refused only when the journal has ended, and with it the process.
             let _ = self.directory.append(payload, pending);
         }
         match self.answer(ctx, answer).await? {
-            crate::actor::Answer::Logged(logged) => policy_of(logged.turn, false),
-            crate::actor::Answer::Repeat { .. }
-            | crate::actor::Answer::Variant(_)
-            | crate::actor::Answer::Holds { .. } => Err(AppError::bug("a policy was answered by something else")),
+            Answer::Logged(logged) => policy_of(logged.turn, false),
+            Answer::Repeat { .. } | Answer::Variant(_) | Answer::Holds { .. } | Answer::Count(_) => {
+                Err(AppError::bug("a policy was answered by something else"))
+            }
         }
     }
 }
@@ -112,7 +136,11 @@ impl Shop {
 fn policy_of(turn: Turn, replayed: bool) -> Result<Answered<Policy>, AppError> {
     let at: Timestamp = turn.at;
     match turn.fact {
-        Fact::Policy { changed, .. } => Ok(Answered { body: changed.policy, at, replayed }),
+        Fact::Policy { changed, .. } => Ok(Answered {
+            body: changed.policy,
+            at,
+            replayed,
+        }),
         Fact::Variant(_) | Fact::Bulk { .. } => Err(AppError::KeyReused),
     }
 }

@@ -27,7 +27,10 @@ impl Shop {
             let payload = row.as_deref().and_then(|row| row.get(KeyEntry::BYTES..));
             turn(payload.ok_or_else(|| AppError::bug("a known key has neither record nor row"))?)
         };
-        Ok(Logged { number, turn: blocking(read).await? })
+        Ok(Logged {
+            number,
+            turn: blocking(read).await?,
+        })
     }
 
     /// A reservation that has left its variant, if it is still remembered.
@@ -42,9 +45,10 @@ impl Shop {
                     Err(error) => return Err(AppError::internal("a record could not be read", &error)),
                 }
             }
-            let row = state.get(Family::Ended, &id.as_u128().to_be_bytes());
-            let row = row.map_err(|error| AppError::internal("a reservation's row could not be read", &error))?;
-            let hold = row.map(|row| dto::decode_hold(&row)).transpose();
+            let row = state.ended(&id.as_u128().to_be_bytes());
+            let row =
+                row.map_err(|error| AppError::internal("a reservation's row could not be read", &error))?;
+            let hold = row.map(|(_, row)| dto::decode_hold(&row)).transpose();
             hold.map_err(|error| AppError::internal("a reservation's row is damaged", &error))
         })
         .await
@@ -56,7 +60,9 @@ fn turn(payload: &[u8]) -> Result<Turn, AppError> {
 }
 
 fn hold_in(turn: &Turn, id: ReservationId) -> Option<Hold> {
-    let Fact::Variant(fact) = &turn.fact else { return None };
+    let Fact::Variant(fact) = &turn.fact else {
+        return None;
+    };
     let holds = fact.events.iter().rev().filter_map(|event| event.hold());
     holds.into_iter().find(|hold| hold.id == id).cloned()
 }

@@ -6,7 +6,8 @@ use crate::{
         ids::{OrderId, ReservationId, VariantId},
         time::Timestamp,
         variant::{
-            AfterSale, Command, Confirm, EndReason, Event, Extend, Hold, HoldStatus, Phase, Refusal, Reserve, Shopper,
+            AfterSale, Command, Confirm, EndReason, Event, Extend, Hold, HoldStatus, Phase, Refusal, Reserve,
+            Shopper,
         },
     },
     storage::record::Fact,
@@ -56,14 +57,28 @@ impl Shop {
     pub async fn reserve(&self, ctx: &Context, ask: ReserveAsk) -> Result<Answered<Reservation>, AppError> {
         let entry = self.variant(ctx, &ask.variant)?;
         let key = match self.claim(ctx).await? {
-            Keyed::Known(logged) => return self.reservation(&entry, Done::Logged { logged, replayed: true }),
+            Keyed::Known(logged) => {
+                return self.reservation(
+                    &entry,
+                    Done::Logged {
+                        logged,
+                        replayed: true,
+                    },
+                );
+            }
             Keyed::Fresh(key) => key,
         };
         let now = self.clock.now();
         if let Some(until) = entry.gate.sold_out_until(now) {
             metrics().shed.of(Shed::SoldOut).increment(1);
-            metrics().commands.of(Operation::Reserve, Outcome::InsufficientStock).increment(1);
-            return Err(AppError::Refused { refusal: sold_out(ask.quantity, until), at: now });
+            metrics()
+                .commands
+                .of(Operation::Reserve, Outcome::InsufficientStock)
+                .increment(1);
+            return Err(AppError::Refused {
+                refusal: sold_out(ask.quantity, until),
+                at: now,
+            });
         }
         if self.disk_is_low() {
             return Err(AppError::DiskReserve);
@@ -77,7 +92,8 @@ impl Shop {
             allow_partial: ask.allow_partial,
         };
         let done = self.send(ctx, &entry, Command::Reserve(reserve), key).await;
-        self.counted(Operation::Reserve, done).and_then(|done| self.reservation(&entry, done))
+        self.counted(Operation::Reserve, done)
+            .and_then(|done| self.reservation(&entry, done))
     }
 
     /// Moves a reservation's deadline.
@@ -92,7 +108,18 @@ impl Shop {
         phase: Option<Phase>,
     ) -> Result<Answered<Reservation>, AppError> {
         let terms = self.policies.of(&ctx.store).terms(false);
-        self.act(ctx, id, Operation::Extend, Command::Extend(Extend { id, by_ms, phase, terms })).await
+        self.act(
+            ctx,
+            id,
+            Operation::Extend,
+            Command::Extend(Extend {
+                id,
+                by_ms,
+                phase,
+                terms,
+            }),
+        )
+        .await
     }
 
     /// Changes a reservation's quantity.
@@ -106,7 +133,13 @@ impl Shop {
         quantity: u32,
     ) -> Result<Answered<Reservation>, AppError> {
         let terms = self.policies.of(&ctx.store).terms(false);
-        self.act(ctx, id, Operation::Extend, Command::Resize { id, quantity, terms }).await
+        self.act(
+            ctx,
+            id,
+            Operation::Extend,
+            Command::Resize { id, quantity, terms },
+        )
+        .await
     }
 
     /// Sells the units. A repeat gives the same answer.
@@ -121,12 +154,27 @@ impl Shop {
         order: Option<OrderId>,
     ) -> Result<Answered<Reservation>, AppError> {
         let ask = Confirm { id, quantity, order };
-        let done = self.act(ctx, id, Operation::Confirm, Command::Confirm(ask.clone())).await;
-        let Err(AppError::Refused { refusal: Refusal::ReservationConfirmed { at }, .. }) = done else { return done };
+        let done = self
+            .act(ctx, id, Operation::Confirm, Command::Confirm(ask.clone()))
+            .await;
+        let Err(AppError::Refused {
+            refusal: Refusal::ReservationConfirmed { at },
+            ..
+        }) = done
+        else {
+            return done;
+        };
         // Sold and shipped since: the variant has closed it, the repeat is judged by its row.
         let reservation = self.get_reservation(ctx, id).await?.body;
-        let hold = reservation.hold.repeat_of_confirm(&ask).map_err(|refusal| self.refused(refusal))?;
-        Ok(Answered { body: Reservation { hold, ..reservation }, at, replayed: false })
+        let hold = reservation
+            .hold
+            .repeat_of_confirm(&ask)
+            .map_err(|refusal| self.refused(refusal))?;
+        Ok(Answered {
+            body: Reservation { hold, ..reservation },
+            at,
+            replayed: false,
+        })
     }
 
     /// Gives the units back. One that has ended without being sold is given back already.
@@ -134,8 +182,14 @@ impl Shop {
     /// # Errors
     /// A refusal with its figures, or an error of the way.
     pub async fn release(&self, ctx: &Context, id: ReservationId) -> Result<Answered<Reservation>, AppError> {
-        let done = self.act(ctx, id, Operation::Release, Command::Release { id }).await;
-        let refused = if let Err(AppError::Refused { refusal, .. }) = &done { Some(refusal) } else { None };
+        let done = self
+            .act(ctx, id, Operation::Release, Command::Release { id })
+            .await;
+        let refused = if let Err(AppError::Refused { refusal, .. }) = &done {
+            Some(refusal)
+        } else {
+            None
+        };
         match refused {
             Some(Refusal::ReservationExpired { .. } | Refusal::ReservationReleased { .. }) => {
                 self.get_reservation(ctx, id).await
@@ -154,7 +208,8 @@ impl Shop {
         id: ReservationId,
         quantity: Option<u32>,
     ) -> Result<Answered<Reservation>, AppError> {
-        self.after_sale(ctx, id, quantity, true, Operation::Fulfil, Command::Fulfil).await
+        self.after_sale(ctx, id, quantity, true, Operation::Fulfil, Command::Fulfil)
+            .await
     }
 
     /// Sold units are cancelled before they leave.
@@ -168,7 +223,8 @@ impl Shop {
         quantity: Option<u32>,
         restock: bool,
     ) -> Result<Answered<Reservation>, AppError> {
-        self.after_sale(ctx, id, quantity, restock, Operation::Cancel, Command::Cancel).await
+        self.after_sale(ctx, id, quantity, restock, Operation::Cancel, Command::Cancel)
+            .await
     }
 
     /// Shipped units come back.
@@ -182,7 +238,8 @@ impl Shop {
         quantity: Option<u32>,
         restock: bool,
     ) -> Result<Answered<Reservation>, AppError> {
-        self.after_sale(ctx, id, quantity, restock, Operation::Return, Command::Return).await
+        self.after_sale(ctx, id, quantity, restock, Operation::Return, Command::Return)
+            .await
     }
 
     async fn after_sale(
@@ -194,18 +251,36 @@ impl Shop {
         operation: Operation,
         command: impl Fn(AfterSale) -> Command,
     ) -> Result<Answered<Reservation>, AppError> {
-        let keep_ms = self.config.retention.ended.as_millis_i64();
+        let keep_ms = self.config.retention.ended.as_millis();
         let by = ctx.caller.to_string();
-        let ask = AfterSale { id, quantity, restock, closed: None, by, keep_ms };
+        let ask = AfterSale {
+            id,
+            quantity,
+            restock,
+            closed: None,
+            by,
+            keep_ms,
+        };
         let entry = self.variant_of(ctx, id)?;
         let key = match self.claim(ctx).await? {
-            Keyed::Known(logged) => return self.reservation(&entry, Done::Logged { logged, replayed: true }),
+            Keyed::Known(logged) => {
+                return self.reservation(
+                    &entry,
+                    Done::Logged {
+                        logged,
+                        replayed: true,
+                    },
+                );
+            }
             Keyed::Fresh(key) => key,
         };
         // The variant is asked with the stored row at hand; its own copy, if it keeps one, stands above it.
         let closed = self.ended(id).await?.map(Box::new);
-        let done = self.send(ctx, &entry, command(AfterSale { closed, ..ask }), key).await;
-        self.counted(operation, done).and_then(|done| self.reservation(&entry, done))
+        let done = self
+            .send(ctx, &entry, command(AfterSale { closed, ..ask }), key)
+            .await;
+        self.counted(operation, done)
+            .and_then(|done| self.reservation(&entry, done))
     }
 
     /// A reservation, live or ended.
@@ -220,7 +295,14 @@ impl Shop {
         let entry = self.variant_of(ctx, id)?;
         let (hold, at) = self.hold(ctx, &entry, id).await?;
         let hold = hold.ok_or_else(|| self.refused(Refusal::ReservationNotFound))?;
-        Ok(Answered { body: Reservation { hold, variant: entry.id.clone() }, at, replayed: false })
+        Ok(Answered {
+            body: Reservation {
+                hold,
+                variant: entry.id.clone(),
+            },
+            at,
+            replayed: false,
+        })
     }
 
     async fn hold(
@@ -242,7 +324,9 @@ impl Shop {
         ids: Vec<ReservationId>,
     ) -> Result<(Vec<Option<Hold>>, Timestamp), AppError> {
         let Answer::Holds { mut holds, at } = self.look(ctx, entry, What::Holds(ids.clone())).await? else {
-            return Err(AppError::bug("a look at reservations was answered by something else"));
+            return Err(AppError::bug(
+                "a look at reservations was answered by something else",
+            ));
         };
         for (hold, id) in holds.iter_mut().zip(ids) {
             match hold {
@@ -259,12 +343,20 @@ impl Shop {
     ///
     /// # Errors
     /// An error of the way.
-    pub async fn validate(&self, ctx: &Context, ids: Vec<String>) -> Result<Answered<Vec<Validity>>, AppError> {
+    pub async fn validate(
+        &self,
+        ctx: &Context,
+        ids: Vec<String>,
+    ) -> Result<Answered<Vec<Validity>>, AppError> {
         let mut by_variant: HashMap<u32, (Arc<Entry>, Vec<ReservationId>)> = HashMap::new();
         let parsed: Vec<Option<ReservationId>> = ids.iter().map(|id| id.parse().ok()).collect();
         for id in parsed.iter().flatten() {
             if let Ok(entry) = self.variant_of(ctx, *id) {
-                by_variant.entry(entry.ordinal.0).or_insert_with(|| (entry, Vec::new())).1.push(*id);
+                by_variant
+                    .entry(entry.ordinal.0)
+                    .or_insert_with(|| (entry, Vec::new()))
+                    .1
+                    .push(*id);
             }
         }
         let mut found: HashMap<ReservationId, Reservation> = HashMap::new();
@@ -273,14 +365,26 @@ impl Shop {
             let (holds, seen_at) = self.holds(ctx, &entry, ids).await?;
             at = at.max(seen_at);
             let known = holds.into_iter().flatten();
-            found.extend(known.map(|hold| (hold.id, Reservation { hold, variant: entry.id.clone() })));
+            found.extend(known.map(|hold| {
+                (
+                    hold.id,
+                    Reservation {
+                        hold,
+                        variant: entry.id.clone(),
+                    },
+                )
+            }));
         }
         let validity = |(id, parsed): (String, Option<ReservationId>)| Validity {
             id,
             reservation: parsed.and_then(|parsed| found.get(&parsed).cloned()),
         };
         let body = ids.into_iter().zip(parsed).map(validity).collect();
-        Ok(Answered { body, at, replayed: false })
+        Ok(Answered {
+            body,
+            at,
+            replayed: false,
+        })
     }
 
     /// One command about one reservation; an ended one answers by its row.
@@ -295,9 +399,15 @@ impl Shop {
         let done = self.command(ctx, &entry, command).await;
         match self.counted(operation, done) {
             Ok(done) => self.reservation(&entry, done),
-            Err(AppError::Refused { refusal: Refusal::ReservationNotFound, at }) => {
+            Err(AppError::Refused {
+                refusal: Refusal::ReservationNotFound,
+                at,
+            }) => {
                 let refusal = self.ended(id).await?.map(|hold| hold.ended_refusal());
-                Err(AppError::Refused { refusal: refusal.unwrap_or(Refusal::ReservationNotFound), at })
+                Err(AppError::Refused {
+                    refusal: refusal.unwrap_or(Refusal::ReservationNotFound),
+                    at,
+                })
             }
             Err(error) => Err(error),
         }
@@ -306,21 +416,35 @@ impl Shop {
     fn reservation(&self, entry: &Entry, done: Done) -> Result<Answered<Reservation>, AppError> {
         let variant = entry.id.clone();
         match done {
-            Done::Repeat { hold, at } => {
-                Ok(Answered { body: Reservation { hold: *hold, variant }, at, replayed: false })
-            }
+            Done::Nothing => Err(AppError::bug("a reservation's command found nothing to do")),
+            Done::Repeat { hold, at } => Ok(Answered {
+                body: Reservation { hold: *hold, variant },
+                at,
+                replayed: false,
+            }),
             Done::Logged { logged, replayed } => {
-                let Fact::Variant(fact) = logged.turn.fact else { return Err(AppError::KeyReused) };
+                let Fact::Variant(fact) = logged.turn.fact else {
+                    return Err(AppError::KeyReused);
+                };
                 let hold = fact.events.last().and_then(Event::hold).cloned();
-                let hold = hold.ok_or_else(|| AppError::bug("the record behind an answer has no reservation"))?;
-                Ok(Answered { body: Reservation { hold, variant }, at: logged.turn.at, replayed })
+                let hold =
+                    hold.ok_or_else(|| AppError::bug("the record behind an answer has no reservation"))?;
+                Ok(Answered {
+                    body: Reservation { hold, variant },
+                    at: logged.turn.at,
+                    replayed,
+                })
             }
         }
     }
 
-    pub(super) fn counted(&self, operation: Operation, done: Result<Done, AppError>) -> Result<Done, AppError> {
+    pub(super) fn counted(
+        &self,
+        operation: Operation,
+        done: Result<Done, AppError>,
+    ) -> Result<Done, AppError> {
         let outcome = match &done {
-            Ok(Done::Logged { replayed: false, .. }) => Outcome::Done,
+            Ok(Done::Nothing | Done::Logged { replayed: false, .. }) => Outcome::Done,
             Ok(Done::Logged { replayed: true, .. } | Done::Repeat { .. }) => Outcome::Repeated,
             Err(error) => error.outcome(),
         };
@@ -340,6 +464,13 @@ fn sold_out(quantity: u32, until: Timestamp) -> Refusal {
 
 /// A hold whose deadline has come is shown as what it is, even if its timer has not fired yet.
 fn as_expired(hold: &Hold) -> Hold {
-    let ended = Some(crate::domain::variant::Ended { at: hold.expires_at, reason: EndReason::Expired });
-    Hold { status: HoldStatus::Expired, ended, ..hold.clone() }
+    let ended = Some(crate::domain::variant::Ended {
+        at: hold.expires_at,
+        reason: EndReason::Expired,
+    });
+    Hold {
+        status: HoldStatus::Expired,
+        ended,
+        ..hold.clone()
+    }
 }

@@ -49,14 +49,20 @@ impl Shop {
         if self.disk_is_low() {
             return Err(AppError::DiskReserve);
         }
-        let entry = self.directory.place(&ctx.store, id);
         let by = ctx.caller.to_string();
-        let create = Command::Create { settings: Box::new(settings), on_hand, by };
-        let created = self.administer(ctx, &entry, create).await;
-        if created.is_err() {
-            self.directory.vacate_if_unborn(&entry);
+        let create = Command::Create {
+            settings: Box::new(settings),
+            on_hand,
+            by,
+        };
+        loop {
+            let entry = self.directory.place(&ctx.store, id);
+            match self.administer(ctx, &entry, create.clone()).await {
+                // The place was given up between finding it and sending there: find it again.
+                Err(AppError::Gone) => {}
+                created => return created,
+            }
         }
-        created
     }
 
     /// Replaces a variant's description and rules; `change` is applied to what stands at `expected`.
@@ -76,7 +82,15 @@ impl Shop {
         change(&mut settings);
         // A caller who takes any version still must not overwrite a change that came in between.
         let expected = Some(expected.unwrap_or(seen.head.version));
-        self.administer(ctx, &entry, Command::Change { settings: Box::new(settings), expected }).await
+        self.administer(
+            ctx,
+            &entry,
+            Command::Change {
+                settings: Box::new(settings),
+                expected,
+            },
+        )
+        .await
     }
 
     /// Sets the units on hand.
@@ -92,7 +106,16 @@ impl Shop {
     ) -> Result<Answered<View>, AppError> {
         let entry = self.variant(ctx, id)?;
         let by = ctx.caller.to_string();
-        self.administer(ctx, &entry, Command::SetStock { on_hand, expected, by }).await
+        self.administer(
+            ctx,
+            &entry,
+            Command::SetStock {
+                on_hand,
+                expected,
+                by,
+            },
+        )
+        .await
     }
 
     /// Books units in or out.
@@ -106,15 +129,30 @@ impl Shop {
         ask: AdjustAsk,
     ) -> Result<Answered<Adjusted>, AppError> {
         let entry = self.variant(ctx, id)?;
-        let AdjustAsk { delta, reason, reference, expected_on_hand } = ask;
+        let AdjustAsk {
+            delta,
+            reason,
+            reference,
+            expected_on_hand,
+        } = ask;
         let by = ctx.caller.to_string();
-        let command = Command::Adjust { delta, reason, reference, expected_on_hand, by };
+        let command = Command::Adjust {
+            delta,
+            reason,
+            reference,
+            expected_on_hand,
+            by,
+        };
         let done = self.command(ctx, &entry, command).await;
         let logged = self.shops_side(self.counted(Operation::Administer, done)?)?;
         let (Some(view), Some(entry)) = (logged.view, logged.entry) else {
             return Err(AppError::bug("the record of an adjustment has no ledger line"));
         };
-        Ok(Answered { body: Adjusted { view, entry }, at: logged.at, replayed: logged.replayed })
+        Ok(Answered {
+            body: Adjusted { view, entry },
+            at: logged.at,
+            replayed: logged.replayed,
+        })
     }
 
     /// Opens, pauses or drains a variant's sale.
@@ -152,7 +190,11 @@ impl Shop {
     pub async fn get_variant(&self, ctx: &Context, id: &VariantId) -> Result<Answered<View>, AppError> {
         let entry = self.variant(ctx, id)?;
         let view = self.view(ctx, &entry).await?;
-        Ok(Answered { at: view.at, body: view, replayed: false })
+        Ok(Answered {
+            at: view.at,
+            body: view,
+            replayed: false,
+        })
     }
 
     /// Several variants; `None` for those that are not there.
@@ -225,14 +267,19 @@ impl Shop {
         // Lines above the last checkpoint are not rows yet: they are written before the rows are read.
         let (state, checkpointer) = (self.state.clone(), self.checkpointer.clone());
         super::replay::blocking(move || {
-            checkpointer.run_now().map_err(|error| AppError::internal("a checkpoint failed", &error))?;
+            checkpointer
+                .run_now()
+                .map_err(|error| AppError::internal("a checkpoint failed", &error))?;
             let key = |seq: u64| [ordinal.0.to_be_bytes().as_slice(), &seq.to_be_bytes()].concat();
             let rows = state.scan(Family::Ledger, &key(after + 1), Some(&key(u64::MAX)), limit);
             let mut lines = Vec::new();
             for row in rows {
-                let (_, row) = row.map_err(|error| AppError::internal("the ledger could not be read", &error))?;
+                let (_, row) =
+                    row.map_err(|error| AppError::internal("the ledger could not be read", &error))?;
                 let line = dto::decode_ledger_entry(&row);
-                lines.push(line.map_err(|error| AppError::internal("a line of the ledger is damaged", &error))?);
+                lines.push(
+                    line.map_err(|error| AppError::internal("a line of the ledger is damaged", &error))?,
+                );
             }
             Ok(lines)
         })
@@ -246,13 +293,17 @@ impl Shop {
                 .map_err(|error| AppError::internal("a sleeping variant cannot be read", &error))?;
             let exists = variant.head().exists();
             let now = self.clock.now().max(variant.head().decided_at);
-            return if exists { Ok(variant.view(now)) } else { Err(self.refused(Refusal::VariantNotFound)) };
+            return if exists {
+                Ok(variant.view(now))
+            } else {
+                Err(self.refused(Refusal::VariantNotFound))
+            };
         }
         match self.look(ctx, entry, What::Variant).await? {
             Answer::Variant(view) => Ok(*view),
-            Answer::Logged(_) | Answer::Repeat { .. } | Answer::Holds { .. } => {
-                Err(AppError::bug("a look at a variant was answered by something else"))
-            }
+            Answer::Logged(_) | Answer::Repeat { .. } | Answer::Holds { .. } | Answer::Count(_) => Err(
+                AppError::bug("a look at a variant was answered by something else"),
+            ),
         }
     }
 
@@ -264,8 +315,14 @@ impl Shop {
     ) -> Result<Answered<View>, AppError> {
         let done = self.command(ctx, entry, command).await;
         let logged = self.shops_side(self.counted(Operation::Administer, done)?)?;
-        let view = logged.view.ok_or_else(|| AppError::bug("the record of an admin command has no view"))?;
-        Ok(Answered { body: view, at: logged.at, replayed: logged.replayed })
+        let view = logged
+            .view
+            .ok_or_else(|| AppError::bug("the record of an admin command has no view"))?;
+        Ok(Answered {
+            body: view,
+            at: logged.at,
+            replayed: logged.replayed,
+        })
     }
 
     fn shops_side(&self, done: Done) -> Result<ShopsSide, AppError> {
@@ -273,9 +330,16 @@ impl Shop {
             return Err(AppError::bug("an admin command was answered by a reservation"));
         };
         let at = logged.turn.at;
-        let Fact::Variant(fact) = logged.turn.fact else { return Err(AppError::KeyReused) };
+        let Fact::Variant(fact) = logged.turn.fact else {
+            return Err(AppError::KeyReused);
+        };
         let entry = fact.events.last().and_then(Event::ledger_entry).cloned();
-        Ok(ShopsSide { view: fact.view.map(|view| *view), entry, at, replayed })
+        Ok(ShopsSide {
+            view: fact.view.map(|view| *view),
+            entry,
+            at,
+            replayed,
+        })
     }
 }
 
@@ -290,7 +354,14 @@ struct ShopsSide {
 fn found(view: Result<View, AppError>) -> Result<Option<View>, AppError> {
     match view {
         Ok(view) => Ok(Some(view)),
-        Err(AppError::Refused { refusal: Refusal::VariantNotFound, .. } | AppError::Quarantined) => Ok(None),
+        Err(
+            AppError::Refused {
+                refusal: Refusal::VariantNotFound,
+                ..
+            }
+            | AppError::Quarantined
+            | AppError::Gone,
+        ) => Ok(None),
         Err(error) => Err(error),
     }
 }

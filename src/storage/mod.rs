@@ -8,12 +8,14 @@
 //! | [`keys`] | the idempotency keys of a partition |
 //! | [`snapshot`] | the portable file |
 //! | [`engine`], [`data_dir`] | sled opened the safe way; lock, epochs and reserve of a data directory |
+pub mod checkpoint;
 pub mod data_dir;
 pub mod disk_reserve;
 pub mod dto;
 pub mod engine;
 pub mod journal;
 pub mod keys;
+pub mod projection;
 pub mod record;
 pub mod snapshot;
 pub mod state;

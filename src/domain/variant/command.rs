@@ -152,6 +152,8 @@ pub enum Command {
         /// Which reservation.
         id: ReservationId,
     },
+    /// Give back what is due, as the timer does.
+    Cleanup,
     /// Sold units leave.
     Fulfil(AfterSale),
     /// Sold units are cancelled before they leave.

@@ -71,6 +71,7 @@ impl Variant {
             Command::Resize { id, quantity, terms } => self.resize(*id, *quantity, terms, now),
             Command::Confirm(ask) => self.confirm(ask, now),
             Command::Release { id } => self.release(*id, now),
+            Command::Cleanup => Ok(Decision::Granted(self.expire_due(now, EXPIRIES_PER_TURN))),
             Command::Fulfil(ask) => self.fulfil(ask, now),
             Command::Cancel(ask) => self.cancel(ask, now),
             Command::Return(ask) => self.take_back(ask, now),
@@ -108,7 +109,7 @@ impl Variant {
                 Refusal::AlreadyExists
             });
         }
-        if on_hand > MAX_UNITS {
+        if on_hand > MAX_UNITS || !settings.is_in_range() {
             return Err(Refusal::OutOfRange);
         }
         let units = i64::try_from(on_hand).map_err(|_| Refusal::OutOfRange)?;
@@ -121,6 +122,9 @@ impl Variant {
 
     fn change(&self, settings: &Settings, expected: Option<u64>) -> Result<Decision, Refusal> {
         self.expect_version(expected)?;
+        if !settings.is_in_range() {
+            return Err(Refusal::OutOfRange);
+        }
         let tracked = settings.reservation_mode != super::ReservationMode::Untracked;
         self.room_for_held(self.head.on_hand, settings.backorder_limit, tracked)?;
         Ok(granted(Event::SettingsChanged {

@@ -76,17 +76,32 @@ impl Variant {
 /// What settling does to a pinned reservation: the coordinator answers with it, the variant logs it.
 pub fn settled(hold: &Hold, commit: bool, decided_at: Timestamp) -> Event {
     let intent = hold.pin.map_or(Intent::Reserve, |pin| pin.intent);
-    let free = Hold { pin: None, ..hold.clone() };
+    let free = Hold {
+        pin: None,
+        ..hold.clone()
+    };
     match (intent, commit) {
-        (Intent::Reserve, true) => Event::Held(Hold { status: HoldStatus::Active, ..free }),
+        (Intent::Reserve, true) => Event::Held(Hold {
+            status: HoldStatus::Active,
+            ..free
+        }),
         (Intent::Reserve, false) => Event::Withdrawn(free),
         (Intent::Extend(_) | Intent::Confirm | Intent::Release, false) => Event::Unpinned(free),
         (Intent::Extend(expires_at), true) => {
             let extensions_left = free.extensions_left.saturating_sub(1);
-            Event::Extended(Hold { expires_at, extensions_left, version: free.version + 1, ..free })
+            Event::Extended(Hold {
+                expires_at,
+                extensions_left,
+                version: free.version + 1,
+                ..free
+            })
         }
         (Intent::Confirm, true) => {
-            let ask = Confirm { id: hold.id, quantity: None, order: None };
+            let ask = Confirm {
+                id: hold.id,
+                quantity: None,
+                order: None,
+            };
             confirmed(hold, hold.quantity, &ask, decided_at)
         }
         (Intent::Release, true) => released(hold, decided_at),

@@ -81,6 +81,11 @@ impl Variant {
         }
     }
 
+    /// How many live holds are due.
+    pub fn due_count(&self, now: Timestamp) -> usize {
+        self.due_holds(now).count()
+    }
+
     /// Units free once `given_back` units of live holds have come back: law CONSERVATION.
     pub(super) fn free(&self, given_back: u64) -> u64 {
         let head = &self.head;

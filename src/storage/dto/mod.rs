@@ -9,7 +9,7 @@
 //!
 //! The domain derives nothing for this: each type has a frozen mirror, and what was read is checked again on its way
 //! into the domain. A decoder takes any bytes: it never panics, never makes a value that the domain holds impossible
-//! (whatever the domain subtracts or adds up fits), and needs memory in proportion to the bytes it was given. The laws
+//! (whatever the domain subtracts or adds up fits), and needs memory within a stated limit. The laws
 //! of a variant (`Variant::check`) are left to the caller, who knows whom to tell.
 mod v1;
 
@@ -28,10 +28,10 @@ use v1::Mirror;
 /// The version written today.
 pub const FORMAT_VERSION: u8 = 1;
 
-/// The longest record payload or row read, in bytes.
+/// What a record payload or row may take, in bytes, and in memory while it is read: over 50,000 events in one turn.
 pub const ROW_BYTES_MAX: usize = 64 << 20;
 
-/// The longest whole variant read, in bytes: more than a million reservations.
+/// What a whole variant may take, in bytes, and in memory while it is read: over a million reservations.
 pub const VARIANT_BYTES_MAX: usize = 1 << 30;
 
 /// Why bytes are not what they should be: damage, or the work of another build.

@@ -82,10 +82,11 @@ impl<'a, M: Mirror<'a> + Encode> Encode for List<'a, M> {
 impl<'de: 'a, 'a, C, M: Mirror<'a> + BorrowDecode<'de, C>> BorrowDecode<'de, C> for List<'a, M> {
     fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
         let len = u64::borrow_decode(decoder)?;
-        // Every item takes at least a byte, so the bytes run out before memory does.
         let room = usize::try_from(len.min(LIST_ROOM)).expect("a small number");
         let mut items = Vec::with_capacity(room);
         for _ in 0..len {
+            // An image can be hundreds of times as long as its bytes: it counts against the limit as memory.
+            decoder.claim_bytes_read(size_of::<M>())?;
             items.push(M::borrow_decode(decoder)?);
         }
         Ok(Self::Made(items))
