@@ -303,7 +303,7 @@ fn keys_are_found_after_reopening_and_leave_by_blocks() {
     let store = StateStore::open(home.path(), OPTIONS).unwrap();
     let mut changes = RowChanges::default();
     for number in 1..=300 {
-        changes.put_key(hash(number), entry(number), number * 10); // blocks begin at 10, 1020 and 2030
+        changes.put_key(hash(number), entry(number), &payload(number), number * 10); // blocks begin at 10, 1020 and 2030
     }
     store.apply(changes, at(300)).unwrap();
     store.close().unwrap();
@@ -350,7 +350,7 @@ fn a_key_that_left_memory_is_repeated_from_disk() {
         };
         claim.fill(number);
         let mut changes = RowChanges::default();
-        changes.put_key(hash(number), entry(number), number);
+        changes.put_key(hash(number), entry(number), &payload(number), number);
         store.apply(changes, at(number)).unwrap();
         table.checkpointed(number);
     }
@@ -374,7 +374,7 @@ fn a_copy_has_every_row_and_its_readers_do_not_notice() {
     let store = StateStore::open(home.path(), OPTIONS).unwrap();
     let mut changes = state_at(2);
     changes.put(Family::Audit, b"large", vec![7; 20_000]);
-    changes.put_key(hash(1), entry(1), 1);
+    changes.put_key(hash(1), entry(1), &payload(1), 1);
     store.apply(changes, at(2)).unwrap();
     let mut scan = store.scan(Family::Hold, &[], None, 9);
     assert_eq!(scan.next().unwrap().unwrap().0, b"b");
