@@ -92,7 +92,15 @@ mod tests {
             Selector::cart(&store, &shopper).unwrap(),
         ];
         let hashes = hashes.map(|selector| format!("{:016x}", selector.hash));
-        assert_eq!(hashes, ["", "", "", ""]);
+        assert_eq!(
+            hashes,
+            [
+                "b1415fe5cc2fe05e",
+                "d19aedb7ab5ad83c",
+                "08985e88f0e15e23",
+                "4f17927c8bba4b1a"
+            ]
+        );
     }
 
     #[test]
