@@ -9,7 +9,9 @@ use super::{
 };
 use crate::{
     domain::{
-        bulk::{Bulk, DECIDE_WITHIN_MS, Event, Gather, Line, LineOutcome, Mode, Next, Plan, Stage},
+        bulk::{
+            ASK_AGAIN_MS, Bulk, DECIDE_WITHIN_MS, Event, Gather, Line, LineOutcome, Mode, Next, Plan, Stage,
+        },
         ids::{BulkId, VariantOrdinal},
         time::Timestamp,
         variant::{Command, Refusal, settled},
@@ -219,6 +221,11 @@ impl Running {
             BulkMessage::Settled { from } => {
                 self.unsettled.remove(&(from.number, from.line));
             }
+            BulkMessage::AskAgain { number, line } => {
+                if self.bulk.stage == Stage::Trying && number == self.gather.number() {
+                    self.ask(line);
+                }
+            }
             BulkMessage::TimedOut if self.bulk.stage == Stage::Trying => {
                 let next = self.gather.timed_out();
                 self.go_on(next);
@@ -231,6 +238,7 @@ impl Running {
         match next {
             Next::Wait => {}
             Next::Ask(line) => self.ask(line),
+            Next::AskAgain(line) => self.ask_again(line),
             Next::TryInOrder => {
                 self.settle(self.gather.number(), false, self.directory.now());
                 self.gather.try_in_order();
@@ -247,6 +255,21 @@ impl Running {
             let next = self.gather.answered(number, line, outcome);
             self.go_on(next);
         }
+    }
+
+    /// A line is in another coordinator's hands: it is asked again in a moment.
+    fn ask_again(&self, line: usize) {
+        let again = self.directory.now().saturating_add(ASK_AGAIN_MS);
+        let (sleep, directory, bulk) = (
+            self.directory.clock().sleep_until(again),
+            Arc::clone(&self.directory),
+            self.bulk.id,
+        );
+        let number = self.gather.number();
+        tokio::spawn(async move {
+            sleep.await;
+            directory.tell_bulk(bulk, BulkMessage::AskAgain { number, line });
+        });
     }
 
     fn decide(&mut self, commit: bool) {

@@ -49,7 +49,7 @@ pub struct BulkAddress {
 
 /// To a coordinator.
 #[derive(Debug)]
-pub enum BulkMessage {
+pub(super) enum BulkMessage {
     /// A line's answer.
     Answered {
         /// Which.
@@ -61,6 +61,13 @@ pub enum BulkMessage {
     Settled {
         /// Which.
         from: BulkAddress,
+    },
+    /// It is time to ask a line again that was in another coordinator's hands.
+    AskAgain {
+        /// In which try.
+        number: u32,
+        /// Which.
+        line: usize,
     },
     /// Time is up.
     TimedOut,

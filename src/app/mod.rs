@@ -42,7 +42,7 @@ use crate::{
 use admin::DiskWatch;
 use policies::Policies;
 use std::sync::{Arc, atomic::Ordering};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// The whole service behind any edge.
 pub struct Shop {
@@ -57,6 +57,8 @@ pub struct Shop {
     clock: Clock,
     disk: DiskWatch,
     config: Arc<Config>,
+    /// Turns true when somebody wants the server to end.
+    ending: watch::Sender<bool>,
 }
 
 /// Who asks, and how long they wait.
@@ -79,6 +81,17 @@ pub struct RequestKey {
     pub hash: KeyHash,
     /// Of route, target and body.
     pub fingerprint: Fingerprint,
+}
+
+impl RequestKey {
+    /// The key of a caller, for a request given as route (method and template), target and body. The same key of
+    /// another store or caller is another key.
+    pub fn new(store: &StoreId, caller: &str, key: &str, (route, target, body): (&str, &str, &[u8])) -> Self {
+        Self {
+            hash: KeyHash::of(store.as_str(), caller, key),
+            fingerprint: Fingerprint::of(route, target, body),
+        }
+    }
 }
 
 /// An answer.

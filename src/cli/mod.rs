@@ -2,7 +2,9 @@
 //!
 //! Data goes to stdout, messages to stderr; `--json` turns both into objects. Every command ends in an [`Exit`]; a
 //! [`Failure`] carries the code, the message and the command that helps next. One file per command.
+pub mod bench;
 mod config;
+pub mod demo;
 mod exit;
 mod healthcheck;
 mod openapi;
@@ -41,11 +43,16 @@ struct Arguments {
 enum Command {
     /// Run the server
     Serve(serve::ServeOptions),
+    /// Measure a server under load and check every answer
+    Bench(Box<bench::BenchArgs>),
     /// Check the laws over a data directory that no server uses
     Verify(verify::VerifyOptions),
     /// Show or check the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Make the demo shop's snapshot from its published sources
+    #[command(subcommand)]
+    Demo(demo::DemoCommand),
     /// Print the OpenAPI document
     Openapi,
     /// Ask a running server whether it is ready
@@ -56,8 +63,10 @@ impl Command {
     fn run(self, output: Output) -> Result<(), Failure> {
         match self {
             Self::Serve(options) => serve::run(&options, output),
+            Self::Bench(args) => bench::run(&args, output),
             Self::Verify(options) => verify::run(&options, output),
             Self::Config(command) => config::run(command, output),
+            Self::Demo(command) => demo::run(&command, output),
             Self::Openapi => openapi::run(output),
             Self::Healthcheck(options) => healthcheck::run(&options, output),
         }

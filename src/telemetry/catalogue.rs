@@ -48,7 +48,7 @@ const GROUP_BYTES: &[f64] = &[
 /// Declares the metrics as constants and lists them all.
 macro_rules! catalogue {
     ($($constant:ident = $kind:expr, $unit:ident, $name:literal, $help:literal;)+) => {
-        $(pub(super) const $constant: Spec = Spec { name: $name, kind: $kind, unit: Unit::$unit, help: $help };)+
+        $(pub(crate) const $constant: Spec = Spec { name: $name, kind: $kind, unit: Unit::$unit, help: $help };)+
 
         /// Every metric of the house, in the order of the request's way through it.
         pub const CATALOGUE: &[Spec] = &[$($constant,)+];

@@ -44,13 +44,17 @@ macro_rules! golden {
 
 #[test]
 fn help_is_as_reviewed() {
-    let commands: [&[&str]; 8] = [
+    let commands: [&[&str]; 12] = [
         &[],
         &["serve"],
+        &["bench"],
         &["verify"],
         &["config"],
         &["config", "print"],
         &["config", "check"],
+        &["demo"],
+        &["demo", "articles"],
+        &["demo", "build"],
         &["openapi"],
         &["healthcheck"],
     ];

@@ -2,10 +2,20 @@
 #![allow(
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
-    reason = "a test that cannot go on fails, and its numbers are small"
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that cannot go on fails, its numbers are small, and it names the cases it is about"
 )]
+mod bench;
+mod bulk_model;
 mod cli;
+mod http_pages;
+mod demo_shop;
 mod journal;
+mod model;
 mod record;
 mod record_golden;
+mod scenario;
+mod snapshot_file;
 mod strategies;
+mod tidy;
+mod world;

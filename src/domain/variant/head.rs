@@ -1,9 +1,6 @@
 //! The head of a variant: everything but its holds. It is also what a checkpoint stores as one row, which is why it
 //! applies events by itself.
-use super::{
-    event::{Event, LedgerEntry, LedgerKind},
-    stock::MAX_UNITS,
-};
+use super::event::{Event, LedgerEntry, LedgerKind};
 use crate::domain::{
     ids::{Slot, StoreId, VariantId, VariantOrdinal},
     money::Money,
@@ -95,15 +92,6 @@ pub struct Settings {
     pub hold_ttl_ms: Option<i64>,
     /// Units for one customer here instead of the store's.
     pub units_per_customer: Option<u32>,
-}
-
-impl Settings {
-    /// Whether its figures are within what stock is counted in, so that no sum of them overflows.
-    pub fn is_in_range(&self) -> bool {
-        let units = [self.safety_stock, self.backorder_limit, self.low_stock_threshold];
-        let price = self.price.is_none_or(|price| price.amount >= 0);
-        price && units.into_iter().all(|units| units <= MAX_UNITS)
-    }
 }
 
 /// Where units on hand came from and went: on hand = received + returned - shipped - written off.

@@ -24,6 +24,10 @@ impl Variant {
             return Ok(Decision::Repeat(Box::new(hold.clone())));
         }
         if let Prepare::Reserve(ask) = prepare {
+            // A late double of a promise that is settled, or another try's: it must not replace what is there.
+            if self.holds.contains_key(&id) {
+                return Err(Refusal::InFlight);
+            }
             let (mut events, hold) = self.grant(ask, now)?;
             let pin = Some(Pin {
                 attempt,

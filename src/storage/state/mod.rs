@@ -21,9 +21,16 @@
 //! checkpoint once [`StateStore::apply`] has returned. A `redo` that cannot be read, though it was synced before it got its name,
 //! is damage, and the start is refused.
 //!
-//! # Growth
-//! sled reuses its file, but lazily. When the database has grown to [`GROWTH_FACTOR`] times its size when it was fresh (and above
-//! a floor), [`StateStore::compact`] copies the live rows into a fresh one beside it, see `generation`.
+//! # Growth and cost
+//! sled reuses its file, but lazily: 20 million row changes over 100,000 live holds, with 20,000 ended holds and as many keys
+//! passing through, took the directory from 116 MiB to 221 MiB, still growing slowly, and it opened again in 0.4 s
+//! (`cargo bench --bench state_growth`; on 2 cores shared with other work, 53,000 changes a second and half as many deletions by
+//! retention beside them, nearly all of it sled's time on the processor). When the database has grown to [`GROWTH_FACTOR`] times
+//! its size when it was fresh (and above a floor), [`StateStore::compact_if_grown`] copies the live rows into a fresh one beside
+//! it, see `generation`.
+//!
+//! A change and its redo are held in memory twice over, so whoever checkpoints bounds the rows of one [`RowChanges`]; the log can
+//! be cut into checkpoints after any record.
 //!
 //! Deliberately absent: transactions, a cache of its own, any knowledge of what a row means.
 mod changes;
