@@ -19,8 +19,8 @@
 //! | [`telemetry`] | every metric name with unit and help; tracing set-up | |
 //! | [`cli`] | the operator's commands | |
 //! | [`config`], [`clock`] | every limit by name; the only readers of wall time | |
-// pub mod actor;
-// pub mod app;
+pub mod actor;
+pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
