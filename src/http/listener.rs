@@ -123,8 +123,7 @@ async fn accept(listener: &TcpListener, seats: &Arc<Semaphore>) -> Option<(TcpSt
         Ok((stream, _)) => Some((stream, seat)),
         Err(error) => {
             tracing::warn!(%error, "a connection could not be accepted");
-            // A pause that the caller's select can end: nothing comes of it but time.
-            let _ = tokio::time::timeout(ACCEPT_PAUSE, std::future::pending::<()>()).await;
+            crate::clock::pause(ACCEPT_PAUSE).await;
             None
         }
     }
