@@ -187,12 +187,10 @@ fn failed_to_open(error: &OpenError, loaded: &Loaded) -> Failure {
         | OpenError::Thread(_) => Exit::Failed,
     };
     let failure = Failure::new(code, error.to_string());
-    match code {
-        Exit::Damage => failure.next(format!("holdfast verify --data-dir {dir}")),
-        Exit::Unsafe if matches!(error, OpenError::Clock(_)) => {
-            failure.next(format!("holdfast serve --data-dir {dir} --accept-clock"))
-        }
-        _ => failure,
+    match error {
+        OpenError::Clock(_) => failure.next(format!("holdfast serve --data-dir {dir} --accept-clock")),
+        _ if code == Exit::Damage => failure.next(format!("holdfast verify --data-dir {dir}")),
+        OpenError::DataDir(_) | OpenError::Disk(_) | OpenError::Recovery(_) | OpenError::Thread(_) => failure,
     }
 }
 
