@@ -1,1 +1,248 @@
-//! Use cases, one file per noun.
+//! Use cases, one file per noun. They turn a caller's wish into one message and the answer into facts; they know
+//! nothing of HTTP, and nothing here decides what is true.
+//!
+//! The way of a command: claim the key, pass the sold-out gate, take a permit, route one message, await the answer
+//! until the caller's deadline. What fails on the way is an [`AppError`]; a refusal of the domain is one of them.
+mod admin;
+mod bulk;
+mod error;
+mod lists;
+mod policies;
+mod replay;
+mod reservations;
+mod variants;
+
+pub use crate::storage::projection::Statistics;
+pub use admin::{CleanedUp, HotVariant, Quarantined};
+pub use bulk::{BulkAsk, BulkDone, BulkLine, BulkWhat};
+pub use error::AppError;
+pub use lists::{HoldFilter, Listed};
+pub use reservations::{Reservation, ReserveAsk, Validity};
+pub use variants::{AdjustAsk, Adjusted};
+
+use crate::{
+    actor::{
+        Admission, Answer, Directory, Entry, Job, KeyClaim, Logged, Message, NotDone, Permit, Viewing, What,
+    },
+    clock::Clock,
+    config::Config,
+    domain::{
+        ids::{ReservationId, StoreId, VariantId},
+        time::Timestamp,
+        variant::{Command, Hold, Refusal},
+    },
+    storage::{
+        checkpoint::Checkpointer,
+        journal::LogReader,
+        keys::{Fingerprint, KeyHash, KeyTable, Settled},
+        projection::Projection,
+        state::StateStore,
+    },
+};
+use admin::DiskWatch;
+use policies::Policies;
+use std::sync::{Arc, atomic::Ordering};
+use tokio::sync::oneshot;
+
+/// The whole service behind any edge.
+pub struct Shop {
+    directory: Arc<Directory>,
+    admission: Arc<Admission>,
+    keys: KeyTable,
+    projection: Arc<Projection>,
+    policies: Policies,
+    reader: Arc<dyn LogReader>,
+    state: Arc<StateStore>,
+    checkpointer: Checkpointer,
+    clock: Clock,
+    disk: DiskWatch,
+    config: Arc<Config>,
+}
+
+/// Who asks, and how long they wait.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Whose shop.
+    pub store: StoreId,
+    /// Who, for ledger and audit.
+    pub caller: Arc<str>,
+    /// The idempotency key, if one was sent.
+    pub key: Option<RequestKey>,
+    /// When the caller stops waiting.
+    pub deadline: Timestamp,
+}
+
+/// An idempotency key with what it was sent for.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestKey {
+    /// Of store, caller and key.
+    pub hash: KeyHash,
+    /// Of route, target and body.
+    pub fingerprint: Fingerprint,
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Answered<T> {
+    /// What.
+    pub body: T,
+    /// The moment it tells (`serverTime`): the logged one, so that a replay repeats it.
+    pub at: Timestamp,
+    /// Whether an idempotency key brought back an earlier answer.
+    pub replayed: bool,
+}
+
+/// What a command came to.
+enum Done {
+    /// There was nothing to do.
+    Nothing,
+    Logged {
+        logged: Box<Logged>,
+        replayed: bool,
+    },
+    Repeat {
+        hold: Box<Hold>,
+        at: Timestamp,
+    },
+}
+
+/// What a key came to.
+enum Keyed {
+    Fresh(Option<KeyClaim>),
+    Known(Box<Logged>),
+}
+
+impl Shop {
+    /// The house clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The configuration it runs with.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    fn variant(&self, ctx: &Context, id: &VariantId) -> Result<Arc<Entry>, AppError> {
+        self.directory
+            .find(&ctx.store, id)
+            .ok_or_else(|| self.refused(Refusal::VariantNotFound))
+    }
+
+    fn variant_of(&self, ctx: &Context, id: ReservationId) -> Result<Arc<Entry>, AppError> {
+        let entry = self
+            .directory
+            .by_ordinal(id.variant())
+            .filter(|entry| entry.store == ctx.store);
+        entry.ok_or_else(|| self.refused(Refusal::ReservationNotFound))
+    }
+
+    fn refused(&self, refusal: Refusal) -> AppError {
+        AppError::Refused {
+            refusal,
+            at: self.clock.now(),
+        }
+    }
+
+    /// Claims the caller's key; waits for the answer of the same request on its way.
+    async fn claim(&self, ctx: &Context) -> Result<Keyed, AppError> {
+        let Some(RequestKey { hash, fingerprint }) = ctx.key else {
+            return Ok(Keyed::Fresh(None));
+        };
+        let settled = self
+            .until(ctx.deadline, self.keys.settle(hash, fingerprint))
+            .await;
+        match settled.ok_or(AppError::OutcomeUnknown)? {
+            Ok(Settled::Fresh(claim)) => Ok(Keyed::Fresh(Some(KeyClaim { claim, fingerprint }))),
+            Ok(Settled::Known { number }) => Ok(Keyed::Known(Box::new(self.logged(number, hash).await?))),
+            Ok(Settled::Mismatch) => Err(AppError::KeyReused),
+            Ok(Settled::Full) => Err(AppError::KeysFull),
+            Err(error) => Err(AppError::internal(
+                "an idempotency key could not be looked up",
+                &error,
+            )),
+        }
+    }
+
+    fn permit(&self, entry: &Arc<Entry>) -> Result<Permit, AppError> {
+        let permit = self
+            .admission
+            .admit()
+            .and_then(|permit| permit.for_variant(entry));
+        permit.map_err(AppError::Shed)
+    }
+
+    /// One command to one variant, once per key.
+    async fn command(&self, ctx: &Context, entry: &Arc<Entry>, command: Command) -> Result<Done, AppError> {
+        match self.claim(ctx).await? {
+            Keyed::Known(logged) => Ok(Done::Logged {
+                logged,
+                replayed: true,
+            }),
+            Keyed::Fresh(key) => self.send(ctx, entry, command, key).await,
+        }
+    }
+
+    async fn send(
+        &self,
+        ctx: &Context,
+        entry: &Arc<Entry>,
+        command: Command,
+        key: Option<KeyClaim>,
+    ) -> Result<Done, AppError> {
+        let permit = self.permit(entry)?;
+        entry.commands.fetch_add(1, Ordering::Relaxed);
+        let (port, answer) = oneshot::channel();
+        let job = Job {
+            command,
+            key,
+            permit,
+            deadline: ctx.deadline,
+            port,
+        };
+        self.directory.route(entry, Message::Command(Box::new(job)))?;
+        match self.answer(ctx, answer).await? {
+            Answer::Logged(logged) => Ok(Done::Logged {
+                logged,
+                replayed: false,
+            }),
+            Answer::Repeat { hold, at } => Ok(Done::Repeat { hold, at }),
+            Answer::Count(_) => Ok(Done::Nothing),
+            Answer::Variant(_) | Answer::Holds { .. } => {
+                Err(AppError::bug("a command was answered by a view"))
+            }
+        }
+    }
+
+    async fn look(&self, ctx: &Context, entry: &Arc<Entry>, what: What) -> Result<Answer, AppError> {
+        let permit = self.permit(entry)?;
+        let (port, answer) = oneshot::channel();
+        let viewing = Box::new(Viewing { what, permit, port });
+        self.directory.route(entry, Message::View(viewing))?;
+        self.answer(ctx, answer).await
+    }
+
+    async fn answer(
+        &self,
+        ctx: &Context,
+        answer: oneshot::Receiver<Result<Answer, NotDone>>,
+    ) -> Result<Answer, AppError> {
+        match self.until(ctx.deadline, answer).await {
+            Some(Ok(Ok(answer))) => Ok(answer),
+            Some(Ok(Err(NotDone::Refused { refusal, at }))) => Err(AppError::Refused { refusal, at }),
+            Some(Ok(Err(NotDone::Late))) => Err(AppError::Late),
+            Some(Ok(Err(NotDone::Quarantined))) => Err(AppError::Quarantined),
+            // The actor died with the message, or the deadline passed: the record may or may not be on its way.
+            Some(Err(_)) | None => Err(AppError::OutcomeUnknown),
+        }
+    }
+
+    /// The future's value, or `None` when `deadline` comes first.
+    async fn until<F: Future>(&self, deadline: Timestamp, future: F) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            value = future => Some(value),
+            () = self.clock.sleep_until(deadline) => None,
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! [`Failure`] carries the code, the message and the command that helps next. One file per command.
 pub mod bench;
 mod config;
+pub mod demo;
 mod exit;
 mod healthcheck;
 mod openapi;
@@ -49,6 +50,9 @@ enum Command {
     /// Show or check the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Make the demo shop's snapshot from its published sources
+    #[command(subcommand)]
+    Demo(demo::DemoCommand),
     /// Print the OpenAPI document
     Openapi,
     /// Ask a running server whether it is ready
@@ -62,6 +66,7 @@ impl Command {
             Self::Bench(args) => bench::run(&args, output),
             Self::Verify(options) => verify::run(&options, output),
             Self::Config(command) => config::run(command, output),
+            Self::Demo(command) => demo::run(&command, output),
             Self::Openapi => openapi::run(output),
             Self::Healthcheck(options) => healthcheck::run(&options, output),
         }

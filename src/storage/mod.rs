@@ -1,6 +1,21 @@
-//! Records, journal, stored states, recovery, portable snapshots.
+//! The only floor that sees sled, bincode and the disk: records, journal, stored states, recovery, portable snapshots.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`record`], `dto` | what a record says, and its bytes |
+//! | [`journal`] | the log: queue, writer thread, back ends |
+//! | [`state`] | the stored rows: entity states, ended reservations, keys, ledger |
+//! | [`keys`] | the idempotency keys of a partition |
+//! | [`snapshot`] | the portable file |
+//! | [`engine`], [`data_dir`] | sled opened the safe way; lock, epochs and reserve of a data directory |
+pub mod checkpoint;
+pub mod data_dir;
+pub mod disk_reserve;
+pub mod dto;
 pub mod engine;
 pub mod journal;
+pub mod keys;
+pub mod projection;
 pub mod record;
 pub mod snapshot;
 pub mod state;

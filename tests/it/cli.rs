@@ -44,7 +44,7 @@ macro_rules! golden {
 
 #[test]
 fn help_is_as_reviewed() {
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 12] = [
         &[],
         &["serve"],
         &["bench"],
@@ -52,6 +52,9 @@ fn help_is_as_reviewed() {
         &["config"],
         &["config", "print"],
         &["config", "check"],
+        &["demo"],
+        &["demo", "articles"],
+        &["demo", "build"],
         &["openapi"],
         &["healthcheck"],
     ];

@@ -1,8 +1,20 @@
 //! The integration tests: one binary, one module per topic.
 #![allow(
     clippy::unwrap_used,
-    reason = "helpers of tests fail like tests: by a panic that says where"
+    clippy::cast_possible_truncation,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that cannot go on fails, its numbers are small, and it names the cases it is about"
 )]
-
 mod bench;
+mod bulk_model;
 mod cli;
+mod demo_shop;
+mod journal;
+mod model;
+mod record;
+mod record_golden;
+mod scenario;
+mod snapshot_file;
+mod strategies;
+mod tidy;
+mod world;

@@ -3,8 +3,13 @@
 use super::{LineOutcome, Mode};
 use crate::domain::variant::Refusal;
 
-/// Tries of one coordinator: all at once, and after a collision once more in id order.
+/// Tries of one coordinator: all at once, and after a collision once more in id order, waiting at a
+/// line that another coordinator has.
 const TRIES: u32 = 2;
+
+/// How long a line in another coordinator's hands is left alone before it is asked again, ms: that one has to decide
+/// and log it.
+pub const ASK_AGAIN_MS: i64 = 2;
 
 /// What a coordinator does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +18,8 @@ pub enum Next {
     Wait,
     /// Ask this line (in order, one at a time).
     Ask(usize),
+    /// This line is in another coordinator's hands: ask it again, in this try, after [`ASK_AGAIN_MS`].
+    AskAgain(usize),
     /// Give back what this try has, then ask line 0 of the order in a new try.
     TryInOrder,
     /// Decided.
@@ -28,6 +35,8 @@ pub struct Gather {
     mode: Mode,
     number: u32,
     outcomes: Vec<Option<LineOutcome>>,
+    /// The latest answer of an earlier ask, for lines that have no final one.
+    earlier: Vec<Option<LineOutcome>>,
 }
 
 impl Gather {
@@ -37,6 +46,7 @@ impl Gather {
             mode,
             number: 1,
             outcomes: vec![None; lines],
+            earlier: vec![None; lines],
         }
     }
 
@@ -48,6 +58,12 @@ impl Gather {
     /// Takes an answer; one of another try or a line that has answered changes nothing.
     pub fn answered(&mut self, number: u32, line: usize, outcome: LineOutcome) -> Next {
         match self.outcomes.get_mut(line) {
+            // In order a collision is waited for: whoever has the first common line gets the others too, or gives all
+            // of them back. If both gave up here, two bulks over the last units could both lose.
+            Some(None) if number == self.number && number == TRIES && is_collision(&outcome) => {
+                self.earlier[line] = Some(outcome);
+                return Next::AskAgain(line);
+            }
             Some(slot @ None) if number == self.number => *slot = Some(outcome),
             Some(_) | None => return Next::Wait,
         }
@@ -56,9 +72,7 @@ impl Gather {
 
     /// Nobody waits any longer.
     pub fn timed_out(&mut self) -> Next {
-        for outcome in &mut self.outcomes {
-            outcome.get_or_insert(LineOutcome::Unanswered);
-        }
+        self.outcomes = self.outcomes().into_iter().map(Some).collect();
         Next::Decide {
             commit: self.mode == Mode::BestEffort,
         }
@@ -67,14 +81,17 @@ impl Gather {
     /// The second try, in order: nothing has answered yet.
     pub fn try_in_order(&mut self) {
         self.number += 1;
-        self.outcomes.iter_mut().for_each(|outcome| *outcome = None);
+        self.earlier = std::mem::replace(&mut self.outcomes, vec![None; self.earlier.len()]);
     }
 
-    /// Every line's outcome; a line that was not asked any more did not answer.
+    /// Every line's outcome. A line that was not asked any more stands as the earlier try left it, so that a refusal
+    /// names every failing line; without one it did not answer.
     pub fn outcomes(&self) -> Vec<LineOutcome> {
         self.outcomes
             .iter()
-            .map(|outcome| outcome.clone().unwrap_or(LineOutcome::Unanswered))
+            .zip(&self.earlier)
+            .map(|(outcome, earlier)| outcome.as_ref().or(earlier.as_ref()))
+            .map(|outcome| outcome.cloned().unwrap_or(LineOutcome::Unanswered))
             .collect()
     }
 
@@ -86,11 +103,11 @@ impl Gather {
                 self.judge()
             };
         }
-        // In order: a refused line does not stop the others from being asked, so that the answer names every
-        // failing line.
+        // In order: after a refusal nothing more is asked, so that a coordinator that cannot win takes nothing.
+        let refused = self.outcomes.iter().flatten().any(|outcome| !outcome.is_done());
         match self.outcomes.iter().position(Option::is_none) {
-            Some(line) => Next::Ask(line),
-            None => self.judge(),
+            Some(line) if !refused => Next::Ask(line),
+            Some(_) | None => self.judge(),
         }
     }
 
@@ -152,11 +169,16 @@ mod tests {
             Next::Wait,
             "a late answer of the first try"
         );
-        assert_eq!(gather.answered(2, 0, refused(true)), Next::Ask(1));
+        assert_eq!(gather.answered(2, 0, refused(true)), Next::AskAgain(0));
         assert_eq!(
-            gather.answered(2, 1, refused(true)),
+            gather.answered(2, 0, refused(false)),
             Next::Decide { commit: false },
-            "never a third time"
+            "a plain refusal ends it, and line 1 is left alone"
+        );
+        assert_eq!(
+            gather.outcomes(),
+            [refused(false), refused(true)],
+            "every failing line is named"
         );
     }
 

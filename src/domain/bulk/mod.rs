@@ -13,7 +13,7 @@ mod attempt;
 mod gather;
 
 pub use attempt::Attempt;
-pub use gather::{Gather, Next};
+pub use gather::{ASK_AGAIN_MS, Gather, Next};
 
 use super::{
     ids::{BulkId, ReservationId, StoreId, VariantId, VariantOrdinal},

@@ -19,7 +19,7 @@ pub struct Reserve {
     pub quantity: u32,
     /// For whom.
     pub shopper: Shopper,
-    /// The length asked for, ms; the variant's or the store's otherwise.
+    /// The length asked for, ms, at least 1; the variant's or the store's otherwise.
     pub ttl_ms: Option<i64>,
     /// Fewer units are welcome.
     pub allow_partial: bool,
@@ -45,7 +45,7 @@ pub struct Extend {
 pub struct Confirm {
     /// Which reservation.
     pub id: ReservationId,
-    /// Fewer than held: the rest is given back. All otherwise.
+    /// Fewer than held, at least 1: the rest is given back. All otherwise.
     pub quantity: Option<u32>,
     /// The shop's order.
     pub order: Option<OrderId>,
@@ -152,6 +152,8 @@ pub enum Command {
         /// Which reservation.
         id: ReservationId,
     },
+    /// Give back what is due, as the timer does.
+    Cleanup,
     /// Sold units leave.
     Fulfil(AfterSale),
     /// Sold units are cancelled before they leave.

@@ -1,19 +1,19 @@
 //! Judging a command: refusals first and in a fixed order, then a point of no return.
 use super::{
     Variant,
-    command::{AfterSale, Command, Confirm, Extend, Reserve},
-    event::{Event, LedgerEntry, LedgerKind},
-    head::{SaleState, Settings},
-    hold::{EndReason, Fulfilment, Hold, HoldStatus, Phase},
+    command::{Command, Confirm, Extend, Reserve},
+    event::Event,
+    head::SaleState,
+    hold::{EndReason, Fulfilment, Hold, HoldStatus, Phase, Shopper},
     refusal::Refusal,
-    stock::MAX_UNITS,
 };
 use crate::domain::{ids::ReservationId, policy::Terms, time::Timestamp};
 
 /// An expiry turn logs at most this many expiries, plus as many as the command in hand needs (decisions 7).
 pub const EXPIRIES_PER_TURN: usize = 256;
 
-/// A hold that goes back to the cart phase lives at least this long, ms, so that the shopper can act.
+/// A hold that goes back to the cart phase lives at least this long, ms, so that the shopper can act, as far as the
+/// cart's last deadline or the payment's own allows.
 const CART_PHASE_LEAST_MS: i64 = 60_000;
 
 /// What a command leads to.
@@ -51,7 +51,7 @@ impl Variant {
         }
         match command {
             Command::Create { .. } => Err(Refusal::AlreadyExists),
-            Command::Change { settings, expected } => self.change(settings, *expected),
+            Command::Change { settings, expected } => self.change(settings, *expected, now),
             Command::SetStock {
                 on_hand,
                 expected,
@@ -65,12 +65,13 @@ impl Variant {
                 by,
             } => self.adjust(*delta, reason, reference.as_ref(), *expected_on_hand, by, now),
             Command::SetSale { sale } => Ok(granted(Event::SaleChanged { sale: *sale })),
-            Command::Delete { expected } => self.delete(*expected),
+            Command::Delete { expected } => self.delete(*expected, now),
             Command::Reserve(ask) => self.reserve(ask, now),
             Command::Extend(ask) => self.extend(ask, now),
             Command::Resize { id, quantity, terms } => self.resize(*id, *quantity, terms, now),
             Command::Confirm(ask) => self.confirm(ask, now),
             Command::Release { id } => self.release(*id, now),
+            Command::Cleanup => Ok(Decision::Granted(self.expire_due(now, EXPIRIES_PER_TURN))),
             Command::Fulfil(ask) => self.fulfil(ask, now),
             Command::Cancel(ask) => self.cancel(ask, now),
             Command::Return(ask) => self.take_back(ask, now),
@@ -92,157 +93,20 @@ impl Variant {
         expired.chain(closed).take(limit).collect()
     }
 
-    // --- the shop's side ---
-
-    fn create(
-        &self,
-        settings: &Settings,
-        on_hand: u64,
-        by: &str,
-        now: Timestamp,
-    ) -> Result<Decision, Refusal> {
-        if self.head.version > 0 {
-            return Err(if self.head.deleted {
-                Refusal::VariantNotFound
-            } else {
-                Refusal::AlreadyExists
-            });
-        }
-        if on_hand > MAX_UNITS {
-            return Err(Refusal::OutOfRange);
-        }
-        let units = i64::try_from(on_hand).map_err(|_| Refusal::OutOfRange)?;
-        let entry = (units > 0).then(|| self.entry(LedgerKind::Received, units, "initial stock", by, now));
-        Ok(granted(Event::Created {
-            settings: Box::new(settings.clone()),
-            entry,
-        }))
-    }
-
-    fn change(&self, settings: &Settings, expected: Option<u64>) -> Result<Decision, Refusal> {
-        self.expect_version(expected)?;
-        let tracked = settings.reservation_mode != super::ReservationMode::Untracked;
-        self.room_for_held(self.head.on_hand, settings.backorder_limit, tracked)?;
-        Ok(granted(Event::SettingsChanged {
-            settings: Box::new(settings.clone()),
-        }))
-    }
-
-    fn set_stock(
-        &self,
-        on_hand: u64,
-        expected: Option<u64>,
-        by: &str,
-        now: Timestamp,
-    ) -> Result<Decision, Refusal> {
-        self.expect_version(expected)?;
-        if on_hand > MAX_UNITS {
-            return Err(Refusal::OutOfRange);
-        }
-        self.room_for_held(
-            on_hand,
-            self.head.settings.backorder_limit,
-            self.head.tracks_stock(),
-        )?;
-        let delta = i64::try_from(on_hand).map_err(|_| Refusal::OutOfRange)?
-            - i64::try_from(self.head.on_hand).map_err(|_| Refusal::OutOfRange)?;
-        let entry = (delta != 0).then(|| self.entry(booked(delta), delta, "stock level set", by, now));
-        Ok(granted(Event::StockChanged { entry }))
-    }
-
-    fn adjust(
-        &self,
-        delta: i64,
-        reason: &str,
-        reference: Option<&String>,
-        expected_on_hand: Option<u64>,
-        by: &str,
-        now: Timestamp,
-    ) -> Result<Decision, Refusal> {
-        if expected_on_hand.is_some_and(|expected| expected != self.head.on_hand) {
-            return Err(Refusal::ExpectedMismatch {
-                on_hand: self.head.on_hand,
-            });
-        }
-        let after = self.head.on_hand.checked_add_signed(delta);
-        if after.is_some_and(|units| units > MAX_UNITS) || delta.unsigned_abs() > MAX_UNITS {
-            return Err(Refusal::OutOfRange);
-        }
-        let backorder = self.head.settings.backorder_limit;
-        let least = self.least_on_hand(backorder, self.head.tracks_stock());
-        let below = Refusal::BelowHeld {
-            held: self.held,
-            committed: self.committed,
-            least,
-        };
-        let after = after.ok_or(below)?;
-        self.room_for_held(after, backorder, self.head.tracks_stock())?;
-        let entry = self.entry(booked(delta), delta, reason, by, now);
-        let entry = LedgerEntry {
-            reference: reference.cloned(),
-            ..entry
-        };
-        Ok(granted(Event::StockChanged { entry: Some(entry) }))
-    }
-
-    fn delete(&self, expected: Option<u64>) -> Result<Decision, Refusal> {
-        self.expect_version(expected)?;
-        if !self.holds.is_empty() {
-            return Err(Refusal::HasActiveHolds {
-                held: self.held,
-                committed: self.committed,
-            });
-        }
-        Ok(granted(Event::Deleted))
-    }
-
-    fn expect_version(&self, expected: Option<u64>) -> Result<(), Refusal> {
-        match expected {
-            Some(version) if version != self.head.version => Err(Refusal::VersionMismatch {
-                current: self.head.version,
-            }),
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    fn least_on_hand(&self, backorder: u64, tracked: bool) -> u64 {
-        if tracked {
-            (self.held + self.committed).saturating_sub(backorder)
-        } else {
-            0
-        }
-    }
-
-    fn room_for_held(&self, on_hand: u64, backorder: u64, tracked: bool) -> Result<(), Refusal> {
-        let least = self.least_on_hand(backorder, tracked);
-        if on_hand < least {
-            return Err(Refusal::BelowHeld {
-                held: self.held,
-                committed: self.committed,
-                least,
-            });
-        }
-        Ok(())
-    }
-
-    fn entry(&self, kind: LedgerKind, delta: i64, reason: &str, by: &str, now: Timestamp) -> LedgerEntry {
-        LedgerEntry {
-            seq: self.head.ledger_seq + 1,
-            at: now,
-            kind,
-            delta,
-            before: self.head.on_hand,
-            after: self.head.on_hand.saturating_add_signed(delta),
-            reason: reason.to_owned(),
-            reference: None,
-            by: by.to_owned(),
-            reservation: None,
-        }
-    }
-
-    // --- the shopper's side ---
-
     fn reserve(&self, ask: &Reserve, now: Timestamp) -> Result<Decision, Refusal> {
+        if let Some(hold) = self.holds.get(&ask.id) {
+            // The same message again: an id is drawn for one reservation.
+            return match hold.status {
+                HoldStatus::Tentative => Err(Refusal::InFlight),
+                HoldStatus::Confirmed => Ok(Decision::Repeat(Box::new(hold.clone()))),
+                HoldStatus::Active | HoldStatus::Released | HoldStatus::Expired => {
+                    Ok(match self.live(ask.id, now)? {
+                        Live::Due(refused) => refused,
+                        Live::Yes(hold) => Decision::Repeat(Box::new(hold.clone())),
+                    })
+                }
+            };
+        }
         let (mut events, hold) = self.grant(ask, now)?;
         events.push(Event::Held(hold));
         Ok(Decision::Granted(events))
@@ -252,7 +116,10 @@ impl Variant {
     pub(super) fn grant(&self, ask: &Reserve, now: Timestamp) -> Result<(Vec<Event>, Hold), Refusal> {
         self.expect_open(now)?;
         let ttl_ms = self.ttl(ask)?;
-        let expired: Vec<&Hold> = self.expiries_for(u64::from(ask.quantity), now);
+        if ask.quantity == 0 || ttl_ms <= 0 {
+            return Err(Refusal::OutOfRange);
+        }
+        let expired = self.expiries_for(u64::from(ask.quantity), &ask.shopper, now);
         self.expect_no_other_hold(ask, &expired)?;
         let mut quantity = u64::from(ask.quantity);
         if self.head.tracks_stock() {
@@ -311,18 +178,34 @@ impl Variant {
         }
     }
 
-    /// The due holds this turn gives back: a bounded number, and beyond it as many as `wanted` units need.
-    fn expiries_for(&self, wanted: u64, now: Timestamp) -> Vec<&Hold> {
+    /// The due holds this turn gives back: a bounded number, and beyond it as many as `wanted` units need and the
+    /// shopper's own, which would otherwise still count against limits.
+    fn expiries_for(&self, wanted: u64, shopper: &Shopper, now: Timestamp) -> Vec<&Hold> {
         let mut given_back = 0;
         let mut expiries = Vec::new();
-        for hold in self.due_holds(now) {
+        let mut due = self.due_holds(now);
+        loop {
             let enough = !self.head.tracks_stock() || self.free(given_back) >= wanted;
             if expiries.len() >= EXPIRIES_PER_TURN && enough {
                 break;
             }
+            let Some(hold) = due.next() else {
+                return expiries;
+            };
             given_back += u64::from(hold.quantity);
             expiries.push(hold);
         }
+        let Some(last) = expiries.last().map(|hold| (hold.expires_at, hold.id)) else {
+            return expiries;
+        };
+        let Some(owner) = shopper.owner() else {
+            return expiries;
+        };
+        let own = self.owners.live(&owner).iter().map(|id| &self.holds[id]);
+        let beyond = own.filter(|hold| hold.is_due(now) && (hold.expires_at, hold.id) > last);
+        let mut own: Vec<&Hold> = beyond.collect();
+        own.sort_by_key(|hold| (hold.expires_at, hold.id));
+        expiries.extend(own);
         expiries
     }
 
@@ -341,7 +224,7 @@ impl Variant {
         live.map_or(Ok(()), |id| Err(Refusal::AlreadyHeld { id: *id }))
     }
 
-    fn insufficient(&self, requested: u64, available: u64, now: Timestamp) -> Refusal {
+    pub(super) fn insufficient(&self, requested: u64, available: u64, now: Timestamp) -> Refusal {
         Refusal::InsufficientStock {
             requested,
             available,
@@ -403,7 +286,15 @@ impl Variant {
         let version = hold.version + 1;
         match (hold.phase, ask.phase.unwrap_or(hold.phase)) {
             (Phase::Cart, Phase::Payment) => {
-                let expires_at = hold.expires_at.max(now.saturating_add(ask.terms.payment_ttl_ms));
+                // Past the cart's last deadline a second payment gets the time that is left: going back and forth
+                // must not keep a hold for ever.
+                let paying = now.saturating_add(ask.terms.payment_ttl_ms);
+                let in_time = now < hold.max_expires_at;
+                let expires_at = if in_time {
+                    hold.expires_at.max(paying)
+                } else {
+                    hold.expires_at
+                };
                 Ok(Hold {
                     phase: Phase::Payment,
                     expires_at,
@@ -412,8 +303,10 @@ impl Variant {
                 })
             }
             (Phase::Payment, Phase::Cart) => {
+                // Between a minute from now and the cart's last deadline; beyond that never later than it was.
                 let least = now.saturating_add(CART_PHASE_LEAST_MS);
-                let expires_at = hold.expires_at.min(hold.max_expires_at).max(least);
+                let latest = hold.max_expires_at;
+                let expires_at = hold.expires_at.clamp(least.min(latest), least.max(latest));
                 Ok(Hold {
                     phase: Phase::Cart,
                     expires_at,
@@ -442,6 +335,9 @@ impl Variant {
             Live::Due(refused) => return Ok(refused),
             Live::Yes(hold) => hold,
         };
+        if quantity == 0 {
+            return Err(Refusal::OutOfRange);
+        }
         if quantity == hold.quantity {
             return Ok(Decision::Repeat(Box::new(hold.clone())));
         }
@@ -456,7 +352,7 @@ impl Variant {
         // More units: judged like a new hold of the difference, next to the shopper's own.
         self.expect_open(now)?;
         let more = u64::from(quantity - hold.quantity);
-        let expired = self.expiries_for(more, now);
+        let expired = self.expiries_for(more, &hold.shopper, now);
         if self.head.tracks_stock() {
             let available = self.free(expired.iter().map(|hold| u64::from(hold.quantity)).sum());
             if available < more {
@@ -493,6 +389,9 @@ impl Variant {
             Live::Yes(hold) => hold,
         };
         let quantity = ask.quantity.unwrap_or(hold.quantity);
+        if quantity == 0 {
+            return Err(Refusal::OutOfRange);
+        }
         if quantity > hold.quantity {
             return Err(Refusal::QuantityExceeds {
                 requested: quantity,
@@ -537,122 +436,6 @@ impl Variant {
             }));
         }
         Ok(Live::Yes(hold))
-    }
-
-    // --- after the sale ---
-
-    fn fulfil(&self, ask: &AfterSale, now: Timestamp) -> Result<Decision, Refusal> {
-        let hold = self.sold(ask)?;
-        let left = hold.quantity - hold.fulfilment.shipped - hold.fulfilment.cancelled;
-        let quantity = units_of(ask, left)?;
-        if self.head.tracks_stock() && self.head.on_hand < u64::from(quantity) {
-            return Err(self.insufficient(u64::from(quantity), self.head.on_hand, now));
-        }
-        let shipped = hold.fulfilment.shipped + quantity;
-        let fulfilment = Fulfilment {
-            shipped,
-            ..hold.fulfilment
-        };
-        let entry = self.sale_entry(LedgerKind::Shipped, -i64::from(quantity), "shipped", ask, now);
-        let hold = Hold {
-            fulfilment,
-            version: hold.version + 1,
-            ..hold.clone()
-        };
-        Ok(granted(Event::Fulfilled {
-            hold,
-            quantity,
-            entry,
-        }))
-    }
-
-    fn cancel(&self, ask: &AfterSale, now: Timestamp) -> Result<Decision, Refusal> {
-        let hold = self.sold(ask)?;
-        let left = hold.quantity - hold.fulfilment.shipped - hold.fulfilment.cancelled;
-        let quantity = units_of(ask, left)?;
-        // Units that are only promised (backorder) cannot be written off.
-        let write_off = !ask.restock && self.head.on_hand >= u64::from(quantity);
-        let entry = write_off.then(|| {
-            self.sale_entry(
-                LedgerKind::WrittenOff,
-                -i64::from(quantity),
-                "cancelled, not restocked",
-                ask,
-                now,
-            )
-        });
-        let cancelled = hold.fulfilment.cancelled + quantity;
-        let fulfilment = Fulfilment {
-            cancelled,
-            ..hold.fulfilment
-        };
-        let hold = Hold {
-            fulfilment,
-            version: hold.version + 1,
-            ..hold.clone()
-        };
-        Ok(granted(Event::Cancelled {
-            hold,
-            quantity,
-            entry: entry.flatten(),
-        }))
-    }
-
-    fn take_back(&self, ask: &AfterSale, now: Timestamp) -> Result<Decision, Refusal> {
-        let hold = self.sold(ask)?;
-        let quantity = units_of(ask, hold.fulfilment.shipped - hold.fulfilment.returned)?;
-        if self.head.on_hand + u64::from(quantity) > MAX_UNITS {
-            return Err(Refusal::OutOfRange);
-        }
-        let back = || self.sale_entry(LedgerKind::Returned, i64::from(quantity), "returned", ask, now);
-        let entry = ask.restock.then(back).flatten();
-        let returned = hold.fulfilment.returned + quantity;
-        let hold = Hold {
-            fulfilment: Fulfilment {
-                returned,
-                ..hold.fulfilment
-            },
-            version: hold.version + 1,
-            expires_at: now.saturating_add(ask.keep_ms),
-            ..hold.clone()
-        };
-        Ok(granted(Event::Returned {
-            hold,
-            quantity,
-            entry,
-        }))
-    }
-
-    /// The sold reservation: the variant's own, or the stored one if the variant has closed it.
-    fn sold<'a>(&'a self, ask: &'a AfterSale) -> Result<&'a Hold, Refusal> {
-        let kept = self
-            .holds
-            .get(&ask.id)
-            .filter(|hold| hold.status != HoldStatus::Tentative);
-        let hold = kept
-            .or(ask.closed.as_deref())
-            .ok_or(Refusal::ReservationNotFound)?;
-        match (hold.status, hold.ended) {
-            (HoldStatus::Confirmed, _) => Ok(hold),
-            (HoldStatus::Expired, Some(end)) => Err(Refusal::ReservationExpired { at: end.at }),
-            (HoldStatus::Released, Some(end)) => Err(Refusal::ReservationReleased { at: end.at }),
-            _ => Err(Refusal::NotConfirmed),
-        }
-    }
-
-    fn sale_entry(
-        &self,
-        kind: LedgerKind,
-        delta: i64,
-        reason: &str,
-        ask: &AfterSale,
-        now: Timestamp,
-    ) -> Option<LedgerEntry> {
-        let entry = || self.entry(kind, delta, reason, &ask.by, now);
-        self.head.tracks_stock().then(|| LedgerEntry {
-            reservation: Some(ask.id),
-            ..entry()
-        })
     }
 }
 
@@ -732,26 +515,4 @@ fn extended_within(hold: &Hold, latest: Timestamp, ask: &Extend) -> Result<Hold,
         version: hold.version + 1,
         ..hold.clone()
     })
-}
-
-fn units_of(ask: &AfterSale, left: u32) -> Result<u32, Refusal> {
-    match ask.quantity.unwrap_or(left) {
-        0 => Err(Refusal::QuantityExceeds {
-            requested: ask.quantity.unwrap_or(1),
-            allowed: 0,
-        }),
-        quantity if quantity > left => Err(Refusal::QuantityExceeds {
-            requested: quantity,
-            allowed: left,
-        }),
-        quantity => Ok(quantity),
-    }
-}
-
-fn booked(delta: i64) -> LedgerKind {
-    if delta < 0 {
-        LedgerKind::WrittenOff
-    } else {
-        LedgerKind::Received
-    }
 }

@@ -3,6 +3,7 @@
 //! `decide` refuses early in a fixed order and promises at the end; `apply` changes and cannot refuse. A command's
 //! events always begin with the expiries it relied on, so that at every log prefix the units add up. The actor above
 //! owns one `Variant`; replay calls only `apply`.
+mod after_sale;
 mod command;
 mod decide;
 mod event;
@@ -12,6 +13,7 @@ mod invariant;
 mod owner;
 mod refusal;
 mod settle;
+mod shop;
 mod stock;
 
 pub use command::{AfterSale, Command, Confirm, Extend, Prepare, Reserve};
@@ -23,6 +25,7 @@ pub use hold::{
 };
 pub use owner::Purchases;
 pub use refusal::Refusal;
+pub use settle::settled;
 pub use stock::{MAX_UNITS, Status, View};
 
 use super::{

@@ -69,6 +69,7 @@ fn sold_day(hold: &Hold) -> i64 {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct OwnerUnits {
     held: u64,
+    /// In id order, so that the state does not tell in which order its holds were put in.
     live: Vec<ReservationId>,
     bought: Purchases,
 }
@@ -138,7 +139,9 @@ impl Owners {
         };
         let units = self.0.entry(owner).or_default();
         units.held += hold.held_units();
-        units.live.push(hold.id);
+        if let Err(place) = units.live.binary_search(&hold.id) {
+            units.live.insert(place, hold.id);
+        }
     }
 
     pub(super) fn hold_removed(&mut self, hold: &Hold) {
@@ -150,7 +153,9 @@ impl Owners {
             return;
         };
         units.held -= hold.held_units();
-        units.live.retain(|id| *id != hold.id);
+        if let Ok(place) = units.live.binary_search(&hold.id) {
+            units.live.remove(place);
+        }
         self.forget_if_empty(&owner);
     }
 

@@ -24,6 +24,10 @@ impl Variant {
             return Ok(Decision::Repeat(Box::new(hold.clone())));
         }
         if let Prepare::Reserve(ask) = prepare {
+            // A late double of a promise that is settled, or another try's: it must not replace what is there.
+            if self.holds.contains_key(&id) {
+                return Err(Refusal::InFlight);
+            }
             let (mut events, hold) = self.grant(ask, now)?;
             let pin = Some(Pin {
                 attempt,
@@ -63,45 +67,48 @@ impl Variant {
         let Some(hold) = self.pinned_by(attempt, id) else {
             return Decision::Granted(Vec::new());
         };
-        let intent = hold.pin.map_or(Intent::Reserve, |pin| pin.intent);
-        let free = Hold {
-            pin: None,
-            ..hold.clone()
-        };
-        granted(match (intent, commit) {
-            (Intent::Reserve, true) => Event::Held(Hold {
-                status: HoldStatus::Active,
-                ..free
-            }),
-            (Intent::Reserve, false) => Event::Withdrawn(free),
-            (_, false) => Event::Unpinned(free),
-            (Intent::Extend(expires_at), true) => {
-                let extensions_left = free.extensions_left.saturating_sub(1);
-                Event::Extended(Hold {
-                    expires_at,
-                    extensions_left,
-                    version: free.version + 1,
-                    ..free
-                })
-            }
-            (Intent::Confirm, true) => confirmed(
-                hold,
-                hold.quantity,
-                &Confirm {
-                    id,
-                    quantity: None,
-                    order: None,
-                },
-                decided_at,
-            ),
-            (Intent::Release, true) => released(hold, decided_at),
-        })
+        granted(settled(hold, commit, decided_at))
     }
 
     fn pinned_by(&self, attempt: Attempt, id: ReservationId) -> Option<&Hold> {
         self.holds
             .get(&id)
             .filter(|hold| hold.pin.is_some_and(|pin| pin.attempt == attempt))
+    }
+}
+
+/// What settling does to a pinned reservation: the coordinator answers with it, the variant logs it.
+pub fn settled(hold: &Hold, commit: bool, decided_at: Timestamp) -> Event {
+    let intent = hold.pin.map_or(Intent::Reserve, |pin| pin.intent);
+    let free = Hold {
+        pin: None,
+        ..hold.clone()
+    };
+    match (intent, commit) {
+        (Intent::Reserve, true) => Event::Held(Hold {
+            status: HoldStatus::Active,
+            ..free
+        }),
+        (Intent::Reserve, false) => Event::Withdrawn(free),
+        (Intent::Extend(_) | Intent::Confirm | Intent::Release, false) => Event::Unpinned(free),
+        (Intent::Extend(expires_at), true) => {
+            let extensions_left = free.extensions_left.saturating_sub(1);
+            Event::Extended(Hold {
+                expires_at,
+                extensions_left,
+                version: free.version + 1,
+                ..free
+            })
+        }
+        (Intent::Confirm, true) => {
+            let ask = Confirm {
+                id: hold.id,
+                quantity: None,
+                order: None,
+            };
+            confirmed(hold, hold.quantity, &ask, decided_at)
+        }
+        (Intent::Release, true) => released(hold, decided_at),
     }
 }
 

@@ -65,10 +65,7 @@ pub struct View {
 impl Variant {
     /// The variant as it is shown at `now`. Holds that are due no longer count.
     pub fn view(&self, now: Timestamp) -> View {
-        let due = self
-            .due_holds(now)
-            .map(|hold| u64::from(hold.quantity))
-            .sum::<u64>();
+        let due = self.due_units(now);
         let available = self.head.tracks_stock().then(|| self.free(due));
         View {
             head: self.head.clone(),
@@ -79,6 +76,11 @@ impl Variant {
             next_release_at: self.next_release_at(now),
             at: now,
         }
+    }
+
+    /// How many live holds are due.
+    pub fn due_count(&self, now: Timestamp) -> usize {
+        self.due_holds(now).count()
     }
 
     /// Units free once `given_back` units of live holds have come back: law CONSERVATION.
@@ -101,12 +103,17 @@ impl Variant {
             .map(|(_, id)| &self.holds[id])
     }
 
+    /// Units in live holds whose deadline has come.
+    pub(super) fn due_units(&self, now: Timestamp) -> u64 {
+        self.due_holds(now).map(|hold| u64::from(hold.quantity)).sum()
+    }
+
     /// The state that counts: a draining variant without holds is closed, so is one whose time is over.
     pub fn sale_at(&self, now: Timestamp) -> SaleState {
         let settings = &self.head.settings;
         let over = settings.closes_at.is_some_and(|at| at <= now);
         match self.head.sale {
-            SaleState::Draining if self.held == 0 => SaleState::Closed,
+            SaleState::Draining if self.held == self.due_units(now) => SaleState::Closed,
             SaleState::Open if over => SaleState::Closed,
             SaleState::Open => SaleState::Open,
             SaleState::Paused => SaleState::Paused,

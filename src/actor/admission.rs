@@ -1,0 +1,210 @@
+//! Admission: ractor mailboxes are unbounded, so the bound is here, before them.
+//!
+//! One permit is the journal slots its command can use, so that a push to the queue cannot fail. The permit moves with
+//! the message into the journal entry and is freed when that entry is answered or dropped; a caller that hangs up makes
+//! no room. Expiries and coordinators draw on a pool of their own, so that a flood of requests cannot stop units from
+//! coming back.
+use super::entry::Entry;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+use tokio::sync::Notify;
+
+/// How much may be on its way.
+#[derive(Clone, Copy, Debug)]
+pub struct AdmissionLimits {
+    /// Requests in the whole process.
+    pub max_in_flight: usize,
+    /// Requests for one variant.
+    pub max_per_variant: usize,
+    /// Journal slots for expiries and coordinators.
+    pub reserved: usize,
+}
+
+/// Why a request was not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shed {
+    /// The process has as many requests on their way as it may.
+    Process,
+    /// The variant has.
+    Variant,
+    /// Too many bulk lines are on their way.
+    Reserved,
+    /// The server is draining.
+    Draining,
+}
+
+/// The bound before the mailboxes.
+#[derive(Debug)]
+pub struct Admission {
+    limits: AdmissionLimits,
+    in_flight: AtomicUsize,
+    reserved: AtomicUsize,
+    draining: AtomicBool,
+    freed: Notify,
+}
+
+impl Admission {
+    /// Admits up to `limits`.
+    pub fn new(limits: AdmissionLimits) -> Self {
+        let none = || AtomicUsize::new(0);
+        Self {
+            limits,
+            in_flight: none(),
+            reserved: none(),
+            draining: AtomicBool::new(false),
+            freed: Notify::new(),
+        }
+    }
+
+    /// A permit for one request.
+    ///
+    /// # Errors
+    /// The process is full or draining.
+    pub fn admit(self: &Arc<Self>) -> Result<Permit, Shed> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(Shed::Draining);
+        }
+        take(&self.in_flight, 1, self.limits.max_in_flight).ok_or(Shed::Process)?;
+        Ok(Permit {
+            admission: Arc::clone(self),
+            pool: Pool::Request,
+            slots: 1,
+            variant: None,
+        })
+    }
+
+    /// `slots` of the reserved pool, if it has them. Draining does not close this pool: business under way ends.
+    ///
+    /// # Errors
+    /// The pool is empty.
+    pub fn reserve(self: &Arc<Self>, slots: usize) -> Result<Permit, Shed> {
+        take(&self.reserved, slots, self.limits.reserved).ok_or(Shed::Reserved)?;
+        Ok(Permit {
+            admission: Arc::clone(self),
+            pool: Pool::Reserved,
+            slots,
+            variant: None,
+        })
+    }
+
+    /// No new requests from now on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether new requests are turned away.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Resolves when nothing is on its way any more; meant for after [`Admission::drain`].
+    pub async fn idle(&self) {
+        loop {
+            let freed = self.freed.notified();
+            if self.in_flight() == 0 && self.reserved_in_use() == 0 {
+                return;
+            }
+            freed.await;
+        }
+    }
+
+    /// Requests on their way.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    /// Reserved slots in use.
+    pub fn reserved_in_use(&self) -> usize {
+        self.reserved.load(Ordering::Acquire)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Pool {
+    Request,
+    Reserved,
+}
+
+/// Room for a command on its way; dropping it frees the room.
+#[derive(Debug)]
+pub struct Permit {
+    admission: Arc<Admission>,
+    pool: Pool,
+    slots: usize,
+    variant: Option<Arc<Entry>>,
+}
+
+impl Permit {
+    /// The same permit, counted for a variant too.
+    ///
+    /// # Errors
+    /// The variant is full; the permit is given back.
+    pub fn for_variant(mut self, entry: &Arc<Entry>) -> Result<Self, Shed> {
+        take(
+            &entry.in_flight,
+            self.slots,
+            self.admission.limits.max_per_variant,
+        )
+        .ok_or(Shed::Variant)?;
+        self.variant = Some(Arc::clone(entry));
+        Ok(self)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(entry) = &self.variant {
+            entry.in_flight.fetch_sub(self.slots, Ordering::AcqRel);
+        }
+        let pool = match self.pool {
+            Pool::Request => &self.admission.in_flight,
+            Pool::Reserved => &self.admission.reserved,
+        };
+        if pool.fetch_sub(self.slots, Ordering::AcqRel) == self.slots {
+            self.admission.freed.notify_waiters();
+        }
+    }
+}
+
+fn take(used: &AtomicUsize, slots: usize, max: usize) -> Option<()> {
+    let room = |used: usize| used.checked_add(slots).filter(|used| *used <= max);
+    used.fetch_update(Ordering::AcqRel, Ordering::Acquire, room)
+        .ok()
+        .map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission() -> Arc<Admission> {
+        Arc::new(Admission::new(AdmissionLimits {
+            max_in_flight: 2,
+            max_per_variant: 1,
+            reserved: 3,
+        }))
+    }
+
+    #[test]
+    fn the_edge_is_exact_and_a_drop_makes_room() {
+        let admission = admission();
+        let first = admission.admit().unwrap();
+        let _second = admission.admit().unwrap();
+        assert_eq!(admission.admit().unwrap_err(), Shed::Process);
+        drop(first);
+        assert!(admission.admit().is_ok());
+    }
+
+    #[test]
+    fn the_reserved_pool_is_apart_and_outlives_draining() {
+        let admission = admission();
+        admission.drain();
+        assert_eq!(admission.admit().unwrap_err(), Shed::Draining);
+        let block = admission.reserve(3).unwrap();
+        assert_eq!(admission.reserve(1).unwrap_err(), Shed::Reserved);
+        drop(block);
+        assert_eq!(admission.reserved_in_use(), 0);
+    }
+}

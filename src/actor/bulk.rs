@@ -1,0 +1,381 @@
+//! The coordinator's shell: it logs its intent, asks every line, decides, settles. Two messages a line, and the answer
+//! leaves when the decision is durable; nobody waits inside a handler. Its journal slots come from the reserved pool,
+//! all of them before it starts, so that it can always come to an end.
+use super::{
+    admission::Permit,
+    directory::{Directory, Unroutable},
+    durable::Pending,
+    message::{BulkAddress, BulkMessage, KeyClaim, Message, Port},
+};
+use crate::{
+    domain::{
+        bulk::{
+            ASK_AGAIN_MS, Bulk, DECIDE_WITHIN_MS, Event, Gather, Line, LineOutcome, Mode, Next, Plan, Stage,
+        },
+        ids::{BulkId, VariantOrdinal},
+        time::Timestamp,
+        variant::{Command, Refusal, settled},
+    },
+    storage::{
+        dto,
+        record::{Fact, Turn},
+    },
+};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use std::{collections::BTreeSet, sync::Arc};
+use tokio::{sync::oneshot, task::AbortHandle};
+
+/// Journal slots a coordinator over `lines` lines can use: two tries and a settlement each, and its own three records.
+pub fn slots(lines: usize) -> usize {
+    4 * lines + 3
+}
+
+/// The ractor side of a coordinator.
+pub(super) struct BulkActor;
+
+/// What a coordinator starts with.
+pub(super) struct BulkStart {
+    pub(super) bulk: Bulk,
+    directory: Arc<Directory>,
+    caller: Option<Caller>,
+    /// Told when it has come to its end.
+    done: Option<oneshot::Sender<()>>,
+}
+
+struct Caller {
+    key: Option<KeyClaim>,
+    port: Port,
+    /// The slots of the whole coordinator; freed at its end.
+    permit: Permit,
+}
+
+impl BulkStart {
+    /// A coordinator of before the restart.
+    pub(super) fn resumed(bulk: Bulk, done: oneshot::Sender<()>, directory: Arc<Directory>) -> Self {
+        Self {
+            bulk,
+            directory,
+            caller: None,
+            done: Some(done),
+        }
+    }
+}
+
+impl Directory {
+    /// Starts a coordinator for a caller. `permit` covers [`slots`] of the plan's lines.
+    ///
+    /// # Errors
+    /// A coordinator of the same id is still settling; the caller's key is free again.
+    pub fn start_bulk(
+        self: &Arc<Self>,
+        id: BulkId,
+        plan: Plan,
+        key: Option<KeyClaim>,
+        permit: Permit,
+        port: Port,
+    ) -> Result<(), StillSettling> {
+        let caller = Some(Caller { key, port, permit });
+        let start = BulkStart {
+            bulk: Bulk::intended(id, plan),
+            directory: Arc::clone(self),
+            caller,
+            done: None,
+        };
+        self.enter_bulk(start)
+    }
+}
+
+/// A coordinator of the same id has not come to its end yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StillSettling;
+
+/// A running coordinator.
+pub(super) struct Running {
+    bulk: Bulk,
+    gather: Gather,
+    directory: Arc<Directory>,
+    key: Option<KeyClaim>,
+    port: Option<Port>,
+    permit: Option<Permit>,
+    /// Lines whose settlement has not been answered, by try and line.
+    unsettled: BTreeSet<(u32, usize)>,
+    timeout: Option<AbortHandle>,
+    done: Option<oneshot::Sender<()>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Also after a panic: the id must not stay taken. What was promised is settled at the next start.
+        self.directory.leave_bulk(self.bulk.id);
+        if let Some(timeout) = self.timeout.take() {
+            timeout.abort();
+        }
+    }
+}
+
+impl Actor for BulkActor {
+    type Msg = BulkMessage;
+    type State = Running;
+    type Arguments = BulkStart;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<BulkMessage>,
+        start: BulkStart,
+    ) -> Result<Running, ActorProcessingErr> {
+        let BulkStart {
+            bulk,
+            directory,
+            caller,
+            done,
+        } = start;
+        let fresh = caller.is_some();
+        let (key, port, permit) = caller.map_or((None, None, None), |caller| {
+            (caller.key, Some(caller.port), Some(caller.permit))
+        });
+        let gather = Gather::new(bulk.plan.mode, bulk.plan.lines.len());
+        let unsettled = BTreeSet::new();
+        let mut running = Running {
+            bulk,
+            gather,
+            directory,
+            key,
+            port,
+            permit,
+            unsettled,
+            timeout: None,
+            done,
+        };
+        if fresh {
+            running.begin(&myself);
+        } else {
+            running.resume();
+        }
+        running.finish_if_settled(&myself);
+        Ok(running)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<BulkMessage>,
+        message: BulkMessage,
+        running: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        running.handle(message);
+        running.finish_if_settled(&myself);
+        Ok(())
+    }
+}
+
+impl Running {
+    fn begin(&mut self, myself: &ActorRef<BulkMessage>) {
+        let now = self.directory.now();
+        self.log(Event::Intended(Box::new(self.bulk.plan.clone())), now);
+        let (sleep, myself) = (
+            self.directory
+                .clock()
+                .sleep_until(now.saturating_add(DECIDE_WITHIN_MS)),
+            myself.clone(),
+        );
+        let task = tokio::spawn(async move {
+            sleep.await;
+            // A coordinator that has ended needs no reminder.
+            let _ = myself.cast(BulkMessage::TimedOut);
+        });
+        self.timeout = Some(task.abort_handle());
+        for line in 0..self.bulk.plan.lines.len() {
+            self.ask(line);
+        }
+    }
+
+    /// After a restart: without a decision everything is given back, with one it is settled again. Both tries are
+    /// settled the same way: a prepared line of the first was given back in the log before the second prepared it.
+    fn resume(&mut self) {
+        let (commit, at) = match self.bulk.stage {
+            Stage::Trying => {
+                let at = self.directory.now();
+                let outcomes = self.gather.outcomes();
+                self.log(
+                    Event::Decided {
+                        commit: false,
+                        outcomes,
+                    },
+                    at,
+                );
+                (false, at)
+            }
+            Stage::Decided { commit, at } => (commit, at),
+            Stage::Finished => return,
+        };
+        self.settle(1, commit, at);
+        self.settle(2, commit, at);
+    }
+
+    fn handle(&mut self, message: BulkMessage) {
+        match message {
+            BulkMessage::Answered { from, outcome } if self.bulk.stage == Stage::Trying => {
+                let next = self.gather.answered(from.number, from.line, outcome);
+                self.go_on(next);
+            }
+            BulkMessage::Answered { .. } => {}
+            BulkMessage::Settled { from } => {
+                self.unsettled.remove(&(from.number, from.line));
+            }
+            BulkMessage::AskAgain { number, line } => {
+                if self.bulk.stage == Stage::Trying && number == self.gather.number() {
+                    self.ask(line);
+                }
+            }
+            BulkMessage::TimedOut if self.bulk.stage == Stage::Trying => {
+                let next = self.gather.timed_out();
+                self.go_on(next);
+            }
+            BulkMessage::TimedOut => {}
+        }
+    }
+
+    fn go_on(&mut self, next: Next) {
+        match next {
+            Next::Wait => {}
+            Next::Ask(line) => self.ask(line),
+            Next::AskAgain(line) => self.ask_again(line),
+            Next::TryInOrder => {
+                self.settle(self.gather.number(), false, self.directory.now());
+                self.gather.try_in_order();
+                self.ask(0);
+            }
+            Next::Decide { commit } => self.decide(commit),
+        }
+    }
+
+    fn ask(&mut self, line: usize) {
+        let number = self.gather.number();
+        let command = self.bulk.ask(&self.bulk.plan.lines[line], number);
+        if let Some(outcome) = self.send(line, number, command) {
+            let next = self.gather.answered(number, line, outcome);
+            self.go_on(next);
+        }
+    }
+
+    /// A line is in another coordinator's hands: it is asked again in a moment.
+    fn ask_again(&self, line: usize) {
+        let again = self.directory.now().saturating_add(ASK_AGAIN_MS);
+        let (sleep, directory, bulk) = (
+            self.directory.clock().sleep_until(again),
+            Arc::clone(&self.directory),
+            self.bulk.id,
+        );
+        let number = self.gather.number();
+        tokio::spawn(async move {
+            sleep.await;
+            directory.tell_bulk(bulk, BulkMessage::AskAgain { number, line });
+        });
+    }
+
+    fn decide(&mut self, commit: bool) {
+        let now = self.directory.now();
+        let number = self.gather.number();
+        let mut outcomes = self.gather.outcomes();
+        if commit && self.bulk.plan.mode == Mode::AllOrNothing {
+            for outcome in &mut outcomes {
+                if let LineOutcome::Done(hold) = outcome {
+                    *hold = settled(hold, true, now)
+                        .hold()
+                        .cloned()
+                        .expect("settling is about a hold");
+                }
+            }
+        }
+        self.log(Event::Decided { commit, outcomes }, now);
+        self.settle(number, commit, now);
+    }
+
+    /// Sends the decision to every line that may have prepared something.
+    fn settle(&mut self, number: u32, commit: bool, decided_at: Timestamp) {
+        for line in 0..self.bulk.plan.lines.len() {
+            let command = self
+                .bulk
+                .settle(&self.bulk.plan.lines[line], number, commit, decided_at);
+            let Some(command) = command else { continue };
+            if self.send(line, number, command).is_none() {
+                self.unsettled.insert((number, line));
+            }
+        }
+    }
+
+    /// Sends a command to a line's variant; when it cannot be sent, what that means for the line.
+    fn send(&self, line: usize, number: u32, command: Command) -> Option<LineOutcome> {
+        let Line { variant, .. } = &self.bulk.plan.lines[line];
+        let find = |ordinal: VariantOrdinal| self.directory.by_ordinal(ordinal);
+        let Some(entry) = variant.and_then(find) else {
+            return Some(LineOutcome::Refused(Refusal::VariantNotFound));
+        };
+        let from = BulkAddress {
+            bulk: self.bulk.id,
+            number,
+            line,
+        };
+        let ask = Message::Ask {
+            command: Box::new(command),
+            from,
+        };
+        match self.directory.route(&entry, ask) {
+            Ok(()) => None,
+            Err(Unroutable::Gone) => Some(LineOutcome::Refused(Refusal::VariantNotFound)),
+            Err(Unroutable::Quarantined) => Some(LineOutcome::Unanswered),
+        }
+    }
+
+    fn finish_if_settled(&mut self, myself: &ActorRef<BulkMessage>) {
+        let decided = matches!(self.bulk.stage, Stage::Decided { .. });
+        if decided && self.unsettled.is_empty() {
+            self.log(Event::Finished, self.directory.now());
+            if let Some(done) = self.done.take() {
+                // Whoever resumed it may have given up waiting.
+                let _ = done.send(());
+            }
+            myself.stop(None);
+        }
+    }
+
+    fn log(&mut self, event: Event, at: Timestamp) {
+        self.bulk.apply(&event, at);
+        // Only a kept promise is remembered under its key: an abort is a refusal, and a retry is judged afresh.
+        let (kept, last) = match &event {
+            Event::Decided { commit, .. } => (*commit, false),
+            Event::Finished => (false, true),
+            Event::Intended(_) => (false, false),
+        };
+        let decided = matches!(event, Event::Decided { .. });
+        let key = self.key.take_if(|_| kept);
+        let turn = Box::new(Turn {
+            at,
+            fact: Fact::Bulk {
+                id: self.bulk.id,
+                event,
+            },
+            key: key.as_ref().map(KeyClaim::mark),
+        });
+        let payload = dto::encode_turn(&turn);
+        let port = if decided {
+            self.port.take().map(|port| (port, None))
+        } else {
+            None
+        };
+        if decided && !kept {
+            self.key = None;
+        }
+        let permit = self.permit.take_if(|_| last);
+        let claim = key.map(|key| key.claim);
+        // Refused only when the journal has ended, and with it the process.
+        let _ = self.directory.append(
+            payload,
+            Pending::Turn {
+                turn,
+                claim,
+                port,
+                permit,
+            },
+        );
+    }
+}

@@ -1,0 +1,509 @@
+//! The directory: which variant lives where, and how a message gets there.
+//!
+//! It is the only place that turns an id into an actor, so that one day its answer may be another node. Nobody keeps an
+//! `ActorRef` across an await. A variant that is not running is a few bytes; the first message starts its actor under
+//! the entry's lock, and an idle actor goes back to bytes only if nothing was routed to it meanwhile, under the same
+//! lock: no message can fall between two actors.
+use super::{
+    admission::{Admission, Permit, Shed},
+    bulk::{BulkActor, BulkStart, StillSettling},
+    durable::Pending,
+    entry::{Desk, Entry, Seat},
+    message::{BulkMessage, Message},
+    sleepers::Sleepers,
+    supervisor::Supervisor,
+    variant::{Start, VariantActor},
+};
+use crate::{
+    clock::Clock,
+    domain::{
+        bulk::Bulk,
+        ids::{BulkId, StoreId, VariantId, VariantOrdinal},
+        time::Timestamp,
+        variant::Variant,
+    },
+    storage::{dto, journal::JournalQueue},
+    telemetry::metrics::metrics,
+};
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
+use ractor::{ActorCell, ActorId, ActorRef, ActorRuntime};
+use std::sync::{
+    Arc, OnceLock, Weak,
+    atomic::{AtomicU32, Ordering},
+};
+use tokio::sync::oneshot;
+
+/// Failures on one record after which a variant is quarantined.
+const FAILURES_TOLERATED: u32 = 3;
+
+/// Reads one variant again from rows and log.
+pub trait Rebuild: Send + Sync {
+    /// The variant as of its last durable record, and that record's number. Blocks on the disk.
+    ///
+    /// # Errors
+    /// What an operator should read.
+    fn variant(&self, ordinal: VariantOrdinal) -> Result<(Variant, u64), String>;
+}
+
+/// Limits of the actors.
+#[derive(Clone, Copy, Debug)]
+pub struct ActorLimits {
+    /// An actor that is not used this long and holds nothing goes to sleep, ms.
+    pub idle_ms: i64,
+}
+
+/// What the actors work with.
+pub struct Services {
+    /// The time everybody agrees on.
+    pub clock: Clock,
+    /// The way to the log.
+    pub queue: JournalQueue<Pending>,
+    /// The bound before the mailboxes.
+    pub admission: Arc<Admission>,
+    /// Reads a lost variant again.
+    pub rebuild: Arc<dyn Rebuild>,
+    /// Their limits.
+    pub limits: ActorLimits,
+}
+
+/// Where every variant and every running coordinator lives.
+pub struct Directory {
+    myself: Weak<Self>,
+    services: Services,
+    names: RwLock<HashMap<(StoreId, VariantId), Arc<Entry>>>,
+    /// By ordinal, which is the order of creation.
+    entries: RwLock<Vec<Option<Arc<Entry>>>>,
+    next_ordinal: AtomicU32,
+    bulks: Mutex<HashMap<BulkId, ActorRef<BulkMessage>>>,
+    /// Whose actor is whose, for the supervisor.
+    actors: Mutex<HashMap<ActorId, VariantOrdinal>>,
+    sleepers: Arc<Sleepers>,
+    supervisor: OnceLock<ActorCell>,
+}
+
+/// What an actor leaves behind.
+pub(super) struct Retired {
+    /// Whether there is a variant at all.
+    pub(super) exists: bool,
+    /// Its state.
+    pub(super) encoded: Vec<u8>,
+    /// Its last record.
+    pub(super) number: u64,
+    /// When something is due.
+    pub(super) next_deadline: Option<Timestamp>,
+}
+
+/// Why a message could not be routed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unroutable {
+    /// The variant is quarantined.
+    Quarantined,
+    /// The place was given up: its variant was deleted, or never created.
+    Gone,
+}
+
+impl Directory {
+    /// An empty directory; new variants are numbered from `next_ordinal`. Starts the supervisor.
+    pub async fn start(services: Services, next_ordinal: u32) -> Arc<Self> {
+        let directory = Arc::new_cyclic(|myself| Self {
+            myself: myself.clone(),
+            services,
+            names: RwLock::default(),
+            entries: RwLock::default(),
+            next_ordinal: AtomicU32::new(next_ordinal),
+            bulks: Mutex::default(),
+            actors: Mutex::default(),
+            sleepers: Arc::default(),
+            supervisor: OnceLock::new(),
+        });
+        let cell = Supervisor::start(Arc::downgrade(&directory)).await;
+        directory.supervisor.set(cell).expect("set once, here");
+        directory
+    }
+
+    /// Begins to wake sleeping variants at their deadlines. Called once coordinators of before are settled.
+    pub fn start_timers(self: &Arc<Self>) {
+        Sleepers::run(self);
+    }
+
+    // --- finding ---
+
+    /// The variant with this id.
+    pub fn find(&self, store: &StoreId, id: &VariantId) -> Option<Arc<Entry>> {
+        // The map is keyed by the pair; both parts are cheap to clone.
+        self.names.read().get(&(store.clone(), id.clone())).cloned()
+    }
+
+    /// The variant with this ordinal, which a reservation's id carries.
+    pub fn by_ordinal(&self, ordinal: VariantOrdinal) -> Option<Arc<Entry>> {
+        self.entries.read().get(ordinal.0 as usize)?.clone()
+    }
+
+    /// Variants of a store in order of creation, after `after`, at most `limit`.
+    pub fn list(&self, store: &StoreId, after: Option<VariantOrdinal>, limit: usize) -> Vec<Arc<Entry>> {
+        let entries = self.entries.read();
+        let first = after.map_or(0, |ordinal| ordinal.0 as usize + 1);
+        let rest = entries.iter().skip(first).flatten();
+        let shown = rest.filter(|entry| entry.store == *store && !entry.deleted.load(Ordering::Acquire));
+        shown.take(limit).cloned().collect()
+    }
+
+    /// Every variant, in order of creation.
+    pub fn all(&self) -> Vec<Arc<Entry>> {
+        self.entries.read().iter().flatten().cloned().collect()
+    }
+
+    /// The variants whose actors run now.
+    pub fn running(&self) -> Vec<Arc<Entry>> {
+        let ordinals: Vec<VariantOrdinal> = self.actors.lock().values().copied().collect();
+        ordinals
+            .into_iter()
+            .filter_map(|ordinal| self.by_ordinal(ordinal))
+            .collect()
+    }
+
+    /// The place for a variant to be created: a new one, or the one that is there, whose actor will say so.
+    pub fn place(&self, store: &StoreId, id: &VariantId) -> Arc<Entry> {
+        let mut names = self.names.write();
+        let key = (store.clone(), id.clone());
+        match names.get(&key) {
+            Some(entry) if !entry.deleted.load(Ordering::Acquire) => Arc::clone(entry),
+            Some(_) | None => {
+                let ordinal = VariantOrdinal(self.next_ordinal.fetch_add(1, Ordering::AcqRel));
+                let unborn = Variant::unborn(store.clone(), id.clone(), ordinal);
+                let state = dto::encode_variant(&unborn).into();
+                let entry = Arc::new(Entry::new(ordinal, store.clone(), id.clone(), state, 0));
+                self.enter(Arc::clone(&entry));
+                names.insert(key, Arc::clone(&entry));
+                entry
+            }
+        }
+    }
+
+    /// Puts a recovered variant to sleep in its place.
+    pub fn restore(
+        &self,
+        head: (StoreId, VariantId, VariantOrdinal),
+        state: Vec<u8>,
+        number: u64,
+        next: Option<Timestamp>,
+    ) {
+        let (store, id, ordinal) = head;
+        let entry = Arc::new(Entry::new(
+            ordinal,
+            store.clone(),
+            id.clone(),
+            state.into(),
+            number,
+        ));
+        self.enter(Arc::clone(&entry));
+        self.names.write().insert((store, id), entry);
+        self.sleepers.add(ordinal, next);
+    }
+
+    fn enter(&self, entry: Arc<Entry>) {
+        let mut entries = self.entries.write();
+        let place = entry.ordinal.0 as usize;
+        if entries.len() <= place {
+            entries.resize(place + 1, None);
+        }
+        entries[place] = Some(entry);
+    }
+
+    // --- routing ---
+
+    /// Sends a message to a variant, starting its actor if it sleeps.
+    ///
+    /// # Errors
+    /// The variant is quarantined; the message, with its permit and key, is dropped.
+    pub fn route(&self, entry: &Arc<Entry>, message: Message) -> Result<(), Unroutable> {
+        let mut desk = entry.desk.lock();
+        match &mut desk.seat {
+            Seat::Running { actor, routed } => {
+                *routed += 1;
+                // The actor is alive: it leaves only under this lock. If it has just died, the supervisor rebuilds it
+                // and the caller, whose port is dropped, learns that the outcome is unknown.
+                let _ = actor.cast(message);
+                Ok(())
+            }
+            Seat::Sleeping { state, number } => match dto::decode_variant(state) {
+                Ok(variant) => {
+                    let number = *number;
+                    self.seat(entry, &mut desk, variant, number, [message]);
+                    Ok(())
+                }
+                Err(error) => {
+                    let reason = format!("its sleeping state cannot be read: {error}");
+                    tracing::error!(variant = %entry.id, %reason, "variant quarantined");
+                    metrics().quarantined_variants.increment(1.0);
+                    desk.seat = Seat::Quarantined { reason };
+                    Err(Unroutable::Quarantined)
+                }
+            },
+            Seat::Rebuilding { waiting } => {
+                waiting.push(message);
+                Ok(())
+            }
+            Seat::Quarantined { .. } => Err(Unroutable::Quarantined),
+            Seat::Gone => Err(Unroutable::Gone),
+        }
+    }
+
+    /// The state of a variant that sleeps, without waking it: all of its records are durable.
+    pub fn sleeping(&self, entry: &Entry) -> Option<Arc<[u8]>> {
+        match &entry.desk.lock().seat {
+            Seat::Sleeping { state, .. } => Some(Arc::clone(state)),
+            Seat::Running { .. } | Seat::Rebuilding { .. } | Seat::Quarantined { .. } | Seat::Gone => None,
+        }
+    }
+
+    fn seat(
+        &self,
+        entry: &Arc<Entry>,
+        desk: &mut Desk,
+        variant: Variant,
+        number: u64,
+        messages: impl IntoIterator<Item = Message>,
+    ) {
+        desk.generation += 1;
+        let directory = self.myself.upgrade().expect("a call on it holds it");
+        let generation = desk.generation;
+        let start = Start {
+            variant,
+            number,
+            generation,
+            entry: Arc::clone(entry),
+            directory,
+        };
+        let supervisor = self.supervisor.get().expect("set at start").clone();
+        let (actor, _) =
+            ActorRuntime::<VariantActor>::spawn_linked_instant(None, VariantActor, start, supervisor)
+                .expect("an actor without a name cannot clash with another");
+        self.actors.lock().insert(actor.get_id(), entry.ordinal);
+        let mut routed = 0;
+        for message in messages {
+            routed += 1;
+            let _ = actor.cast(message);
+        }
+        desk.seat = Seat::Running { actor, routed };
+    }
+
+    /// An actor proposes to leave. Agreed only if it is the present one and everything routed to it was handled. What
+    /// does not exist (any more) gives up its place.
+    pub(super) fn retire(&self, entry: &Arc<Entry>, generation: u64, handled: u64, state: Retired) -> bool {
+        // Names before desk, as everywhere: a place is given up under both.
+        let mut names = (!state.exists).then(|| self.names.write());
+        let mut desk = entry.desk.lock();
+        let nothing_since = matches!(&desk.seat, Seat::Running { routed, .. } if *routed == handled);
+        if desk.generation != generation || !nothing_since {
+            return false;
+        }
+        match &mut names {
+            Some(names) => {
+                desk.seat = Seat::Gone;
+                let key = (entry.store.clone(), entry.id.clone());
+                if names.get(&key).is_some_and(|there| Arc::ptr_eq(there, entry)) {
+                    names.remove(&key);
+                }
+                if let Some(place) = self.entries.write().get_mut(entry.ordinal.0 as usize) {
+                    *place = None;
+                }
+            }
+            None => {
+                desk.seat = Seat::Sleeping {
+                    state: state.encoded.into(),
+                    number: state.number,
+                };
+                self.sleepers.add(entry.ordinal, state.next_deadline);
+            }
+        }
+        true
+    }
+
+    // --- failure ---
+
+    /// The supervisor saw an actor end.
+    pub(super) fn ended(&self, actor: ActorId, failure: Option<String>) {
+        let Some(ordinal) = self.actors.lock().remove(&actor) else {
+            return;
+        };
+        let Some(entry) = self.by_ordinal(ordinal) else {
+            return;
+        };
+        let mut desk = entry.desk.lock();
+        let was_its = matches!(&desk.seat, Seat::Running { actor: seated, .. } if seated.get_id() == actor);
+        if !was_its {
+            return; // It left in good order, or it was quarantined.
+        }
+        let failure = failure.unwrap_or_else(|| "it was stopped".to_owned());
+        tracing::error!(variant = %entry.id, %failure, "variant actor failed; reading its state again");
+        metrics().actor_restarts.increment(1);
+        desk.seat = Seat::Rebuilding { waiting: Vec::new() };
+        drop(desk);
+        self.rebuild(&entry);
+    }
+
+    /// Reads a variant again from rows and log, behind a barrier through the journal: its last records may still be on
+    /// their way.
+    pub fn rebuild(&self, entry: &Arc<Entry>) {
+        let (passed, barrier) = oneshot::channel::<()>();
+        self.after_durable(Pending::Barrier(Box::new(move || {
+            let _ = passed.send(());
+        })));
+        let rebuild = Arc::clone(&self.services.rebuild);
+        let (directory, entry) = (self.myself.clone(), Arc::clone(entry));
+        tokio::spawn(async move {
+            if barrier.await.is_err() {
+                return; // The journal has ended, and with it the process.
+            }
+            let ordinal = entry.ordinal;
+            let read = tokio::task::spawn_blocking(move || rebuild.variant(ordinal)).await;
+            let read = read.unwrap_or_else(|panic| Err(format!("reading its state panicked: {panic}")));
+            if let Some(directory) = directory.upgrade() {
+                directory.rebuilt(&entry, read);
+            }
+        });
+    }
+
+    fn rebuilt(&self, entry: &Arc<Entry>, read: Result<(Variant, u64), String>) {
+        let mut desk = entry.desk.lock();
+        let Seat::Rebuilding { waiting } = &mut desk.seat else {
+            return;
+        };
+        let waiting = std::mem::take(waiting);
+        match read {
+            Ok((variant, number)) => {
+                let failures = &mut desk.failures;
+                failures.count = if failures.at_number == number {
+                    failures.count + 1
+                } else {
+                    1
+                };
+                failures.at_number = number;
+                if failures.count < FAILURES_TOLERATED {
+                    self.seat(entry, &mut desk, variant, number, waiting);
+                    return;
+                }
+                let reason = format!("its actor failed {FAILURES_TOLERATED} times at record {number}");
+                self.quarantine_locked(entry, &mut desk, reason);
+            }
+            Err(reason) => self.quarantine_locked(entry, &mut desk, reason),
+        }
+    }
+
+    /// Closes a variant until an operator has looked.
+    pub(super) fn quarantine(&self, entry: &Entry, reason: String) {
+        self.quarantine_locked(entry, &mut entry.desk.lock(), reason);
+    }
+
+    fn quarantine_locked(&self, entry: &Entry, desk: &mut Desk, reason: String) {
+        tracing::error!(variant = %entry.id, %reason, "variant quarantined");
+        metrics().quarantined_variants.increment(1.0);
+        desk.seat = Seat::Quarantined { reason };
+    }
+
+    /// The quarantined variants and why.
+    pub fn quarantined(&self) -> Vec<(Arc<Entry>, String)> {
+        let reason = |entry: &Arc<Entry>| match &entry.desk.lock().seat {
+            Seat::Quarantined { reason } => Some(reason.clone()),
+            Seat::Sleeping { .. } | Seat::Running { .. } | Seat::Rebuilding { .. } | Seat::Gone => None,
+        };
+        self.all()
+            .into_iter()
+            .filter_map(|entry| reason(&entry).map(|reason| (entry, reason)))
+            .collect()
+    }
+
+    /// An operator has a quarantined variant read again; `false` if it is not quarantined.
+    pub fn release_from_quarantine(&self, entry: &Arc<Entry>) -> bool {
+        let mut desk = entry.desk.lock();
+        if !matches!(desk.seat, Seat::Quarantined { .. }) {
+            return false;
+        }
+        desk.failures = super::entry::Failures::default();
+        desk.seat = Seat::Rebuilding { waiting: Vec::new() };
+        drop(desk);
+        metrics().quarantined_variants.decrement(1.0);
+        self.rebuild(entry);
+        true
+    }
+
+    // --- coordinators ---
+
+    /// Starts a coordinator. One with the same id that is still settling refuses the second, whose key is free again.
+    pub(super) fn enter_bulk(&self, start: BulkStart) -> Result<(), StillSettling> {
+        let id = start.bulk.id;
+        let mut bulks = self.bulks.lock();
+        if bulks.contains_key(&id) {
+            return Err(StillSettling);
+        }
+        let supervisor = self.supervisor.get().expect("set at start").clone();
+        let (actor, _) = ActorRuntime::<BulkActor>::spawn_linked_instant(None, BulkActor, start, supervisor)
+            .expect("an actor without a name cannot clash with another");
+        bulks.insert(id, actor);
+        Ok(())
+    }
+
+    /// Brings an unfinished coordinator of before the restart to its end; resolves when it is there.
+    pub fn resume_bulk(&self, bulk: Bulk) -> oneshot::Receiver<()> {
+        let (done, finished) = oneshot::channel();
+        let directory = self.myself.upgrade().expect("a call on it holds it");
+        // Ids are unique among stored coordinators, and nobody else has started one yet.
+        let _ = self.enter_bulk(BulkStart::resumed(bulk, done, directory));
+        finished
+    }
+
+    pub(super) fn leave_bulk(&self, id: BulkId) {
+        self.bulks.lock().remove(&id);
+    }
+
+    pub(super) fn tell_bulk(&self, id: BulkId, message: BulkMessage) {
+        if let Some(bulk) = self.bulks.lock().get(&id) {
+            // One that has just ended needs no answer.
+            let _ = bulk.cast(message);
+        }
+    }
+
+    // --- what actors work with ---
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.services.clock
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.services.clock.now()
+    }
+
+    pub(super) fn idle_ms(&self) -> i64 {
+        self.services.limits.idle_ms
+    }
+
+    pub(super) fn reserve_slots(&self, slots: usize) -> Result<Permit, Shed> {
+        self.services.admission.reserve(slots)
+    }
+
+    pub(super) fn sleepers(&self) -> Arc<Sleepers> {
+        Arc::clone(&self.sleepers)
+    }
+
+    /// The number of the last durable record.
+    pub fn durable(&self) -> u64 {
+        self.services.queue.durable().0
+    }
+
+    /// Hands a record on; `None` when the journal has ended, and with it the process.
+    pub fn append(&self, payload: Vec<u8>, pending: Pending) -> Option<u64> {
+        self.services
+            .queue
+            .append(payload, pending)
+            .ok()
+            .map(|number| number.0)
+    }
+
+    /// Answers or calls when everything before it is durable.
+    pub fn after_durable(&self, pending: Pending) {
+        // Refused only when the journal has ended, and with it the process.
+        let _ = self.services.queue.repeat(pending);
+    }
+}

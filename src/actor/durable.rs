@@ -1,0 +1,128 @@
+//! What the journal does with a record once it is on the device: projections, keys, then the answers, in log order.
+use super::{
+    admission::Permit,
+    message::{Answer, Logged, Outcome, Port},
+};
+use crate::storage::{
+    journal::{Delivered, DurableObserver},
+    keys::Claim,
+    projection::Projection,
+    record::Turn,
+};
+use std::{fmt, sync::Arc};
+use tokio::sync::mpsc;
+
+/// What travels with a journal entry.
+pub enum Pending {
+    /// A turn with a record.
+    Turn {
+        /// What the record says.
+        turn: Box<Turn>,
+        /// Its idempotency key.
+        claim: Option<Claim>,
+        /// Who waits, and for which answer if it is not the turn itself.
+        port: Option<(Port, Option<Outcome>)>,
+        /// The slots it uses; a coordinator's are its own.
+        permit: Option<Permit>,
+    },
+    /// An answer that repeats earlier facts and must not overtake them.
+    Later {
+        /// Who waits.
+        port: Port,
+        /// For what.
+        outcome: Outcome,
+        /// The slot it uses.
+        permit: Permit,
+    },
+    /// A call when everything before it is durable.
+    Barrier(Box<dyn FnOnce() + Send>),
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Turn { .. } => "Turn",
+            Self::Later { .. } => "Later",
+            Self::Barrier(_) => "Barrier",
+        })
+    }
+}
+
+/// Runs on the journal's writer thread after each sync.
+pub struct Durable {
+    projection: Arc<Projection>,
+    /// Answers are completed from one task in bulk: waking a future per answer from the writer thread would hold up
+    /// the next group.
+    answers: mpsc::UnboundedSender<Vec<Completion>>,
+}
+
+struct Completion {
+    port: Port,
+    outcome: Outcome,
+    /// Freed after the answer has left.
+    _permit: Option<Permit>,
+}
+
+impl Durable {
+    /// Feeds `projection`; answers leave from a task of the current runtime. The channel is bounded by the permits of
+    /// the answers in it.
+    pub fn new(projection: Arc<Projection>) -> Self {
+        let (answers, mut groups) = mpsc::unbounded_channel::<Vec<Completion>>();
+        tokio::spawn(async move {
+            while let Some(group) = groups.recv().await {
+                for completion in group {
+                    // A caller that hung up needs no answer; its fact stands.
+                    let _ = completion.port.send(completion.outcome);
+                }
+            }
+        });
+        Self { projection, answers }
+    }
+}
+
+impl DurableObserver<Pending> for Durable {
+    fn durable(&mut self, group: Vec<Delivered<Pending>>) {
+        let mut completions = Vec::with_capacity(group.len());
+        let mut barriers = Vec::new();
+        for Delivered { number, item, .. } in group {
+            match item {
+                Pending::Turn {
+                    turn,
+                    claim,
+                    port,
+                    permit,
+                } => {
+                    let number = number.expect("a turn has a record").0;
+                    self.projection.apply(number, &turn);
+                    if let Some(claim) = claim {
+                        claim.fill(number);
+                    }
+                    if let Some((port, outcome)) = port {
+                        let logged = || Ok(Answer::Logged(Box::new(Logged { number, turn: *turn })));
+                        let outcome = outcome.unwrap_or_else(logged);
+                        completions.push(Completion {
+                            port,
+                            outcome,
+                            _permit: permit,
+                        });
+                    }
+                }
+                Pending::Later {
+                    port,
+                    outcome,
+                    permit,
+                } => {
+                    completions.push(Completion {
+                        port,
+                        outcome,
+                        _permit: Some(permit),
+                    });
+                }
+                Pending::Barrier(call) => barriers.push(call),
+            }
+        }
+        // The task ends only with the runtime, and then nobody waits.
+        let _ = self.answers.send(completions);
+        barriers.into_iter().for_each(|call| call());
+    }
+}

@@ -1,0 +1,140 @@
+//! One variant's place in the directory: who it is, whether it runs, and what it has published.
+use super::message::Message;
+use crate::domain::{
+    ids::{ReservationId, Slot, StoreId, VariantId, VariantOrdinal},
+    time::Timestamp,
+    variant::Variant,
+};
+use parking_lot::Mutex;
+use ractor::ActorRef;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+};
+
+/// A variant's place. It outlives the variant's actors.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its dense number.
+    pub ordinal: VariantOrdinal,
+    /// Whose.
+    pub store: StoreId,
+    /// The shop's id.
+    pub id: VariantId,
+    /// The published availability.
+    pub gate: Gate,
+    /// Commands routed since the process began, for the list of hot variants.
+    pub commands: AtomicU64,
+    /// Set in the turn that deletes it: the id is free for another variant.
+    pub deleted: AtomicBool,
+    /// Makes reservation ids of one millisecond differ; begins at a random number.
+    salt: AtomicU32,
+    pub(super) in_flight: AtomicUsize,
+    pub(super) desk: Mutex<Desk>,
+}
+
+/// Who sits here now.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) seat: Seat,
+    /// Counts the actors that sat here, so that a message of an earlier one is told apart.
+    pub(super) generation: u64,
+    pub(super) failures: Failures,
+}
+
+/// The state of a seat.
+#[derive(Debug)]
+pub(super) enum Seat {
+    /// Nobody: the state as bytes, and the number of its last record.
+    Sleeping { state: Arc<[u8]>, number: u64 },
+    /// An actor; `routed` counts what was sent to it.
+    Running { actor: ActorRef<Message>, routed: u64 },
+    /// Its actor died and its state is being read again; messages wait, bounded by their permits.
+    Rebuilding { waiting: Vec<Message> },
+    /// Nobody may sit here until an operator has looked.
+    Quarantined { reason: String },
+    /// Nobody ever again: the place was given up.
+    Gone,
+}
+
+/// Failures without progress: three on one revision are a poisoned record.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Failures {
+    pub(super) at_number: u64,
+    pub(super) count: u32,
+}
+
+impl Entry {
+    pub(super) fn new(
+        ordinal: VariantOrdinal,
+        store: StoreId,
+        id: VariantId,
+        state: Arc<[u8]>,
+        number: u64,
+    ) -> Self {
+        let seat = Seat::Sleeping { state, number };
+        Self {
+            ordinal,
+            store,
+            id,
+            gate: Gate::default(),
+            commands: AtomicU64::new(0),
+            deleted: AtomicBool::new(false),
+            salt: AtomicU32::new(fastrand::u32(..)),
+            in_flight: AtomicUsize::new(0),
+            desk: Mutex::new(Desk {
+                seat,
+                generation: 0,
+                failures: Failures::default(),
+            }),
+        }
+    }
+
+    /// Commands on their way to it.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    /// An id for a reservation to be made now, unlike any other of this variant: the counter in it comes round only
+    /// after 2^30 ids, and the millisecond has passed by then.
+    pub fn new_reservation(&self, now: Timestamp) -> ReservationId {
+        let slot = Slot::of_variant(&self.store, &self.id);
+        ReservationId::new(now, slot, self.ordinal, self.salt.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// The published availability, reduced to the one question that may be answered without a message: until when is the
+/// variant certainly sold out? Written by the actor in the turn that changes the state, before the record is queued;
+/// zero until this process has published something (decisions 4).
+#[derive(Debug, Default)]
+pub struct Gate(AtomicI64);
+
+impl Gate {
+    /// Publishes the state after a turn.
+    pub(super) fn publish(&self, variant: &Variant, now: Timestamp) {
+        self.0
+            .store(sold_out_until(variant, now).as_millis(), Ordering::Release);
+    }
+
+    /// If a reserve at `now` is certain to find nothing: until when.
+    pub fn sold_out_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let until = Timestamp::from_millis(self.0.load(Ordering::Acquire));
+        (now < until).then_some(until)
+    }
+}
+
+/// Until this moment nothing comes back by itself.
+const FOR_EVER: Timestamp = Timestamp::from_millis(i64::MAX);
+
+fn sold_out_until(variant: &Variant, now: Timestamp) -> Timestamp {
+    let settings = &variant.head().settings;
+    // A shopper's own hold is told by the actor, and so is a sale that is not open.
+    let plain = !settings.one_hold_per_customer && variant.is_open(now);
+    if !plain || variant.published_available() != Some(0) {
+        return Timestamp::from_millis(0);
+    }
+    let release = variant.next_deadline().unwrap_or(FOR_EVER);
+    settings
+        .closes_at
+        .map_or(release, |closes_at| release.min(closes_at))
+}

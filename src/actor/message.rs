@@ -1,0 +1,186 @@
+//! What travels between the floors and the actors.
+use super::admission::Permit;
+use crate::{
+    domain::{
+        bulk::LineOutcome,
+        ids::{BulkId, ReservationId},
+        time::Timestamp,
+        variant::{Command, Hold, Refusal, View},
+    },
+    storage::{
+        keys::{Claim, Fingerprint},
+        record::{KeyMark, Turn},
+    },
+};
+use tokio::sync::oneshot;
+
+/// To a variant's actor.
+#[derive(Debug)]
+pub enum Message {
+    /// A caller's command.
+    Command(Box<Job>),
+    /// A coordinator's command about one of its lines; its slots are the coordinator's.
+    Ask {
+        /// What is asked.
+        command: Box<Command>,
+        /// Where the answer goes.
+        from: BulkAddress,
+    },
+    /// A look at durable state.
+    View(Box<Viewing>),
+    /// The directory's heap says that something is due.
+    Wake,
+    /// The actor's own timer.
+    Tick,
+    /// What the actor waited for is durable: it may leave if nobody has written since.
+    Leave,
+}
+
+/// Where a coordinator expects an answer: data, not a port, so that it survives a restart of either side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BulkAddress {
+    /// The coordinator.
+    pub bulk: BulkId,
+    /// Its try.
+    pub number: u32,
+    /// The line of its plan.
+    pub line: usize,
+}
+
+/// To a coordinator.
+#[derive(Debug)]
+pub(super) enum BulkMessage {
+    /// A line's answer.
+    Answered {
+        /// Which.
+        from: BulkAddress,
+        /// What.
+        outcome: LineOutcome,
+    },
+    /// A line is settled.
+    Settled {
+        /// Which.
+        from: BulkAddress,
+    },
+    /// It is time to ask a line again that was in another coordinator's hands.
+    AskAgain {
+        /// In which try.
+        number: u32,
+        /// Which.
+        line: usize,
+    },
+    /// Time is up.
+    TimedOut,
+}
+
+/// A caller's command with everything it needs on its way.
+#[derive(Debug)]
+pub struct Job {
+    /// What is asked.
+    pub command: Command,
+    /// The idempotency key, claimed.
+    pub key: Option<KeyClaim>,
+    /// Room in the journal.
+    pub permit: Permit,
+    /// When the caller stops waiting; a command not judged by then is dropped.
+    pub deadline: Timestamp,
+    /// Where the answer goes.
+    pub port: Port,
+}
+
+/// A claimed key and what it was claimed for.
+#[derive(Debug)]
+pub struct KeyClaim {
+    /// The claim; dropped unfilled it frees the key.
+    pub claim: Claim,
+    /// Route and body.
+    pub fingerprint: Fingerprint,
+}
+
+impl KeyClaim {
+    /// The record's own entry.
+    pub fn mark(&self) -> KeyMark {
+        KeyMark {
+            hash: self.claim.hash().0,
+            fingerprint: self.fingerprint.0,
+        }
+    }
+}
+
+/// A look at durable state.
+#[derive(Debug)]
+pub struct Viewing {
+    /// At what.
+    pub what: What,
+    /// Room in the journal queue.
+    pub permit: Permit,
+    /// Where the answer goes.
+    pub port: Port,
+}
+
+/// What is looked at.
+#[derive(Debug)]
+pub enum What {
+    /// The variant.
+    Variant,
+    /// Some of its reservations.
+    Holds(Vec<ReservationId>),
+    /// How many of them are due.
+    Due,
+}
+
+/// Where a caller waits.
+pub type Port = oneshot::Sender<Outcome>;
+
+/// What a caller gets.
+pub type Outcome = Result<Answer, NotDone>;
+
+/// An answer that rests on durable facts.
+#[derive(Debug)]
+pub enum Answer {
+    /// It happened.
+    Logged(Box<Logged>),
+    /// It had happened before.
+    Repeat {
+        /// The reservation as it stands.
+        hold: Box<Hold>,
+        /// The moment to tell.
+        at: Timestamp,
+    },
+    /// The variant.
+    Variant(Box<View>),
+    /// So many.
+    Count(usize),
+    /// The reservations asked for, in that order; `None` for those the variant does not keep.
+    Holds {
+        /// One each.
+        holds: Vec<Option<Hold>>,
+        /// The moment to tell.
+        at: Timestamp,
+    },
+}
+
+/// A turn and the number its record got.
+#[derive(Clone, Debug)]
+pub struct Logged {
+    /// The record's number.
+    pub number: u64,
+    /// What it says.
+    pub turn: Turn,
+}
+
+/// Why nothing was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotDone {
+    /// The domain says no.
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// When it was judged.
+        at: Timestamp,
+    },
+    /// The caller's deadline passed before the command was judged; it had no effect.
+    Late,
+    /// The variant broke a law or cannot be rebuilt.
+    Quarantined,
+}

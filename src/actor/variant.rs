@@ -1,0 +1,456 @@
+//! The variant's shell: receive, stamp the time, decide, apply, hand the record on.
+//!
+//! One message is one turn, and a turn never awaits: between `decide` and the push to the journal nothing can come in
+//! between. The actor does not wait for the disk; it judges the next buyer. State may therefore run ahead of the log;
+//! what is answered may not.
+use super::{
+    admission::Permit,
+    directory::{Directory, Retired},
+    durable::Pending,
+    entry::Entry,
+    message::{
+        Answer, BulkAddress, BulkMessage, Job, KeyClaim, Message, NotDone, Outcome, Port, Viewing, What,
+    },
+    timer::Timer,
+};
+use crate::{
+    domain::{
+        bulk::LineOutcome,
+        time::Timestamp,
+        variant::{Command, Decision, EXPIRIES_PER_TURN, Event, Refusal, Variant},
+    },
+    storage::{
+        dto,
+        record::{Fact, Turn, VariantFact},
+    },
+    telemetry::metrics::{self, metrics},
+};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+/// A turn that found the reserved pool empty tries again after this long, ms.
+const PAUSE_MS: i64 = 50;
+
+/// With more reservations than this a variant stays awake once it was woken: encoding them again for every deadline
+/// would cost more than the actor.
+const SLEEPS_WITH_HOLDS_MAX: usize = 1_024;
+
+/// The ractor side of a variant.
+pub(super) struct VariantActor;
+
+/// What an actor starts with.
+pub(super) struct Start {
+    pub(super) variant: Variant,
+    pub(super) number: u64,
+    pub(super) generation: u64,
+    pub(super) entry: Arc<Entry>,
+    pub(super) directory: Arc<Directory>,
+}
+
+/// A running variant.
+pub(super) struct Running {
+    variant: Variant,
+    /// The last record of this variant.
+    number: u64,
+    generation: u64,
+    entry: Arc<Entry>,
+    directory: Arc<Directory>,
+    timer: Timer,
+    /// Routed messages taken from the mailbox, against the directory's count of those it put there.
+    handled: u64,
+    last_used: Timestamp,
+    /// Woken by the heap and not used by anybody since: it leaves as soon as its work is durable.
+    only_woken: bool,
+    leaving: bool,
+}
+
+impl Actor for VariantActor {
+    type Msg = Message;
+    type State = Running;
+    type Arguments = Start;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Message>,
+        start: Start,
+    ) -> Result<Running, ActorProcessingErr> {
+        metrics().actor_starts.increment(1);
+        metrics().actors_running.increment(1.0);
+        let last_used = start.directory.now();
+        let mut running = Running {
+            variant: start.variant,
+            number: start.number,
+            generation: start.generation,
+            entry: start.entry,
+            directory: start.directory,
+            timer: Timer::default(),
+            handled: 0,
+            last_used,
+            only_woken: true,
+            leaving: false,
+        };
+        running.entry.gate.publish(&running.variant, last_used);
+        running.arm(&myself, last_used);
+        Ok(running)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Message>,
+        message: Message,
+        running: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        running.handle(&myself, message);
+        if running.leaving {
+            myself.stop(None);
+        }
+        Ok(())
+    }
+}
+
+impl Running {
+    fn handle(&mut self, myself: &ActorRef<Message>, message: Message) {
+        let now = self.directory.now().max(self.variant.head().decided_at);
+        match message {
+            Message::Command(job) => {
+                self.used(now);
+                self.command(*job, now);
+            }
+            Message::Ask { command, from } => {
+                self.used(now);
+                self.ask(&command, from, now);
+            }
+            Message::View(viewing) => {
+                self.used(now);
+                self.view(*viewing, now);
+            }
+            Message::Wake => {
+                self.handled += 1;
+                self.expire(myself, now);
+            }
+            Message::Tick => {
+                self.timer.fired();
+                self.expire(myself, now);
+            }
+            Message::Leave => self.leave(),
+        }
+        if !self.leaving {
+            self.arm(myself, now);
+        }
+    }
+
+    fn used(&mut self, now: Timestamp) {
+        self.handled += 1;
+        self.last_used = now;
+        self.only_woken = false;
+    }
+
+    fn command(&mut self, job: Job, now: Timestamp) {
+        let Job {
+            command,
+            key,
+            permit,
+            deadline,
+            port,
+        } = job;
+        if port.is_closed() || now > deadline {
+            metrics().shed.of(metrics::Shed::Deadline).increment(1);
+            // Judged by nobody, so it had no effect; the caller may have gone, then this goes nowhere.
+            let _ = port.send(Err(NotDone::Late));
+            return;
+        }
+        match self.variant.decide(&command, now) {
+            Ok(Decision::Granted(events)) if events.is_empty() => {
+                self.later(port, Ok(Answer::Count(0)), permit)
+            }
+            Ok(Decision::Granted(events)) => {
+                self.log(
+                    Granted {
+                        events,
+                        key,
+                        port: Some((port, None)),
+                        permit: Some(permit),
+                    },
+                    now,
+                );
+            }
+            Ok(Decision::Repeat(hold)) => {
+                let at = hold.told_at(now);
+                self.later(port, Ok(Answer::Repeat { hold, at }), permit);
+            }
+            Ok(Decision::Refused { events, refusal }) => {
+                let refused = Err(NotDone::Refused { refusal, at: now });
+                let granted = Granted {
+                    events,
+                    key: None,
+                    port: Some((port, Some(refused))),
+                    permit: Some(permit),
+                };
+                self.log(granted, now);
+            }
+            Err(refusal) => {
+                let waits = refusal.cites_a_fact();
+                let refused = Err(NotDone::Refused { refusal, at: now });
+                if waits {
+                    self.later(port, refused, permit);
+                } else {
+                    // Freed before the caller is woken, who may come back at once with the same key.
+                    drop(key);
+                    drop(permit);
+                    let _ = port.send(refused);
+                }
+            }
+        }
+    }
+
+    /// A coordinator's command: its slots are taken, and the answer is a message that may leave once the record is
+    /// queued, because the coordinator's own record comes later in the same log.
+    fn ask(&mut self, command: &Command, from: BulkAddress, now: Timestamp) {
+        let outcome = match self.variant.decide(command, now) {
+            Ok(Decision::Granted(events)) => {
+                let hold = events.last().and_then(Event::hold).cloned();
+                self.log(
+                    Granted {
+                        events,
+                        key: None,
+                        port: None,
+                        permit: None,
+                    },
+                    now,
+                );
+                hold.map_or(LineOutcome::Unanswered, LineOutcome::Done)
+            }
+            Ok(Decision::Repeat(hold)) => LineOutcome::Done(*hold),
+            Ok(Decision::Refused { events, refusal }) => {
+                self.log(
+                    Granted {
+                        events,
+                        key: None,
+                        port: None,
+                        permit: None,
+                    },
+                    now,
+                );
+                LineOutcome::Refused(refusal)
+            }
+            Err(refusal) => LineOutcome::Refused(refusal),
+        };
+        let settled = matches!(command, Command::Settle { .. });
+        let answer = if settled {
+            BulkMessage::Settled { from }
+        } else {
+            BulkMessage::Answered { from, outcome }
+        };
+        self.directory.tell_bulk(from.bulk, answer);
+    }
+
+    fn view(&mut self, viewing: Viewing, now: Timestamp) {
+        let Viewing { what, permit, port } = viewing;
+        let outcome = match what {
+            What::Variant if self.variant.head().exists() => {
+                Ok(Answer::Variant(Box::new(self.variant.view(now))))
+            }
+            What::Variant => Err(NotDone::Refused {
+                refusal: Refusal::VariantNotFound,
+                at: now,
+            }),
+            What::Due => Ok(Answer::Count(self.variant.due_count(now))),
+            What::Holds(ids) => {
+                let hold = |id| self.variant.hold(id).cloned();
+                Ok(Answer::Holds {
+                    holds: ids.into_iter().map(hold).collect(),
+                    at: now,
+                })
+            }
+        };
+        self.later(port, outcome, permit);
+    }
+
+    /// Gives back what is due, a bounded number a turn, so that buyers come in between.
+    fn expire(&mut self, myself: &ActorRef<Message>, now: Timestamp) {
+        let Ok(permit) = self.directory.reserve_slots(1) else {
+            self.timer
+                .arm(now.saturating_add(PAUSE_MS), self.directory.clock(), myself);
+            return;
+        };
+        let events = self.variant.expire_due(now, EXPIRIES_PER_TURN);
+        if events.is_empty() {
+            drop(permit);
+            self.try_to_leave(myself, now);
+            return;
+        }
+        for hold in events
+            .iter()
+            .filter(|event| matches!(event, Event::Expired(_)))
+            .filter_map(Event::hold)
+        {
+            metrics()
+                .expiry_lag_seconds
+                .record(seconds(now.since(hold.expires_at)));
+        }
+        self.log(
+            Granted {
+                events,
+                key: None,
+                port: None,
+                permit: Some(permit),
+            },
+            now,
+        );
+        if self
+            .variant
+            .next_deadline()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            // A full turn: the rest takes its place behind the buyers who wait.
+            let _ = myself.cast(Message::Tick);
+        } else {
+            self.try_to_leave(myself, now);
+        }
+    }
+
+    // --- the log ---
+
+    /// Applies the events and hands their record to the journal.
+    fn log(&mut self, granted: Granted, now: Timestamp) {
+        let Granted {
+            events,
+            key,
+            port,
+            permit,
+        } = granted;
+        if events.is_empty() {
+            return;
+        }
+        let named = matches!(events.last(), Some(Event::Created { .. }));
+        for event in &events {
+            self.variant.apply(event, now);
+        }
+        if let Err(violation) = self.variant.check() {
+            // A bug of ours: nothing of this turn reaches the log, and the state it spoiled is dropped.
+            metrics().oversell_units.increment(units(self.variant.oversold()));
+            self.directory.quarantine(&self.entry, violation.to_string());
+            if let Some((port, _)) = port {
+                let _ = port.send(Err(NotDone::Quarantined));
+            }
+            self.leaving = true;
+            return;
+        }
+        let head = self.variant.head();
+        self.entry.deleted.store(head.deleted, Ordering::Release);
+        self.entry.gate.publish(&self.variant, now);
+        let shops_side = events.last().is_some_and(|event| event.hold().is_none());
+        let turn = Box::new(Turn {
+            at: now,
+            fact: Fact::Variant(VariantFact {
+                ordinal: head.ordinal,
+                revision: head.revision,
+                named: named.then(|| (head.store.clone(), head.id.clone())),
+                events,
+                view: shops_side.then(|| Box::new(self.variant.view(now))),
+            }),
+            key: key.as_ref().map(KeyClaim::mark),
+        });
+        let payload = dto::encode_turn(&turn);
+        let pending = Pending::Turn {
+            turn,
+            claim: key.map(|key| key.claim),
+            port,
+            permit,
+        };
+        if let Some(number) = self.directory.append(payload, pending) {
+            self.number = number;
+        }
+    }
+
+    /// Answers from facts that may still be on their way to the disk.
+    fn later(&self, port: Port, outcome: Outcome, permit: Permit) {
+        if self.directory.durable() >= self.number {
+            drop(permit);
+            let _ = port.send(outcome);
+        } else {
+            self.directory.after_durable(Pending::Later {
+                port,
+                outcome,
+                permit,
+            });
+        }
+    }
+
+    // --- coming and going ---
+
+    fn arm(&mut self, myself: &ActorRef<Message>, now: Timestamp) {
+        let idle_at =
+            (self.variant.held() == 0).then(|| self.last_used.saturating_add(self.directory.idle_ms()));
+        let next = [self.variant.next_deadline(), idle_at]
+            .into_iter()
+            .flatten()
+            .min();
+        if let Some(next) = next {
+            self.timer
+                .arm(next.max(now.saturating_add(1)), self.directory.clock(), myself);
+        }
+    }
+
+    /// Proposes to leave when nobody needs an actor here; not before the last record is durable.
+    fn try_to_leave(&mut self, myself: &ActorRef<Message>, now: Timestamp) {
+        let idle = now.since(self.last_used) >= self.directory.idle_ms() && self.variant.held() == 0;
+        let only_woken = self.only_woken && self.variant.holds().len() <= SLEEPS_WITH_HOLDS_MAX;
+        if !idle && !only_woken {
+            return;
+        }
+        if self.directory.durable() >= self.number {
+            self.leave();
+            return;
+        }
+        let myself = myself.clone();
+        self.directory.after_durable(Pending::Barrier(Box::new(move || {
+            // An actor that died meanwhile is rebuilt by the supervisor.
+            let _ = myself.cast(Message::Leave);
+        })));
+    }
+
+    fn leave(&mut self) {
+        if self.directory.durable() < self.number {
+            return;
+        }
+        let retired = Retired {
+            exists: self.variant.head().exists(),
+            encoded: dto::encode_variant(&self.variant),
+            number: self.number,
+            next_deadline: self.variant.next_deadline(),
+        };
+        self.leaving = self
+            .directory
+            .retire(&self.entry, self.generation, self.handled, retired);
+        if self.leaving {
+            metrics().actor_passivations.increment(1);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        metrics().actors_running.decrement(1.0);
+    }
+}
+
+fn seconds(ms: i64) -> f64 {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0)).as_secs_f64()
+}
+
+/// Units as a gauge shows them; far below the range in which floats count exactly.
+fn units(units: u64) -> f64 {
+    f64::from(u32::try_from(units).unwrap_or(u32::MAX))
+}
+
+/// What a turn leads to, with what travels along.
+struct Granted {
+    events: Vec<Event>,
+    key: Option<KeyClaim>,
+    port: Option<(Port, Option<Outcome>)>,
+    permit: Option<Permit>,
+}

@@ -1,0 +1,188 @@
+//! The operator's side: what is hot, what is closed, how the server ends, how the disk does.
+use super::{Answered, AppError, Context, Done, Shop};
+use crate::{
+    actor::{Answer, What},
+    domain::{ids::VariantId, variant::Command},
+    storage::{disk_reserve::DiskReserve, record::Fact},
+    telemetry::metrics::metrics,
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+/// How often the free disk space is looked at, ms.
+const DISK_LOOK_MS: i64 = 1_000;
+
+/// A variant by the commands it got.
+#[derive(Clone, Debug)]
+pub struct HotVariant {
+    /// Which.
+    pub id: VariantId,
+    /// Commands since the process began.
+    pub commands: u64,
+    /// Commands on their way now.
+    pub in_flight: usize,
+}
+
+/// A variant that is closed until an operator has looked.
+#[derive(Clone, Debug)]
+pub struct Quarantined {
+    /// Which.
+    pub id: VariantId,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a clean-up found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CleanedUp {
+    /// Holds that were due.
+    pub due: usize,
+    /// Holds given back by this call.
+    pub expired: usize,
+}
+
+/// Whether the disk has room for new business; looked at every second, asked on every hold.
+#[derive(Debug)]
+pub(super) struct DiskWatch {
+    low: Arc<AtomicBool>,
+}
+
+impl DiskWatch {
+    /// Begins to look; ends with the runtime or when the shop is dropped.
+    pub(super) fn start(reserve: DiskReserve, clock: crate::clock::Clock) -> Self {
+        let low = Arc::new(AtomicBool::new(false));
+        let watched = Arc::downgrade(&low);
+        tokio::spawn(async move {
+            while let Some(low) = watched.upgrade() {
+                match reserve.probe() {
+                    Ok(space) => {
+                        #[expect(
+                            clippy::cast_precision_loss,
+                            reason = "a gauge of bytes needs no last digit"
+                        )]
+                        metrics().disk_free_bytes.set(space.free_bytes as f64);
+                        if low.swap(space.below_reserve, Ordering::AcqRel) != space.below_reserve {
+                            tracing::warn!(
+                                below_reserve = space.below_reserve,
+                                free_bytes = space.free_bytes,
+                                "disk reserve"
+                            );
+                        }
+                    }
+                    Err(error) => tracing::error!(%error, "the free disk space cannot be read"),
+                }
+                drop(low);
+                clock.sleep_until(clock.now().saturating_add(DISK_LOOK_MS)).await;
+            }
+        });
+        Self { low }
+    }
+}
+
+impl Shop {
+    /// Whether new holds are refused for want of disk space; what ends business under way goes on.
+    pub(super) fn disk_is_low(&self) -> bool {
+        self.disk.low.load(Ordering::Acquire)
+    }
+
+    /// The variants with the most commands since the process began.
+    pub fn hot_variants(&self, ctx: &Context, limit: usize) -> Vec<HotVariant> {
+        let running = self
+            .directory
+            .all()
+            .into_iter()
+            .filter(|entry| entry.store == ctx.store);
+        let hot = |entry: Arc<crate::actor::Entry>| HotVariant {
+            id: entry.id.clone(),
+            commands: entry.commands.load(Ordering::Relaxed),
+            in_flight: entry.in_flight(),
+        };
+        let mut hot: Vec<HotVariant> = running.map(hot).filter(|hot| hot.commands > 0).collect();
+        hot.sort_by(|a, b| b.commands.cmp(&a.commands).then_with(|| a.id.cmp(&b.id)));
+        hot.truncate(limit);
+        hot
+    }
+
+    /// The variants that are closed until an operator has looked.
+    pub fn quarantined(&self, ctx: &Context) -> Vec<Quarantined> {
+        let closed = self
+            .directory
+            .quarantined()
+            .into_iter()
+            .filter(|(entry, _)| entry.store == ctx.store);
+        closed
+            .map(|(entry, reason)| Quarantined {
+                id: entry.id.clone(),
+                reason,
+            })
+            .collect()
+    }
+
+    /// Has a quarantined variant read again from rows and log; `false` if it is not quarantined.
+    ///
+    /// # Errors
+    /// No such variant.
+    pub fn rebuild_quarantined(&self, ctx: &Context, id: &VariantId) -> Result<bool, AppError> {
+        let entry = self.variant(ctx, id)?;
+        Ok(self.directory.release_from_quarantine(&entry))
+    }
+
+    /// Gives back what is due in every running variant; the timers do it anyway, so there is rarely anything to find.
+    ///
+    /// # Errors
+    /// An error of the way.
+    pub async fn clean_up(&self, ctx: &Context, dry_run: bool) -> Result<Answered<CleanedUp>, AppError> {
+        let mut done = CleanedUp { due: 0, expired: 0 };
+        let at = self.clock.now();
+        for entry in self
+            .directory
+            .running()
+            .into_iter()
+            .filter(|entry| entry.store == ctx.store)
+        {
+            let Answer::Count(due) = self.look(ctx, &entry, What::Due).await? else {
+                continue;
+            };
+            done.due += due;
+            if due == 0 || dry_run {
+                continue;
+            }
+            loop {
+                let Done::Logged { logged, .. } = self.send(ctx, &entry, Command::Cleanup, None).await?
+                else {
+                    break;
+                };
+                if let Fact::Variant(fact) = &logged.turn.fact {
+                    done.expired += fact.events.len();
+                }
+            }
+        }
+        Ok(Answered {
+            body: done,
+            at,
+            replayed: false,
+        })
+    }
+
+    /// Turns new requests away; those on their way go on.
+    pub fn drain(&self) {
+        self.admission.drain();
+    }
+
+    /// Whether new requests are turned away.
+    pub fn is_draining(&self) -> bool {
+        self.admission.is_draining()
+    }
+
+    /// Requests on their way.
+    pub fn in_flight(&self) -> usize {
+        self.admission.in_flight()
+    }
+
+    /// Resolves when everything on its way has been answered.
+    pub async fn idle(&self) {
+        self.admission.idle().await;
+    }
+}

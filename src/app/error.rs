@@ -1,0 +1,120 @@
+//! Why a use case did not succeed, free of any transport. A refusal carries its figures; an error of ours carries one
+//! text for the log and none for the caller.
+use crate::{
+    actor::{Shed, Unroutable},
+    domain::{bulk::LineOutcome, time::Timestamp, variant::Refusal},
+    telemetry::metrics::Outcome,
+};
+
+/// Why a use case did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The domain says no.
+    #[error("refused: {refusal:?}")]
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// When it was judged.
+        at: Timestamp,
+    },
+    /// An all-or-nothing bulk kept nothing.
+    #[error("the bulk request was refused")]
+    BulkRefused {
+        /// Line by line.
+        lines: Vec<(super::BulkLine, LineOutcome)>,
+        /// When it was judged.
+        at: Timestamp,
+    },
+    /// Another request was sent under the same key.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// A request under this key is being settled.
+    #[error("a request under this key is in flight")]
+    InFlight,
+    /// The window of recent keys is full until the next checkpoint.
+    #[error("too many recent idempotency keys")]
+    KeysFull,
+    /// Not admitted.
+    #[error("not admitted: {0:?}")]
+    Shed(Shed),
+    /// The deadline passed before the command was judged; it had no effect.
+    #[error("not judged before the deadline")]
+    Late,
+    /// The deadline passed, or the actor was lost, after the command was handed over.
+    #[error("the outcome is unknown")]
+    OutcomeUnknown,
+    /// The variant is closed until an operator has looked.
+    #[error("the variant is quarantined")]
+    Quarantined,
+    /// The variant left while it was asked; as good as not there.
+    #[error("the variant has gone")]
+    Gone,
+    /// Too little disk space for new business.
+    #[error("the disk is below its reserve")]
+    DiskReserve,
+    /// Something of ours failed; the text is for the log.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl AppError {
+    pub(super) fn internal(what: &str, error: &dyn std::error::Error) -> Self {
+        Self::Internal(format!("{what}: {error}"))
+    }
+
+    pub(super) fn bug(what: &str) -> Self {
+        Self::Internal(format!("bug: {what}"))
+    }
+}
+
+impl AppError {
+    /// How the command counts.
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Refused { refusal, .. } => outcome_of(refusal),
+            Self::KeyReused => Outcome::KeyMismatch,
+            Self::Gone => Outcome::NotFound,
+            Self::BulkRefused { .. } | Self::InFlight => Outcome::Refused,
+            Self::Late => Outcome::Abandoned,
+            Self::KeysFull
+            | Self::Shed(_)
+            | Self::OutcomeUnknown
+            | Self::Quarantined
+            | Self::DiskReserve
+            | Self::Internal(_) => Outcome::Failed,
+        }
+    }
+}
+
+fn outcome_of(refusal: &Refusal) -> Outcome {
+    match refusal {
+        Refusal::VariantNotFound | Refusal::ReservationNotFound => Outcome::NotFound,
+        Refusal::InsufficientStock { .. } => Outcome::InsufficientStock,
+        Refusal::SaleNotOpen { .. } => Outcome::NotOpen,
+        Refusal::LimitReached { .. } | Refusal::AlreadyHeld { .. } | Refusal::ExtensionLimit { .. } => {
+            Outcome::LimitReached
+        }
+        Refusal::ReservationExpired { .. }
+        | Refusal::ReservationReleased { .. }
+        | Refusal::ReservationConfirmed { .. } => Outcome::Ended,
+        Refusal::AlreadyExists
+        | Refusal::InFlight
+        | Refusal::TtlTooLong { .. }
+        | Refusal::NotConfirmed
+        | Refusal::QuantityExceeds { .. }
+        | Refusal::BelowHeld { .. }
+        | Refusal::ExpectedMismatch { .. }
+        | Refusal::VersionMismatch { .. }
+        | Refusal::HasActiveHolds { .. }
+        | Refusal::OutOfRange => Outcome::Refused,
+    }
+}
+
+impl From<Unroutable> for AppError {
+    fn from(unroutable: Unroutable) -> Self {
+        match unroutable {
+            Unroutable::Quarantined => Self::Quarantined,
+            Unroutable::Gone => Self::Gone,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What the log and the stored rows still know: the record behind a key, and reservations that have ended.
+use super::{AppError, Shop};
+use crate::{
+    actor::Logged,
+    domain::{ids::ReservationId, variant::Hold},
+    storage::{
+        dto,
+        journal::{PartitionId, ReadError, RecordNumber},
+        keys::{KeyEntry, KeyHash},
+        record::{Fact, Turn},
+        state::Family,
+    },
+};
+
+impl Shop {
+    /// The record with this number: from the log, or from the key's row once the log was trimmed.
+    pub(super) async fn logged(&self, number: u64, key: KeyHash) -> Result<Logged, AppError> {
+        let (reader, state) = (self.reader.clone(), self.state.clone());
+        let read = move || -> Result<Turn, AppError> {
+            match reader.record(PartitionId(0), RecordNumber(number)) {
+                Ok(Some(record)) => return turn(&record.payload),
+                Ok(None) | Err(ReadError::Trimmed { .. }) => {}
+                Err(error) => return Err(AppError::internal("a record could not be read", &error)),
+            }
+            let row = state.get(Family::Key, &key.0);
+            let row = row.map_err(|error| AppError::internal("a key's row could not be read", &error))?;
+            let payload = row.as_deref().and_then(|row| row.get(KeyEntry::BYTES..));
+            turn(payload.ok_or_else(|| AppError::bug("a known key has neither record nor row"))?)
+        };
+        Ok(Logged {
+            number,
+            turn: blocking(read).await?,
+        })
+    }
+
+    /// A reservation that has left its variant, if it is still remembered.
+    pub(super) async fn ended(&self, id: ReservationId) -> Result<Option<Hold>, AppError> {
+        let recent = self.projection.ended(id);
+        let (reader, state) = (self.reader.clone(), self.state.clone());
+        blocking(move || {
+            if let Some(number) = recent {
+                match reader.record(PartitionId(0), RecordNumber(number)) {
+                    Ok(Some(record)) => return Ok(hold_in(&turn(&record.payload)?, id)),
+                    Ok(None) | Err(ReadError::Trimmed { .. }) => {}
+                    Err(error) => return Err(AppError::internal("a record could not be read", &error)),
+                }
+            }
+            let row = state.ended(&id.as_u128().to_be_bytes());
+            let row =
+                row.map_err(|error| AppError::internal("a reservation's row could not be read", &error))?;
+            let hold = row.map(|(_, row)| dto::decode_hold(&row)).transpose();
+            hold.map_err(|error| AppError::internal("a reservation's row is damaged", &error))
+        })
+        .await
+    }
+}
+
+fn turn(payload: &[u8]) -> Result<Turn, AppError> {
+    dto::decode_turn(payload).map_err(|error| AppError::internal("a record is damaged", &error))
+}
+
+fn hold_in(turn: &Turn, id: ReservationId) -> Option<Hold> {
+    let Fact::Variant(fact) = &turn.fact else {
+        return None;
+    };
+    let holds = fact.events.iter().rev().filter_map(|event| event.hold());
+    holds.into_iter().find(|hold| hold.id == id).cloned()
+}
+
+/// Runs disk work where it cannot hold up other requests.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, AppError> + Send + 'static,
+) -> Result<T, AppError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|panic| Err(AppError::internal("reading from the disk panicked", &panic)))
+}

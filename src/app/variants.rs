@@ -1,0 +1,367 @@
+//! Variants: the shop's side. Create, describe, count, adjust, open and close, look at.
+use super::{Answered, AppError, Context, Done, Shop};
+use crate::{
+    actor::{Answer, Entry, What},
+    domain::{
+        ids::{VariantId, VariantOrdinal},
+        time::Timestamp,
+        variant::{Command, Event, LedgerEntry, Refusal, SaleState, Settings, View},
+    },
+    storage::{dto, record::Fact, state::Family},
+    telemetry::metrics::Operation,
+};
+use std::sync::Arc;
+
+/// A stock adjustment.
+#[derive(Clone, Debug)]
+pub struct AdjustAsk {
+    /// Units in (positive) or out.
+    pub delta: i64,
+    /// Why.
+    pub reason: String,
+    /// The caller's document.
+    pub reference: Option<String>,
+    /// Units on hand the caller believes in.
+    pub expected_on_hand: Option<u64>,
+}
+
+/// A variant after an adjustment, with the ledger's line.
+#[derive(Clone, Debug)]
+pub struct Adjusted {
+    /// The variant.
+    pub view: View,
+    /// The line.
+    pub entry: LedgerEntry,
+}
+
+impl Shop {
+    /// Takes a variant into the shop.
+    ///
+    /// # Errors
+    /// It is there already, or an error of the way.
+    pub async fn create_variant(
+        &self,
+        ctx: &Context,
+        id: &VariantId,
+        settings: Settings,
+        on_hand: u64,
+    ) -> Result<Answered<View>, AppError> {
+        if self.disk_is_low() {
+            return Err(AppError::DiskReserve);
+        }
+        let by = ctx.caller.to_string();
+        let create = Command::Create {
+            settings: Box::new(settings),
+            on_hand,
+            by,
+        };
+        loop {
+            let entry = self.directory.place(&ctx.store, id);
+            match self.administer(ctx, &entry, create.clone()).await {
+                // The place was given up between finding it and sending there: find it again.
+                Err(AppError::Gone) => {}
+                created => return created,
+            }
+        }
+    }
+
+    /// Replaces a variant's description and rules; `change` is applied to what stands at `expected`.
+    ///
+    /// # Errors
+    /// A stale version, a refusal, or an error of the way.
+    pub async fn change_variant(
+        &self,
+        ctx: &Context,
+        id: &VariantId,
+        expected: Option<u64>,
+        change: impl FnOnce(&mut Settings) + Send,
+    ) -> Result<Answered<View>, AppError> {
+        let entry = self.variant(ctx, id)?;
+        let seen = self.view(ctx, &entry).await?;
+        let mut settings = seen.head.settings.clone();
+        change(&mut settings);
+        // A caller who takes any version still must not overwrite a change that came in between.
+        let expected = Some(expected.unwrap_or(seen.head.version));
+        self.administer(
+            ctx,
+            &entry,
+            Command::Change {
+                settings: Box::new(settings),
+                expected,
+            },
+        )
+        .await
+    }
+
+    /// Sets the units on hand.
+    ///
+    /// # Errors
+    /// Below what is held, a stale version, or an error of the way.
+    pub async fn set_stock(
+        &self,
+        ctx: &Context,
+        id: &VariantId,
+        on_hand: u64,
+        expected: Option<u64>,
+    ) -> Result<Answered<View>, AppError> {
+        let entry = self.variant(ctx, id)?;
+        let by = ctx.caller.to_string();
+        self.administer(
+            ctx,
+            &entry,
+            Command::SetStock {
+                on_hand,
+                expected,
+                by,
+            },
+        )
+        .await
+    }
+
+    /// Books units in or out.
+    ///
+    /// # Errors
+    /// Below what is held, another level than expected, or an error of the way.
+    pub async fn adjust_stock(
+        &self,
+        ctx: &Context,
+        id: &VariantId,
+        ask: AdjustAsk,
+    ) -> Result<Answered<Adjusted>, AppError> {
+        let entry = self.variant(ctx, id)?;
+        let AdjustAsk {
+            delta,
+            reason,
+            reference,
+            expected_on_hand,
+        } = ask;
+        let by = ctx.caller.to_string();
+        let command = Command::Adjust {
+            delta,
+            reason,
+            reference,
+            expected_on_hand,
+            by,
+        };
+        let done = self.command(ctx, &entry, command).await;
+        let logged = self.shops_side(self.counted(Operation::Administer, done)?)?;
+        let (Some(view), Some(entry)) = (logged.view, logged.entry) else {
+            return Err(AppError::bug("the record of an adjustment has no ledger line"));
+        };
+        Ok(Answered {
+            body: Adjusted { view, entry },
+            at: logged.at,
+            replayed: logged.replayed,
+        })
+    }
+
+    /// Opens, pauses or drains a variant's sale.
+    ///
+    /// # Errors
+    /// No such variant, or an error of the way.
+    pub async fn set_sale(
+        &self,
+        ctx: &Context,
+        id: &VariantId,
+        sale: SaleState,
+    ) -> Result<Answered<View>, AppError> {
+        let entry = self.variant(ctx, id)?;
+        self.administer(ctx, &entry, Command::SetSale { sale }).await
+    }
+
+    /// Takes a variant out of the shop.
+    ///
+    /// # Errors
+    /// Holds stand in the way, a stale version, or an error of the way.
+    pub async fn delete_variant(
+        &self,
+        ctx: &Context,
+        id: &VariantId,
+        expected: Option<u64>,
+    ) -> Result<Answered<View>, AppError> {
+        let entry = self.variant(ctx, id)?;
+        self.administer(ctx, &entry, Command::Delete { expected }).await
+    }
+
+    /// One variant.
+    ///
+    /// # Errors
+    /// No such variant, or an error of the way.
+    pub async fn get_variant(&self, ctx: &Context, id: &VariantId) -> Result<Answered<View>, AppError> {
+        let entry = self.variant(ctx, id)?;
+        let view = self.view(ctx, &entry).await?;
+        Ok(Answered {
+            at: view.at,
+            body: view,
+            replayed: false,
+        })
+    }
+
+    /// Several variants; `None` for those that are not there.
+    ///
+    /// # Errors
+    /// An error of the way.
+    pub async fn get_variants(
+        &self,
+        ctx: &Context,
+        ids: &[VariantId],
+    ) -> Result<Vec<Option<View>>, AppError> {
+        let mut views = Vec::with_capacity(ids.len());
+        for id in ids {
+            let entry = self.directory.find(&ctx.store, id);
+            views.push(match entry {
+                Some(entry) => found(self.view(ctx, &entry).await)?,
+                None => None,
+            });
+        }
+        Ok(views)
+    }
+
+    /// Variants in order of creation, after `after`, at most `limit`; the second part is where to go on.
+    ///
+    /// # Errors
+    /// An error of the way.
+    pub async fn list_variants(
+        &self,
+        ctx: &Context,
+        after: Option<VariantOrdinal>,
+        limit: usize,
+    ) -> Result<(Vec<View>, Option<VariantOrdinal>), AppError> {
+        let entries = self.directory.list(&ctx.store, after, limit + 1);
+        let more = entries.len() > limit;
+        let mut views = Vec::with_capacity(limit);
+        let mut last = None;
+        for entry in entries.iter().take(limit) {
+            last = Some(entry.ordinal);
+            views.extend(found(self.view(ctx, entry).await)?);
+        }
+        Ok((views, last.filter(|_| more)))
+    }
+
+    /// The ledger of a variant from line `after` on, at most `limit` lines; newest lines may be read from memory only
+    /// after they are durable, so the variant is asked first.
+    ///
+    /// # Errors
+    /// No such variant, or an error of the way.
+    pub async fn ledger(
+        &self,
+        ctx: &Context,
+        id: &VariantId,
+        after: u64,
+        limit: usize,
+    ) -> Result<(Vec<LedgerEntry>, bool), AppError> {
+        let entry = self.variant(ctx, id)?;
+        let last = self.view(ctx, &entry).await?.head.ledger_seq;
+        let stored = self.ledger_rows(entry.ordinal, after, limit).await?;
+        let reached = stored.last().map_or(after, |line| line.seq);
+        let more = reached < last;
+        Ok((stored, more))
+    }
+
+    async fn ledger_rows(
+        &self,
+        ordinal: VariantOrdinal,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<LedgerEntry>, AppError> {
+        // Lines above the last checkpoint are not rows yet: they are written before the rows are read.
+        let (state, checkpointer) = (self.state.clone(), self.checkpointer.clone());
+        super::replay::blocking(move || {
+            checkpointer
+                .run_now()
+                .map_err(|error| AppError::internal("a checkpoint failed", &error))?;
+            let key = |seq: u64| [ordinal.0.to_be_bytes().as_slice(), &seq.to_be_bytes()].concat();
+            let rows = state.scan(Family::Ledger, &key(after + 1), Some(&key(u64::MAX)), limit);
+            let mut lines = Vec::new();
+            for row in rows {
+                let (_, row) =
+                    row.map_err(|error| AppError::internal("the ledger could not be read", &error))?;
+                let line = dto::decode_ledger_entry(&row);
+                lines.push(
+                    line.map_err(|error| AppError::internal("a line of the ledger is damaged", &error))?,
+                );
+            }
+            Ok(lines)
+        })
+        .await
+    }
+
+    /// A variant as it is durable now; one that sleeps is read without waking it.
+    pub(super) async fn view(&self, ctx: &Context, entry: &Arc<Entry>) -> Result<View, AppError> {
+        if let Some(state) = self.directory.sleeping(entry) {
+            let variant = dto::decode_variant(&state)
+                .map_err(|error| AppError::internal("a sleeping variant cannot be read", &error))?;
+            let exists = variant.head().exists();
+            let now = self.clock.now().max(variant.head().decided_at);
+            return if exists {
+                Ok(variant.view(now))
+            } else {
+                Err(self.refused(Refusal::VariantNotFound))
+            };
+        }
+        match self.look(ctx, entry, What::Variant).await? {
+            Answer::Variant(view) => Ok(*view),
+            Answer::Logged(_) | Answer::Repeat { .. } | Answer::Holds { .. } | Answer::Count(_) => Err(
+                AppError::bug("a look at a variant was answered by something else"),
+            ),
+        }
+    }
+
+    async fn administer(
+        &self,
+        ctx: &Context,
+        entry: &Arc<Entry>,
+        command: Command,
+    ) -> Result<Answered<View>, AppError> {
+        let done = self.command(ctx, entry, command).await;
+        let logged = self.shops_side(self.counted(Operation::Administer, done)?)?;
+        let view = logged
+            .view
+            .ok_or_else(|| AppError::bug("the record of an admin command has no view"))?;
+        Ok(Answered {
+            body: view,
+            at: logged.at,
+            replayed: logged.replayed,
+        })
+    }
+
+    fn shops_side(&self, done: Done) -> Result<ShopsSide, AppError> {
+        let Done::Logged { logged, replayed } = done else {
+            return Err(AppError::bug("an admin command was answered by a reservation"));
+        };
+        let at = logged.turn.at;
+        let Fact::Variant(fact) = logged.turn.fact else {
+            return Err(AppError::KeyReused);
+        };
+        let entry = fact.events.last().and_then(Event::ledger_entry).cloned();
+        Ok(ShopsSide {
+            view: fact.view.map(|view| *view),
+            entry,
+            at,
+            replayed,
+        })
+    }
+}
+
+struct ShopsSide {
+    view: Option<View>,
+    entry: Option<LedgerEntry>,
+    at: Timestamp,
+    replayed: bool,
+}
+
+/// A variant that is not there is no error in a list.
+fn found(view: Result<View, AppError>) -> Result<Option<View>, AppError> {
+    match view {
+        Ok(view) => Ok(Some(view)),
+        Err(
+            AppError::Refused {
+                refusal: Refusal::VariantNotFound,
+                ..
+            }
+            | AppError::Quarantined
+            | AppError::Gone,
+        ) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,100 @@
+//! The payload of one record.
+use super::{Bits, List, Mirror, Moment, bulk, event::Event, policy::PolicyChanged, variant::View};
+use crate::{
+    domain::ids::{StoreId, VariantId, VariantOrdinal},
+    storage::{
+        dto::FormatError,
+        record::{self, KeyMark},
+    },
+};
+use bincode::{BorrowDecode, Encode};
+
+/// One turn of one entity.
+#[derive(Encode, BorrowDecode)]
+pub(in crate::storage::dto) struct Turn<'a> {
+    at: Moment,
+    fact: Fact<'a>,
+    key: Option<([u8; 16], [u8; 8])>,
+}
+
+#[derive(Encode, BorrowDecode)]
+enum Fact<'a> {
+    Variant(VariantFact<'a>),
+    Policy(&'a str, PolicyChanged),
+    Bulk(Bits, bulk::Event<'a>),
+}
+
+#[derive(Encode, BorrowDecode)]
+struct VariantFact<'a> {
+    ordinal: u32,
+    revision: u64,
+    named: Option<(&'a str, &'a str)>,
+    events: List<'a, Event<'a>>,
+    view: Option<Box<View<'a>>>,
+}
+
+impl<'a> Mirror<'a> for Turn<'a> {
+    type Domain = record::Turn;
+
+    fn of(domain: &'a record::Turn) -> Self {
+        Self {
+            at: domain.at.into(),
+            fact: match &domain.fact {
+                record::Fact::Variant(fact) => Fact::Variant(VariantFact::of(fact)),
+                record::Fact::Policy { store, changed } => {
+                    Fact::Policy(store.as_str(), PolicyChanged::of(changed))
+                }
+                record::Fact::Bulk { id, event } => Fact::Bulk((*id).into(), bulk::Event::of(event)),
+            },
+            key: domain.key.map(|key| (key.hash, key.fingerprint)),
+        }
+    }
+
+    fn restore(self) -> Result<record::Turn, FormatError> {
+        Ok(record::Turn {
+            at: self.at.into(),
+            fact: match self.fact {
+                Fact::Variant(fact) => record::Fact::Variant(fact.restore()?),
+                Fact::Policy(store, changed) => record::Fact::Policy {
+                    store: StoreId::parse(store)?,
+                    changed: changed.restore()?,
+                },
+                Fact::Bulk(id, event) => record::Fact::Bulk {
+                    id: id.into(),
+                    event: event.restore()?,
+                },
+            },
+            key: self.key.map(|(hash, fingerprint)| KeyMark { hash, fingerprint }),
+        })
+    }
+}
+
+impl<'a> Mirror<'a> for VariantFact<'a> {
+    type Domain = record::VariantFact;
+
+    fn of(domain: &'a record::VariantFact) -> Self {
+        let named = domain.named.as_ref();
+        Self {
+            ordinal: domain.ordinal.0,
+            revision: domain.revision,
+            named: named.map(|(store, id)| (store.as_str(), id.as_str())),
+            events: List::Of(&domain.events),
+            view: domain.view.as_deref().map(|view| Box::new(View::of(view))),
+        }
+    }
+
+    fn restore(self) -> Result<record::VariantFact, FormatError> {
+        let events: Vec<_> = self.events.restore()?;
+        if events.is_empty() {
+            return Err(FormatError::Invalid("a variant's turn without events"));
+        }
+        let name = |(store, id)| Ok::<_, FormatError>((StoreId::parse(store)?, VariantId::parse(id)?));
+        Ok(record::VariantFact {
+            ordinal: VariantOrdinal(self.ordinal),
+            revision: self.revision,
+            named: self.named.map(name).transpose()?,
+            events,
+            view: self.view.map(|view| view.restore()).transpose()?.map(Box::new),
+        })
+    }
+}

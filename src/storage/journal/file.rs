@@ -1,0 +1,479 @@
+//! The journal in plain append-only segment files: the honest floor for measurements and the escape hatch.
+//!
+//! A group is one write and one sync. Segments are filled with zeros before they are used, the next one ahead of need by a
+//! thread of its own, so that neither a length nor an extent changes while buyers wait. See [`super::segment`] for the layout
+//! and for what happens to a file that does not end well.
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
+
+use super::disk::{Disk, DiskFile};
+use super::format::LogHead;
+use super::segment::{self, GROUPS_AT, Index, ScanPlan, Segment};
+use super::{
+    Anchor, AppendError, Damage, Epoch, Group, Journal, LogReader, LogTrimmer, OpenError, PartitionId,
+    Position, ReadError, Record, RecordNumber, Tail, TornTail, check_fence,
+};
+
+const PREPARED: &str = "next.prepared";
+static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
+
+/// What a file journal is told when it is opened.
+#[derive(Clone, Debug)]
+pub struct FileOptions {
+    /// The partition it holds.
+    pub partition: PartitionId,
+    /// The epoch it belongs to.
+    pub epoch: Epoch,
+    /// The size of a segment in bytes, filled ahead of use; a group that is larger has a segment of its own.
+    pub segment_bytes: u64,
+    /// Whether a thread fills the next segment when the current one is half full. Without it the append that begins a segment
+    /// fills it first, which is what a simulation wants: one order of operations.
+    pub prepare_ahead: bool,
+    /// What stands before the first record of a log that is created now; a restore continues the numbers of its snapshot.
+    pub start: Anchor,
+}
+
+impl Default for FileOptions {
+    fn default() -> Self {
+        Self {
+            partition: PartitionId(0),
+            epoch: Epoch(1),
+            segment_bytes: 64 * 1024 * 1024,
+            prepare_ahead: true,
+            start: Anchor::GENESIS,
+        }
+    }
+}
+
+/// The owner's side of a log in segment files.
+pub struct FileJournal {
+    log: Arc<FileLog>,
+    options: FileOptions,
+    live: Arc<Segment>,
+    tail: Anchor,
+    cut: Option<TornTail>,
+    preparing: Option<JoinHandle<io::Result<()>>>,
+    failed: bool,
+    last_sync: Duration,
+}
+
+/// What owner, readers and trimmer share.
+struct FileLog {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    partition: PartitionId,
+    segment_bytes: u64,
+    segments: RwLock<VecDeque<Arc<Segment>>>,
+    last: AtomicU64,
+}
+
+impl FileJournal {
+    /// Opens the log in `dir`, or creates it. Every group is read and verified; a torn tail is cut and synced.
+    ///
+    /// # Errors
+    /// [`OpenError::Damage`] before good records (nothing was modified), or what the disk refused.
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: FileOptions) -> Result<Self, OpenError> {
+        disk.create_dir(dir)
+            .map_err(|error| OpenError::disk(format!("cannot create {}", dir.display()), error))?;
+        let mut found = scan_dir(&*disk, dir, options.partition, options.epoch, &mut |_| {})?;
+        if let Some(torn) = &found.torn {
+            let segment = found.segments.back().expect("a torn tail lies in a segment");
+            cut(&*segment.file, torn)
+                .map_err(|error| OpenError::disk(format!("cannot cut {}", torn.file.display()), error))?;
+        }
+        let log = FileLog {
+            disk,
+            dir: dir.to_owned(),
+            partition: options.partition,
+            segment_bytes: options.segment_bytes.max(GROUPS_AT),
+            segments: RwLock::default(),
+            last: AtomicU64::new(0),
+        };
+        log.remove_prepared()
+            .map_err(|error| OpenError::disk("cannot remove an unused segment", error))?;
+        if found.segments.is_empty() {
+            found.tail = options.start;
+            let created = log
+                .prepare()
+                .and_then(|()| log.begin_segment(options.epoch, options.start));
+            let segment = created.map_err(|error| {
+                OpenError::disk(format!("cannot create a log in {}", dir.display()), error)
+            })?;
+            found.segments.push_back(segment);
+        }
+        let live = Arc::clone(found.segments.back().expect("a log has at least one segment"));
+        *log.segments.write() = found.segments;
+        log.last.store(found.tail.last.0, Ordering::Release);
+        Ok(Self {
+            log: Arc::new(log),
+            options,
+            live,
+            tail: found.tail,
+            cut: found.torn,
+            preparing: None,
+            failed: false,
+            last_sync: Duration::ZERO,
+        })
+    }
+
+    fn write(&mut self, group: &Group) -> io::Result<()> {
+        if !self.live.index.read().is_empty() && self.end_with(group) > self.log.segment_bytes {
+            self.roll()?;
+        }
+        let offset = self.live.index.read().end;
+        self.live.file.write_at(offset, group.bytes())?;
+        let begin = Instant::now();
+        self.live.file.sync_data()?;
+        self.last_sync = begin.elapsed();
+        self.live.index.write().push(group);
+        if self.options.prepare_ahead
+            && self.preparing.is_none()
+            && self.end_with(group) > self.log.segment_bytes / 2
+        {
+            let log = Arc::clone(&self.log);
+            self.preparing = Some(
+                thread::Builder::new()
+                    .name("journal-ahead".into())
+                    .spawn(move || log.prepare())?,
+            );
+        }
+        Ok(())
+    }
+
+    fn end_with(&self, group: &Group) -> u64 {
+        self.live.index.read().end + group.bytes().len() as u64
+    }
+
+    /// Goes on in a new segment; the one before is complete and synced.
+    fn roll(&mut self) -> io::Result<()> {
+        match self.preparing.take() {
+            Some(thread) => thread
+                .join()
+                .map_err(|_| io::Error::other("the thread that fills segments panicked"))??,
+            None => self.log.prepare()?,
+        }
+        self.live = self.log.begin_segment(self.options.epoch, self.tail)?;
+        self.log.segments.write().push_back(Arc::clone(&self.live));
+        Ok(())
+    }
+}
+
+impl Drop for FileJournal {
+    /// Whoever opens the log next must not meet our thread at work.
+    fn drop(&mut self) {
+        if let Some(thread) = self.preparing.take() {
+            // Its result is without meaning now: an unused segment is removed at the next opening.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Journal for FileJournal {
+    fn acquire(&mut self, partition: PartitionId) -> Result<Tail, AppendError> {
+        self.log.check_partition(partition)?;
+        let Anchor {
+            last,
+            chain,
+            logged_at_ms,
+        } = self.tail;
+        Ok(Tail {
+            epoch: self.options.epoch,
+            last,
+            chain,
+            logged_at_ms,
+            cut: self.cut.clone(),
+        })
+    }
+
+    fn append(
+        &mut self,
+        partition: PartitionId,
+        expected: RecordNumber,
+        group: &Group,
+    ) -> Result<Position, AppendError> {
+        self.log.check_partition(partition)?;
+        if self.failed {
+            return Err(AppendError::Fatal {
+                context: "an earlier append failed".into(),
+                source: None,
+            });
+        }
+        check_fence(partition, self.options.epoch, &self.tail, expected, group)?;
+        if let Err(error) = self.write(group) {
+            // Nobody knows what the device kept. Only a restart, which reads it, can say.
+            self.failed = true;
+            return Err(AppendError::fatal(
+                format!("cannot append to {}", self.live.path.display()),
+                error,
+            ));
+        }
+        self.tail = Anchor::after(group);
+        self.log.last.store(self.tail.last.0, Ordering::Release);
+        Ok(Position {
+            epoch: self.options.epoch,
+            number: self.tail.last,
+        })
+    }
+
+    fn last_sync(&self) -> Duration {
+        self.last_sync
+    }
+
+    fn reader(&self) -> Arc<dyn LogReader> {
+        Arc::clone(&self.log) as Arc<dyn LogReader>
+    }
+
+    fn trimmer(&self) -> Arc<dyn LogTrimmer> {
+        Arc::clone(&self.log) as Arc<dyn LogTrimmer>
+    }
+}
+
+impl FileLog {
+    fn check_partition(&self, partition: PartitionId) -> Result<(), AppendError> {
+        if partition == self.partition {
+            return Ok(());
+        }
+        Err(AppendError::fenced(format!(
+            "this log holds partition {}, not {}",
+            self.partition.0, partition.0
+        )))
+    }
+
+    fn remove_prepared(&self) -> io::Result<()> {
+        match self.disk.remove(&self.dir.join(PREPARED)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a file of zeros that becomes the next segment. Its name is durable before it is ever renamed: otherwise a power
+    /// failure could give the new name to an older file of the same name, left by a start that was interrupted.
+    fn prepare(&self) -> io::Result<()> {
+        let file = self.disk.create(&self.dir.join(PREPARED))?;
+        let mut offset = 0;
+        while offset < self.segment_bytes {
+            let length = (self.segment_bytes - offset).min(ZEROS.len() as u64);
+            file.write_at(
+                offset,
+                &ZEROS[..usize::try_from(length).expect("it is at most the length of a slice")],
+            )?;
+            offset += length;
+        }
+        file.sync_data()?;
+        self.disk.sync_dir(&self.dir)
+    }
+
+    /// Turns the prepared file into the segment behind `anchor`; nothing may be appended before its name is durable.
+    fn begin_segment(&self, epoch: Epoch, anchor: Anchor) -> io::Result<Arc<Segment>> {
+        let prepared = self.dir.join(PREPARED);
+        let first = anchor.last.next();
+        let path = self.dir.join(segment::name(first));
+        let file = self.disk.open(&prepared)?;
+        file.write_at(
+            0,
+            &LogHead {
+                partition: self.partition,
+                epoch,
+                anchor,
+            }
+            .encode(),
+        )?;
+        file.sync_data()?;
+        self.disk.rename(&prepared, &path)?;
+        self.disk.sync_dir(&self.dir)?;
+        Ok(Arc::new(Segment {
+            path,
+            file,
+            first,
+            index: RwLock::new(Index::new()),
+        }))
+    }
+
+    /// The segment that holds `from`; `None` if that record is not durable yet.
+    fn holding(&self, partition: PartitionId, from: RecordNumber) -> Result<Option<Arc<Segment>>, ReadError> {
+        let segments = self.segments.read();
+        let first = segments.front().expect("a log has at least one segment").first;
+        if from < first {
+            return Err(ReadError::Trimmed { first });
+        }
+        if partition != self.partition || from > self.last() {
+            return Ok(None);
+        }
+        let behind = segments.partition_point(|segment| segment.first <= from);
+        Ok(Some(Arc::clone(&segments[behind - 1])))
+    }
+}
+
+impl LogReader for FileLog {
+    fn read(
+        &self,
+        partition: PartitionId,
+        from: RecordNumber,
+        max_bytes: usize,
+    ) -> Result<Vec<Group>, ReadError> {
+        let mut groups: Vec<Group> = Vec::new();
+        let (mut from, mut budget) = (from.max(RecordNumber(1)), max_bytes);
+        while let Some(segment) = self.holding(partition, from)? {
+            let more = segment.read(from, budget)?;
+            let Some(last) = more.last() else { break };
+            from = last.last().next();
+            let bytes: usize = more.iter().map(|group| group.bytes().len()).sum();
+            groups.extend(more);
+            if bytes >= budget {
+                break;
+            }
+            budget -= bytes;
+            // Another segment only while at least half of what was asked for is still missing.
+            if budget < max_bytes / 2 {
+                break;
+            }
+        }
+        Ok(groups)
+    }
+
+    fn record(&self, partition: PartitionId, number: RecordNumber) -> Result<Option<Record>, ReadError> {
+        self.holding(partition, number)?
+            .map_or(Ok(None), |segment| segment.record(number))
+    }
+
+    fn first(&self) -> RecordNumber {
+        self.segments
+            .read()
+            .front()
+            .expect("a log has at least one segment")
+            .first
+    }
+
+    fn last(&self) -> RecordNumber {
+        RecordNumber(self.last.load(Ordering::Acquire))
+    }
+
+    fn size_bytes(&self) -> u64 {
+        let segments = self.segments.read();
+        segments
+            .iter()
+            .map(|segment| segment.index.read().end.max(self.segment_bytes))
+            .sum()
+    }
+}
+
+impl LogTrimmer for FileLog {
+    fn trim(&self, partition: PartitionId, upto: RecordNumber) -> Result<RecordNumber, AppendError> {
+        self.check_partition(partition)?;
+        let mut removed = Vec::new();
+        {
+            let mut segments = self.segments.write();
+            // A segment may go when the next one begins at or below what must stay, and holds a group: the last group stays.
+            while segments.len() > 1
+                && segments[1].first <= upto.next()
+                && !segments[1].index.read().is_empty()
+            {
+                removed.extend(segments.pop_front());
+            }
+        }
+        for segment in &removed {
+            let done = self
+                .disk
+                .remove(&segment.path)
+                .and_then(|()| self.disk.sync_dir(&self.dir));
+            done.map_err(|error| {
+                AppendError::fatal(format!("cannot remove {}", segment.path.display()), error)
+            })?;
+        }
+        Ok(self.first())
+    }
+}
+
+/// All segments of a log as they lie on the disk.
+pub(super) struct Found {
+    segments: VecDeque<Arc<Segment>>,
+    pub(super) tail: Anchor,
+    pub(super) torn: Option<TornTail>,
+}
+
+/// Reads and verifies every group of a log; modifies nothing.
+pub(super) fn scan_dir(
+    disk: &dyn Disk,
+    dir: &Path,
+    partition: PartitionId,
+    epoch: Epoch,
+    each: &mut dyn FnMut(&Group),
+) -> Result<Found, OpenError> {
+    let names = disk
+        .list(dir)
+        .map_err(|error| OpenError::disk(format!("cannot list {}", dir.display()), error))?;
+    let firsts: Vec<RecordNumber> = names.iter().filter_map(|name| segment::first_of(name)).collect();
+    let mut found = Found {
+        segments: VecDeque::new(),
+        tail: Anchor::GENESIS,
+        torn: None,
+    };
+    for (index, first) in firsts.iter().enumerate() {
+        let path = dir.join(segment::name(*first));
+        let plan = ScanPlan {
+            path: &path,
+            partition,
+            epoch,
+            is_last: index + 1 == firsts.len(),
+        };
+        let file = disk
+            .open(&path)
+            .map_err(|error| OpenError::disk(format!("cannot open {}", path.display()), error))?;
+        let head = plan.head(&*file)?;
+        if let Some(before) = found.segments.back() {
+            check_adjacent(before, &found.tail, &head.anchor)?;
+        }
+        let scan = plan.scan(&*file, head.anchor, &mut *each)?;
+        found.tail = scan.tail;
+        found.torn = scan.torn;
+        found.segments.push_back(Arc::new(Segment {
+            path,
+            file,
+            first: *first,
+            index: RwLock::new(scan.index),
+        }));
+    }
+    Ok(found)
+}
+
+/// The next segment begins where the one before it ends; otherwise groups, or whole files, are missing.
+fn check_adjacent(before: &Segment, tail: &Anchor, next: &Anchor) -> Result<(), OpenError> {
+    if tail == next {
+        return Ok(());
+    }
+    let reason = if tail.last == next.last {
+        "the next segment does not continue the hash chain".to_owned()
+    } else {
+        format!("the log goes on with record {}", next.last.next())
+    };
+    let offset = before.index.read().end;
+    Err(Damage {
+        file: before.path.clone(),
+        record: tail.last.next(),
+        offset,
+        reason,
+    }
+    .into())
+}
+
+/// Overwrites a torn tail with zeros, so that the space stays allocated, and syncs. The first bytes go last: should this be
+/// interrupted, what is left is still a torn tail.
+fn cut(file: &dyn DiskFile, torn: &TornTail) -> io::Result<()> {
+    let mut left = torn.bytes;
+    while left > 0 {
+        let length = left.min(ZEROS.len() as u64);
+        left -= length;
+        file.write_at(
+            torn.offset + left,
+            &ZEROS[..usize::try_from(length).expect("it is at most the length of a slice")],
+        )?;
+    }
+    file.sync_data()
+}

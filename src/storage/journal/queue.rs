@@ -1,0 +1,285 @@
+//! The way into the log: numbers are given out in the order of the queue, and the queue's order is the log's order.
+//!
+//! Adding never waits for the disk: the lock is held for a push, and the writer takes everything that waits by swapping the
+//! queue for an empty one. The queue's bound is not enforced by waiting either. Whoever adds holds a permit, permits are fewer
+//! than places, and a full queue is therefore a bug and an assertion.
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::format::{FOOT_BYTES, GROUP_BYTES_MAX, HEAD_BYTES, RECORD_HEAD_BYTES};
+use super::{RecordNumber, Tail};
+
+/// The bounds of the way into the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalLimits {
+    /// How many entries may be queued or on their way to the disk; more is a bug of whoever gives out permits.
+    pub queue_capacity: usize,
+    /// The largest number of entries (records and repeats) in one group.
+    pub group_records: usize,
+    /// The largest number of bytes in one group, all told; at most [`GROUP_BYTES_MAX`].
+    pub group_bytes: usize,
+}
+
+impl Default for JournalLimits {
+    fn default() -> Self {
+        Self {
+            queue_capacity: 65_536,
+            group_records: 4_096,
+            group_bytes: GROUP_BYTES_MAX,
+        }
+    }
+}
+
+impl JournalLimits {
+    /// The largest payload that fits into a group.
+    pub fn payload_bytes_max(&self) -> usize {
+        self.group_bytes - HEAD_BYTES - FOOT_BYTES - RECORD_HEAD_BYTES
+    }
+
+    pub(super) fn check(&self) {
+        assert!(self.queue_capacity > 0, "a queue has room for an entry");
+        assert!(self.group_records > 0, "a group has room for a record");
+        assert!(
+            self.group_bytes <= GROUP_BYTES_MAX,
+            "a group is at most {GROUP_BYTES_MAX} bytes"
+        );
+        assert!(
+            self.group_bytes > HEAD_BYTES + FOOT_BYTES + RECORD_HEAD_BYTES,
+            "a group has room for a payload"
+        );
+    }
+}
+
+/// Why an entry was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RejectReason {
+    /// The journal is closed, or its writer has stopped after an error.
+    #[error("the journal is closed")]
+    Closed,
+    /// The payload does not fit into a group.
+    #[error("the record is larger than a group")]
+    TooLarge,
+}
+
+/// An entry that was not taken, with what came with it.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Rejected<T> {
+    /// What the caller had handed over.
+    pub item: T,
+    /// Why it was not taken.
+    pub reason: RejectReason,
+}
+
+impl<T> fmt::Debug for Rejected<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejected")
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The queue into one partition's log. Clones are the same queue.
+pub struct JournalQueue<T> {
+    shared: Arc<Shared<T>>,
+}
+
+impl<T> Clone for JournalQueue<T> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+struct Shared<T> {
+    state: Mutex<State<T>>,
+    /// Somebody added an entry, or the queue was closed.
+    changed: Condvar,
+    limits: JournalLimits,
+    /// Entries that were delivered or dropped, out of all that were ever added.
+    settled: AtomicU64,
+    last: AtomicU64,
+    durable: AtomicU64,
+}
+
+struct State<T> {
+    entries: VecDeque<Entry<T>>,
+    added: u64,
+    last: RecordNumber,
+    closed: bool,
+}
+
+/// One waiting entry. A repeat has no record.
+pub(super) struct Entry<T> {
+    pub(super) record: Option<(RecordNumber, Vec<u8>)>,
+    pub(super) item: T,
+}
+
+impl<T> JournalQueue<T> {
+    pub(super) fn new(tail: &Tail, limits: JournalLimits) -> Self {
+        limits.check();
+        let state = State {
+            entries: VecDeque::new(),
+            added: 0,
+            last: tail.last,
+            closed: false,
+        };
+        let shared = Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            limits,
+            settled: AtomicU64::new(0),
+            last: AtomicU64::new(tail.last.0),
+            durable: AtomicU64::new(tail.last.0),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Queues a record and gives it its number; `item` is delivered when the record is durable.
+    ///
+    /// # Errors
+    /// The item comes back when the journal is closed or the payload does not fit into a group. No number is used up.
+    ///
+    /// # Panics
+    /// When more entries are under way than the queue's capacity: permits must make that impossible.
+    pub fn append(&self, payload: Vec<u8>, item: T) -> Result<RecordNumber, Rejected<T>> {
+        if payload.len() > self.shared.limits.payload_bytes_max() {
+            return Err(Rejected {
+                item,
+                reason: RejectReason::TooLarge,
+            });
+        }
+        self.add(Some(payload), item)
+    }
+
+    /// Queues an item without a record: it is delivered, in order, once everything queued before it is durable.
+    ///
+    /// # Errors
+    /// The item comes back when the journal is closed.
+    ///
+    /// # Panics
+    /// As [`JournalQueue::append`].
+    pub fn repeat(&self, item: T) -> Result<(), Rejected<T>> {
+        self.add(None, item).map(|_| ())
+    }
+
+    fn add(&self, payload: Option<Vec<u8>>, item: T) -> Result<RecordNumber, Rejected<T>> {
+        let shared = &*self.shared;
+        let mut state = shared.state.lock();
+        if state.closed {
+            return Err(Rejected {
+                item,
+                reason: RejectReason::Closed,
+            });
+        }
+        let under_way = state.added - shared.settled.load(Ordering::Acquire);
+        assert!(
+            under_way < shared.limits.queue_capacity as u64,
+            "permits are fewer than the places in the journal's queue"
+        );
+        let record = payload.map(|payload| {
+            state.last = state.last.next();
+            shared.last.store(state.last.0, Ordering::Release);
+            (state.last, payload)
+        });
+        state.added += 1;
+        state.entries.push_back(Entry { record, item });
+        let last = state.last;
+        drop(state);
+        shared.changed.notify_one();
+        Ok(last)
+    }
+
+    /// The last record that is on the device.
+    pub fn durable(&self) -> RecordNumber {
+        RecordNumber(self.shared.durable.load(Ordering::Acquire))
+    }
+
+    /// The last record that was given a number.
+    pub fn last(&self) -> RecordNumber {
+        RecordNumber(self.shared.last.load(Ordering::Acquire))
+    }
+
+    /// How many records have a number and are not on the device yet.
+    pub fn unsynced(&self) -> u64 {
+        // In this order: what is durable now cannot be above what was numbered later.
+        let durable = self.durable();
+        self.last().0.saturating_sub(durable.0)
+    }
+
+    /// How many entries are queued or on their way to the device.
+    pub fn depth(&self) -> usize {
+        let added = self.shared.state.lock().added;
+        let under_way = added.saturating_sub(self.shared.settled.load(Ordering::Acquire));
+        usize::try_from(under_way).expect("the depth is below the capacity")
+    }
+
+    /// Takes no more entries. What is queued is still written and delivered; then the writer ends.
+    pub fn close(&self) {
+        self.shared.state.lock().closed = true;
+        self.shared.changed.notify_all();
+    }
+
+    /// Whether entries are handed back.
+    pub fn is_closed(&self) -> bool {
+        self.shared.state.lock().closed
+    }
+
+    /// Waits until something is queued and moves up to `wanted` entries to `backlog`; everything, in one step, if that is
+    /// empty. With entries in the backlog it does not wait. `false` when the queue is closed and both are empty.
+    pub(super) fn take(&self, backlog: &mut VecDeque<Entry<T>>, wanted: usize) -> bool {
+        let mut state = self.shared.state.lock();
+        if backlog.is_empty() {
+            while state.entries.is_empty() {
+                if state.closed {
+                    return false;
+                }
+                self.shared.changed.wait(&mut state);
+            }
+            std::mem::swap(&mut state.entries, backlog);
+            return true;
+        }
+        let missing = wanted.saturating_sub(backlog.len()).min(state.entries.len());
+        backlog.extend(state.entries.drain(..missing));
+        true
+    }
+
+    /// Waits for `pause`, or until the queue is closed: `true` then.
+    pub(super) fn pause(&self, pause: Duration) -> bool {
+        let deadline = std::time::Instant::now() + pause;
+        let mut state = self.shared.state.lock();
+        while !state.closed {
+            if self.shared.changed.wait_until(&mut state, deadline).timed_out() {
+                return state.closed;
+            }
+        }
+        true
+    }
+
+    pub(super) fn advance_durable(&self, number: RecordNumber) {
+        self.shared.durable.store(number.0, Ordering::Release);
+    }
+
+    /// The places of `count` entries are free again.
+    pub(super) fn settle(&self, count: usize) {
+        self.shared.settled.fetch_add(count as u64, Ordering::AcqRel);
+    }
+
+    /// Closes the queue and drops what waits: nobody will write it.
+    pub(super) fn abandon(&self) {
+        let dropped = {
+            let mut state = self.shared.state.lock();
+            state.closed = true;
+            std::mem::take(&mut state.entries)
+        };
+        self.settle(dropped.len());
+    }
+}

@@ -1,0 +1,515 @@
+//! The journal in sled, by the recipe of [`crate::storage::engine`]: a group in values of at most 4 KiB in one batch, then
+//! flush, then a sync of the device.
+//!
+//! sled's files, and the time it needs to open them, grow with what was written since they were opened. So the log lies in a
+//! row of databases, each for a bounded number of bytes:
+//!
+//! ```text
+//!  00000007.sled/   groups 1_200_001..   sealed
+//!  00000008.sled/   groups 1_730_400..   live: appends go here
+//!  00000009.sled/   empty: made ahead by a thread of its own, so that no append waits for it
+//! ```
+//!
+//! Trimming removes whole directories, oldest first. Keys in the live database are not removed one by one: their removal would
+//! be written and flushed in the way of answers, and its files would not get smaller before the next opening.
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::disk::{Disk, RealDisk};
+use super::format::LogHead;
+use super::sled_database::{self, Database};
+use super::{
+    Anchor, AppendError, Epoch, Group, Journal, LogReader, LogTrimmer, OpenError, PartitionId, Position,
+    ReadError, Record, RecordNumber, Tail, TornTail, check_fence,
+};
+use crate::storage::engine::{Engine, EngineOptions, sync_dir};
+
+const SUFFIX: &str = ".sled";
+const TRIMMED_SUFFIX: &str = ".trimmed";
+
+/// What a sled journal is told when it is opened.
+#[derive(Clone, Debug)]
+pub struct SledOptions {
+    /// The partition it holds.
+    pub partition: PartitionId,
+    /// The epoch it belongs to.
+    pub epoch: Epoch,
+    /// How many bytes of groups go into one database.
+    pub database_bytes: u64,
+    /// sled's page cache for one database; the memory used is a multiple of it.
+    pub cache_bytes: u64,
+    /// What stands before the first record of a log that is created now; a restore continues the numbers of its snapshot.
+    pub start: Anchor,
+}
+
+impl Default for SledOptions {
+    fn default() -> Self {
+        Self {
+            partition: PartitionId(0),
+            epoch: Epoch(1),
+            database_bytes: 128 * 1024 * 1024,
+            cache_bytes: 16 * 1024 * 1024,
+            start: Anchor::GENESIS,
+        }
+    }
+}
+
+impl SledOptions {
+    fn engine(&self) -> EngineOptions {
+        EngineOptions {
+            cache_bytes: self.cache_bytes,
+            mode: sled::Mode::HighThroughput,
+        }
+    }
+
+    fn head(&self, anchor: Anchor) -> LogHead {
+        LogHead {
+            partition: self.partition,
+            epoch: self.epoch,
+            anchor,
+        }
+    }
+}
+
+/// The owner's side of a log in sled.
+pub struct SledJournal {
+    log: Arc<SledLog>,
+    options: SledOptions,
+    live: Arc<Database>,
+    live_ordinal: u64,
+    live_bytes: u64,
+    ahead: Ahead,
+    tail: Anchor,
+    cut: Option<TornTail>,
+    failed: bool,
+    last_sync: Duration,
+}
+
+/// The next database, made before it is needed.
+enum Ahead {
+    Unneeded,
+    Preparing(JoinHandle<Result<Engine, OpenError>>),
+    Ready(Engine),
+}
+
+/// What owner, readers and trimmer share.
+struct SledLog {
+    dir: PathBuf,
+    partition: PartitionId,
+    databases: RwLock<VecDeque<Arc<Database>>>,
+    /// No longer part of the log, oldest first; removed as soon as no reader is in them.
+    leaving: Mutex<VecDeque<Arc<Database>>>,
+    last: AtomicU64,
+}
+
+fn path_of(dir: &Path, ordinal: u64) -> PathBuf {
+    dir.join(format!("{ordinal:08}{SUFFIX}"))
+}
+
+fn ordinal_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(SUFFIX).filter(|digits| digits.len() >= 8)?;
+    digits.parse().ok()
+}
+
+/// The databases of a log as they were found, oldest first.
+struct Found {
+    databases: VecDeque<Arc<Database>>,
+    live_ordinal: u64,
+    live_bytes: u64,
+    tail: Anchor,
+    unused: Option<Engine>,
+    torn: Option<TornTail>,
+}
+
+impl SledJournal {
+    /// Opens the log in `dir`, or creates it. Every group is read and verified; a group at the end that is not whole is cut.
+    ///
+    /// # Errors
+    /// [`OpenError::Damage`] before good records, or what the disk or sled refused.
+    pub fn open(dir: &Path, options: SledOptions) -> Result<Self, OpenError> {
+        RealDisk
+            .create_dir(dir)
+            .map_err(|error| OpenError::disk(format!("cannot create {}", dir.display()), error))?;
+        finish_trimming(dir).map_err(|error| OpenError::disk("cannot remove a trimmed database", error))?;
+        let mut found = find(dir, &options)?;
+        if let Some(torn) = &found.torn {
+            let live = found.databases.back().expect("a torn tail lies in a database");
+            live.remove(torn.record)
+                .map_err(|error| OpenError::disk(format!("cannot cut {}", torn.file.display()), error))?;
+        }
+        if found.databases.is_empty() {
+            begin(dir, &options, &mut found)?;
+        }
+        let live = Arc::clone(found.databases.back().expect("a log has at least one database"));
+        let log = SledLog {
+            dir: dir.to_owned(),
+            partition: options.partition,
+            databases: RwLock::new(found.databases),
+            leaving: Mutex::default(),
+            last: AtomicU64::new(found.tail.last.0),
+        };
+        Ok(Self {
+            log: Arc::new(log),
+            live,
+            live_ordinal: found.live_ordinal,
+            live_bytes: found.live_bytes,
+            ahead: found.unused.map_or(Ahead::Unneeded, Ahead::Ready),
+            tail: found.tail,
+            cut: found.torn,
+            options,
+            failed: false,
+            last_sync: Duration::ZERO,
+        })
+    }
+
+    fn write(&mut self, group: &Group) -> Result<(), super::BoxedError> {
+        let bytes = group.bytes().len() as u64;
+        if self.live_bytes > 0 && self.live_bytes + bytes > self.options.database_bytes {
+            self.roll()?;
+        }
+        self.live.write(group)?;
+        let begin = Instant::now();
+        self.live.sync()?;
+        self.last_sync = begin.elapsed();
+        self.live_bytes += bytes;
+        if matches!(self.ahead, Ahead::Unneeded) && self.live_bytes > self.options.database_bytes / 2 {
+            self.prepare()?;
+        }
+        Ok(())
+    }
+
+    fn prepare(&mut self) -> io::Result<()> {
+        let path = path_of(&self.log.dir, self.live_ordinal + 1);
+        let (options, next) = (self.options.engine(), self.tail.last.next());
+        let make = move || sled_database::open(&path, options, next).map(|(engine, _)| engine);
+        self.ahead = Ahead::Preparing(thread::Builder::new().name("journal-ahead".into()).spawn(make)?);
+        Ok(())
+    }
+
+    /// Goes on in the next database; the one before is complete and synced.
+    fn roll(&mut self) -> Result<(), super::BoxedError> {
+        if matches!(self.ahead, Ahead::Unneeded) {
+            self.prepare()?;
+        }
+        let engine = match std::mem::replace(&mut self.ahead, Ahead::Unneeded) {
+            Ahead::Ready(engine) => engine,
+            Ahead::Preparing(thread) => thread
+                .join()
+                .map_err(|_| "the thread that makes databases panicked")??,
+            Ahead::Unneeded => unreachable!("it was prepared just above"),
+        };
+        self.live_ordinal += 1;
+        self.live_bytes = 0;
+        self.live = Arc::new(Database::new(engine, self.options.head(self.tail)));
+        self.log.databases.write().push_back(Arc::clone(&self.live));
+        Ok(())
+    }
+}
+
+impl Drop for SledJournal {
+    /// Whoever opens the log next must not meet our thread at work.
+    fn drop(&mut self) {
+        let engine = match std::mem::replace(&mut self.ahead, Ahead::Unneeded) {
+            Ahead::Unneeded => None,
+            Ahead::Ready(engine) => Some(engine),
+            Ahead::Preparing(thread) => thread.join().ok().and_then(Result::ok),
+        };
+        if let Some(engine) = engine {
+            // It is empty: nothing can be lost.
+            let _ = engine.close();
+        }
+    }
+}
+
+impl Journal for SledJournal {
+    fn acquire(&mut self, partition: PartitionId) -> Result<Tail, AppendError> {
+        self.log.check_partition(partition)?;
+        let Anchor {
+            last,
+            chain,
+            logged_at_ms,
+        } = self.tail;
+        Ok(Tail {
+            epoch: self.options.epoch,
+            last,
+            chain,
+            logged_at_ms,
+            cut: self.cut.clone(),
+        })
+    }
+
+    fn append(
+        &mut self,
+        partition: PartitionId,
+        expected: RecordNumber,
+        group: &Group,
+    ) -> Result<Position, AppendError> {
+        self.log.check_partition(partition)?;
+        if self.failed {
+            return Err(AppendError::Fatal {
+                context: "an earlier append failed".into(),
+                source: None,
+            });
+        }
+        check_fence(partition, self.options.epoch, &self.tail, expected, group)?;
+        if let Err(error) = self.write(group) {
+            // Nobody knows what the device kept. Only a restart, which reads it, can say.
+            self.failed = true;
+            return Err(AppendError::fatal(
+                format!("cannot append to {}", self.live.path().display()),
+                error,
+            ));
+        }
+        self.tail = Anchor::after(group);
+        self.log.last.store(self.tail.last.0, Ordering::Release);
+        Ok(Position {
+            epoch: self.options.epoch,
+            number: self.tail.last,
+        })
+    }
+
+    fn last_sync(&self) -> Duration {
+        self.last_sync
+    }
+
+    fn reader(&self) -> Arc<dyn LogReader> {
+        Arc::clone(&self.log) as Arc<dyn LogReader>
+    }
+
+    fn trimmer(&self) -> Arc<dyn LogTrimmer> {
+        Arc::clone(&self.log) as Arc<dyn LogTrimmer>
+    }
+}
+
+impl SledLog {
+    fn check_partition(&self, partition: PartitionId) -> Result<(), AppendError> {
+        if partition == self.partition {
+            return Ok(());
+        }
+        Err(AppendError::fenced(format!(
+            "this log holds partition {}, not {}",
+            self.partition.0, partition.0
+        )))
+    }
+
+    /// The database that holds `from`; `None` if that record is not durable yet.
+    fn holding(
+        &self,
+        partition: PartitionId,
+        from: RecordNumber,
+    ) -> Result<Option<Arc<Database>>, ReadError> {
+        let databases = self.databases.read();
+        let first = databases
+            .front()
+            .expect("a log has at least one database")
+            .first();
+        if from < first {
+            return Err(ReadError::Trimmed { first });
+        }
+        if partition != self.partition || from > self.last() {
+            return Ok(None);
+        }
+        let behind = databases.partition_point(|database| database.first() <= from);
+        Ok(Some(Arc::clone(&databases[behind - 1])))
+    }
+
+    /// Removes what left the log, oldest first, up to the first that a reader is still in.
+    fn remove_leaving(&self) -> Result<(), super::BoxedError> {
+        let mut leaving = self.leaving.lock();
+        while let Some(database) = leaving.pop_front() {
+            let database = match Arc::try_unwrap(database) {
+                Ok(database) => database,
+                Err(in_use) => {
+                    leaving.push_front(in_use);
+                    return Ok(());
+                }
+            };
+            let path = database.close()?;
+            // Half a directory would look like damage, so it gets another name first.
+            let doomed = path.with_extension(&TRIMMED_SUFFIX[1..]);
+            fs::rename(&path, &doomed)?;
+            sync_dir(&self.dir)?;
+            fs::remove_dir_all(&doomed)?;
+        }
+        Ok(())
+    }
+}
+
+impl LogReader for SledLog {
+    fn read(
+        &self,
+        partition: PartitionId,
+        from: RecordNumber,
+        max_bytes: usize,
+    ) -> Result<Vec<Group>, ReadError> {
+        let mut groups: Vec<Group> = Vec::new();
+        let mut bytes = 0;
+        let mut next = from.max(RecordNumber(1));
+        while let Some(database) = self.holding(partition, next)? {
+            let first = if groups.is_empty() {
+                database.group_of(next)?
+            } else {
+                next
+            };
+            let group = database.group(first)?;
+            bytes += group.bytes().len();
+            if bytes > max_bytes && !groups.is_empty() {
+                break;
+            }
+            next = group.last().next();
+            groups.push(group);
+        }
+        Ok(groups)
+    }
+
+    fn record(&self, partition: PartitionId, number: RecordNumber) -> Result<Option<Record>, ReadError> {
+        self.holding(partition, number)?
+            .map_or(Ok(None), |database| database.record(number))
+    }
+
+    fn first(&self) -> RecordNumber {
+        self.databases
+            .read()
+            .front()
+            .expect("a log has at least one database")
+            .first()
+    }
+
+    fn last(&self) -> RecordNumber {
+        RecordNumber(self.last.load(Ordering::Acquire))
+    }
+
+    fn size_bytes(&self) -> u64 {
+        let databases: Vec<_> = self.databases.read().iter().cloned().collect();
+        databases.iter().map(|database| database.size_bytes()).sum()
+    }
+}
+
+impl LogTrimmer for SledLog {
+    fn trim(&self, partition: PartitionId, upto: RecordNumber) -> Result<RecordNumber, AppendError> {
+        self.check_partition(partition)?;
+        {
+            let mut databases = self.databases.write();
+            // A database may go when the next one begins at or below what must stay, and holds a group: the last group stays.
+            while databases.len() > 1
+                && databases[1].first() <= upto.next()
+                && databases[1].first() <= self.last()
+            {
+                self.leaving.lock().extend(databases.pop_front());
+            }
+        }
+        self.remove_leaving().map_err(|error| {
+            AppendError::fatal(format!("cannot trim the log in {}", self.dir.display()), error)
+        })?;
+        Ok(self.first())
+    }
+}
+
+/// Removes the directories whose removal was interrupted.
+fn finish_trimming(dir: &Path) -> io::Result<()> {
+    for name in RealDisk.list(dir)? {
+        if name.ends_with(TRIMMED_SUFFIX) {
+            fs::remove_dir_all(dir.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens and verifies the databases in order.
+fn find(dir: &Path, options: &SledOptions) -> Result<Found, OpenError> {
+    let names = RealDisk
+        .list(dir)
+        .map_err(|error| OpenError::disk(format!("cannot list {}", dir.display()), error))?;
+    let mut found = Found {
+        databases: VecDeque::new(),
+        live_ordinal: 0,
+        live_bytes: 0,
+        tail: options.start,
+        unused: None,
+        torn: None,
+    };
+    for ordinal in names.iter().filter_map(|name| ordinal_of(name)) {
+        let path = path_of(dir, ordinal);
+        let (engine, head) = sled_database::open(&path, options.engine(), found.tail.last.next())?;
+        let Some(head) = head else {
+            found.unused = Some(engine);
+            continue;
+        };
+        if (head.partition, head.epoch) != (options.partition, options.epoch) {
+            let text = |partition: PartitionId, epoch: Epoch| {
+                format!("partition {}, epoch {}", partition.0, epoch.0)
+            };
+            let (found, wanted) = (
+                text(head.partition, head.epoch),
+                text(options.partition, options.epoch),
+            );
+            return Err(OpenError::Foreign {
+                file: path,
+                found,
+                wanted,
+            });
+        }
+        take(&mut found, Database::new(engine, head))?;
+        found.live_ordinal = ordinal;
+    }
+    Ok(found)
+}
+
+/// Adds the next database to what was found, if it goes on where the one before ends.
+fn take(found: &mut Found, database: Database) -> Result<(), OpenError> {
+    let next = found.tail.last.next();
+    let goes_on = found.tail == database.head.anchor && found.torn.is_none() && found.unused.is_none();
+    if let Some(before) = found.databases.back().filter(|_| !goes_on) {
+        let reason = format!(
+            "the log goes on with record {} in the next database",
+            database.first()
+        );
+        return Err(before.damage(next, &reason).into());
+    }
+    let walked = database.walk()?;
+    found.tail = walked.tail;
+    found.live_bytes = walked.bytes;
+    found.torn = walked.torn.map(|(bytes, reason)| {
+        let record = found.tail.last.next();
+        TornTail {
+            file: database.path().to_owned(),
+            offset: 0,
+            bytes,
+            record,
+            reason,
+        }
+    });
+    found.databases.push_back(Arc::new(database));
+    Ok(())
+}
+
+/// Begins a log that holds nothing yet.
+fn begin(dir: &Path, options: &SledOptions, found: &mut Found) -> Result<(), OpenError> {
+    const FIRST_ORDINAL: u64 = 1;
+    let engine = match found.unused.take() {
+        Some(engine) => engine,
+        None => {
+            sled_database::open(
+                &path_of(dir, FIRST_ORDINAL),
+                options.engine(),
+                options.start.last.next(),
+            )?
+            .0
+        }
+    };
+    let database = Database::new(engine, options.head(options.start));
+    database
+        .write_anchor()
+        .map_err(|error| OpenError::disk(format!("cannot create a log in {}", dir.display()), error))?;
+    found.live_ordinal = FIRST_ORDINAL;
+    found.databases.push_back(Arc::new(database));
+    Ok(())
+}

@@ -1,0 +1,298 @@
+//! The thread that owns the log: take what waits, write one group, sync, deliver.
+//!
+//! ```text
+//!  queue ──take──► group ──append (write + sync)──► durable number ──► observer, in log order
+//!                             │ error
+//!                             └──► on_fatal: the process ends, nothing of the group is delivered
+//! ```
+//!
+//! There is no timer. An idle writer takes the first entry at once; while it waits for the device the next ones gather, so
+//! groups grow exactly as large as the load makes them.
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::format::GroupBuilder;
+use super::queue::{Entry, JournalLimits, JournalQueue};
+use super::{Anchor, AppendError, Epoch, Group, Journal, PartitionId, RecordNumber, Tail};
+
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// An item whose record, and every record before it, is on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivered<T> {
+    /// Its record; `None` for a repeat.
+    pub number: Option<RecordNumber>,
+    /// When its group was logged, Unix milliseconds; for a repeat, the group it was delivered with or after.
+    pub logged_at_ms: i64,
+    /// What the caller had queued.
+    pub item: T,
+}
+
+/// Learns what became durable.
+pub trait DurableObserver<T>: Send {
+    /// Called on the writer's thread, in log order, after the device sync. The next group waits meanwhile.
+    fn durable(&mut self, delivered: Vec<Delivered<T>>);
+}
+
+/// A function is an observer.
+impl<T, F: FnMut(Vec<Delivered<T>>) + Send> DurableObserver<T> for F {
+    fn durable(&mut self, delivered: Vec<Delivered<T>>) {
+        self(delivered);
+    }
+}
+
+/// What one group was and took.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GroupMeasure {
+    /// Records in it.
+    pub records: u32,
+    /// Repeats delivered with it.
+    pub repeats: usize,
+    /// Its bytes.
+    pub bytes: usize,
+    /// From the call of append to its return, in seconds; the sync is part of it.
+    pub append_seconds: f64,
+    /// What of that was the device sync.
+    pub sync_seconds: f64,
+}
+
+/// Where measurements go; the names are given elsewhere.
+pub trait JournalMetrics: Send {
+    /// A group is durable.
+    fn group(&self, measure: &GroupMeasure);
+
+    /// How many records have a number and are not durable, just before a group is written and just after.
+    fn unsynced(&self, records: u64);
+
+    /// The log was unavailable; the same group is tried again.
+    fn unavailable(&self) {}
+}
+
+/// Measures nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoMetrics;
+
+impl JournalMetrics for NoMetrics {
+    fn group(&self, _measure: &GroupMeasure) {}
+
+    fn unsynced(&self, _records: u64) {}
+}
+
+/// What the writer is given beside the log.
+pub struct WriterParts<T> {
+    /// Learns what became durable.
+    pub observer: Box<dyn DurableObserver<T>>,
+    /// Gets the measurements.
+    pub metrics: Box<dyn JournalMetrics>,
+    /// The wall time in Unix milliseconds. It may step; what is logged does not.
+    pub clock: Box<dyn Fn() -> i64 + Send>,
+    /// Called once when the log can no longer be trusted to take records. In production it logs and ends the process with exit
+    /// code 1. If it returns, the writer stops: what was not durable is dropped and never delivered.
+    pub on_fatal: Box<dyn FnOnce(AppendError) + Send>,
+}
+
+/// The running writer.
+pub struct JournalWriter {
+    thread: JoinHandle<()>,
+}
+
+impl JournalWriter {
+    /// Starts the writer of `partition` behind `tail`, which `journal` gave when it was acquired, and returns the queue into it.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    ///
+    /// # Panics
+    /// When `limits` contradict each other.
+    pub fn start<T: Send + 'static>(
+        journal: Box<dyn Journal>,
+        partition: PartitionId,
+        tail: &Tail,
+        limits: JournalLimits,
+        parts: WriterParts<T>,
+    ) -> std::io::Result<(JournalQueue<T>, Self)> {
+        let queue = JournalQueue::new(tail, limits);
+        let WriterParts {
+            observer,
+            metrics,
+            clock,
+            on_fatal,
+        } = parts;
+        let mut writer = Writer {
+            journal,
+            partition,
+            epoch: tail.epoch,
+            tail: Anchor {
+                last: tail.last,
+                chain: tail.chain,
+                logged_at_ms: tail.logged_at_ms,
+            },
+            limits,
+            queue: queue.clone(),
+            observer,
+            metrics,
+            clock,
+            backlog: VecDeque::new(),
+        };
+        let thread = thread::Builder::new()
+            .name("journal-writer".into())
+            .spawn(move || {
+                let ended = catch_unwind(AssertUnwindSafe(|| writer.run()));
+                writer.queue.close();
+                // Nothing is dropped before the process had its chance to end: a dropped completion is an answer of a kind.
+                match ended {
+                    Ok(Ok(())) => {}
+                    Ok(Err(stopped)) => {
+                        on_fatal(stopped.error);
+                        drop(stopped.items);
+                    }
+                    // A log whose writer is gone would let every caller wait for ever.
+                    Err(_) => on_fatal(AppendError::Fatal {
+                        context: "the journal writer panicked".into(),
+                        source: None,
+                    }),
+                }
+                writer.queue.abandon();
+            })?;
+        Ok((queue, Self { thread }))
+    }
+
+    /// Waits until the writer has ended: after [`JournalQueue::close`] and everything queued, or after an error.
+    pub fn join(self) {
+        self.thread
+            .join()
+            .expect("panics end in on_fatal; only a panic of on_fatal itself arrives here");
+    }
+}
+
+struct Writer<T> {
+    journal: Box<dyn Journal>,
+    partition: PartitionId,
+    epoch: Epoch,
+    tail: Anchor,
+    limits: JournalLimits,
+    queue: JournalQueue<T>,
+    observer: Box<dyn DurableObserver<T>>,
+    metrics: Box<dyn JournalMetrics>,
+    clock: Box<dyn Fn() -> i64 + Send>,
+    /// Taken from the queue, not yet in a group.
+    backlog: VecDeque<Entry<T>>,
+}
+
+/// Why the writer ended early, and the items it did not deliver.
+struct Stopped<T> {
+    error: AppendError,
+    items: Vec<(Option<RecordNumber>, T)>,
+}
+
+/// The entries of a group, in order, and the group unless all of them are repeats.
+struct Batch<T> {
+    group: Option<Group>,
+    items: Vec<(Option<RecordNumber>, T)>,
+}
+
+impl<T> Writer<T> {
+    fn run(&mut self) -> Result<(), Stopped<T>> {
+        while self.queue.take(&mut self.backlog, self.limits.group_records) {
+            let Batch { group, items } = self.build();
+            if let Some(group) = group {
+                self.metrics.unsynced(self.queue.unsynced());
+                match self.append(&group, items.len()) {
+                    Ok(true) => self.metrics.unsynced(self.queue.unsynced()),
+                    Ok(false) => return Ok(()),
+                    Err(error) => return Err(Stopped { error, items }),
+                }
+            }
+            self.deliver(items);
+        }
+        Ok(())
+    }
+
+    /// Takes entries from the front of the backlog while they fit into one group.
+    fn build(&mut self) -> Batch<T> {
+        let backlog = &mut self.backlog;
+        let entries = backlog.len().min(self.limits.group_records);
+        let guess: usize = backlog.iter().take(entries).map(entry_bytes).sum();
+        let mut builder = GroupBuilder::new(
+            self.partition,
+            self.epoch,
+            &self.tail,
+            guess + GroupBuilder::FRAME_BYTES,
+        );
+        let mut items = Vec::with_capacity(entries);
+        while items.len() < self.limits.group_records {
+            let fits = |entry: &Entry<T>| match &entry.record {
+                Some((_, payload)) => builder.fits(payload.len(), self.limits.group_bytes),
+                None => true,
+            };
+            let Some(entry) = backlog.pop_front_if(|entry| fits(entry)) else {
+                break;
+            };
+            let number = entry.record.map(|(number, payload)| {
+                let pushed = builder.push(&payload);
+                assert_eq!(pushed, number, "the queue's order is the log's order");
+                number
+            });
+            items.push((number, entry.item));
+        }
+        let logged_at_ms = (self.clock)().max(self.tail.logged_at_ms);
+        Batch {
+            group: builder.finish(logged_at_ms),
+            items,
+        }
+    }
+
+    /// Appends until the group is durable. `false` if the queue was closed while the log was unavailable.
+    fn append(&mut self, group: &Group, entries: usize) -> Result<bool, AppendError> {
+        let mut pause = PAUSE_MIN;
+        loop {
+            let begin = Instant::now();
+            match self.journal.append(self.partition, self.tail.last, group) {
+                Ok(_) => {
+                    self.tail = Anchor::after(group);
+                    self.queue.advance_durable(self.tail.last);
+                    let records = group.count();
+                    self.metrics.group(&GroupMeasure {
+                        records,
+                        repeats: entries - records as usize,
+                        bytes: group.bytes().len(),
+                        append_seconds: begin.elapsed().as_secs_f64(),
+                        sync_seconds: self.journal.last_sync().as_secs_f64(),
+                    });
+                    return Ok(true);
+                }
+                // Certainly not in the log, so the same group may go again. Admission closes meanwhile: permits stay taken.
+                Err(AppendError::Unavailable { .. }) => {
+                    self.metrics.unavailable();
+                    if self.queue.pause(pause) {
+                        return Ok(false);
+                    }
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn deliver(&mut self, items: Vec<(Option<RecordNumber>, T)>) {
+        // First, so that whoever is answered may queue the next entry.
+        self.queue.settle(items.len());
+        let logged_at_ms = self.tail.logged_at_ms;
+        let delivered = items.into_iter().map(|(number, item)| Delivered {
+            number,
+            logged_at_ms,
+            item,
+        });
+        self.observer.durable(delivered.collect());
+    }
+}
+
+fn entry_bytes<T>(entry: &Entry<T>) -> usize {
+    entry
+        .record
+        .as_ref()
+        .map_or(0, |(_, payload)| payload.len() + super::format::RECORD_HEAD_BYTES)
+}

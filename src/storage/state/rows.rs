@@ -1,0 +1,325 @@
+//! How a row lies in sled: families, checksums, and values larger than one sled value may be.
+//!
+//! ```text
+//! tree <family>:  key -> version u8 = 1 | crc32c u32 | pieces u16 | change u64 | first bytes of the row
+//! tree "pieces":  family u8 | change u64 | key | piece u16 (from 1) -> the next bytes of the row
+//! ```
+//!
+//! Numbers in keys are big-endian (they sort), all others little-endian. The checksum covers family, change, key and the whole row, so that
+//! a flipped bit and a row in the wrong place are both found. Compatibility: a row of an unknown version is refused; an older one
+//! stays readable.
+//!
+//! Pieces carry the change that wrote them. A row is replaced by writing the new pieces, then the head, then deleting the old
+//! pieces; a reader that lost that race finds a new head and reads again, so reading takes no lock.
+use std::path::Path;
+
+use super::StateError;
+use crate::storage::engine::{Engine, EngineError, MAX_VALUE_BYTES};
+
+/// A kind of rows with its own key space and order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Family {
+    /// The head of an entity's state: kind u8, entity id bytes.
+    Entity = 1,
+    /// A live hold: the variant's ordinal u32, reservation id 16.
+    Hold = 2,
+    /// An ended hold: reservation id 16. Written by `put_ended`, read by `ended`.
+    Ended = 3,
+    /// Where an ended hold is listed: kind u8, hash u64, reservation id 16. Written by `put_ended`.
+    EndedIndex = 4,
+    /// When an ended hold may go: logged time u64, reservation id 16; the row lists its index keys.
+    EndedByTime = 5,
+    /// An idempotency key: block u32, key hash 16. Written by `put_key`.
+    Key = 6,
+    /// The stock ledger of a variant: ordinal u32, sequence number u64.
+    Ledger = 7,
+    /// The audit trail: sequence number u64.
+    Audit = 8,
+    /// Statistics, keyed by their owner.
+    Statistics = 9,
+    /// Small facts about the partition, keyed by name.
+    Meta = 10,
+}
+
+impl Family {
+    /// All families, in the order of their numbers.
+    pub const ALL: [Family; 10] = [
+        Family::Entity,
+        Family::Hold,
+        Family::Ended,
+        Family::EndedIndex,
+        Family::EndedByTime,
+        Family::Key,
+        Family::Ledger,
+        Family::Audit,
+        Family::Statistics,
+        Family::Meta,
+    ];
+
+    /// The family with this stored number.
+    pub(super) fn from_number(number: u8) -> Option<Family> {
+        Family::ALL.into_iter().find(|family| *family as u8 == number)
+    }
+
+    fn index(self) -> usize {
+        self as usize - 1
+    }
+
+    fn tree_name(self) -> [u8; 2] {
+        [b'f', self as u8]
+    }
+}
+
+const VERSION: u8 = 1;
+const HEADER_BYTES: usize = 1 + 4 + 2 + 8;
+const HEAD_BYTES: usize = MAX_VALUE_BYTES - HEADER_BYTES;
+const PIECES_MAX: usize = u16::MAX as usize;
+/// The largest row that can be stored, in bytes.
+pub const ROW_MAX_BYTES: usize = HEAD_BYTES + PIECES_MAX * MAX_VALUE_BYTES;
+
+/// The trees of one open database.
+#[derive(Debug)]
+pub(super) struct Trees {
+    families: Vec<sled::Tree>,
+    pieces: sled::Tree,
+    dir: std::path::PathBuf,
+}
+
+/// A stored head, taken apart.
+struct Head<'a> {
+    crc: u32,
+    pieces: u16,
+    change: u64,
+    bytes: &'a [u8],
+}
+
+impl Trees {
+    pub(super) fn open(engine: &Engine) -> Result<Trees, EngineError> {
+        let open = |name: &[u8]| {
+            engine
+                .db()
+                .open_tree(name)
+                .map_err(EngineError::sled("open a tree of", engine.dir()))
+        };
+        let families = Family::ALL
+            .iter()
+            .map(|family| open(&family.tree_name()))
+            .collect::<Result<_, _>>()?;
+        Ok(Trees {
+            families,
+            pieces: open(b"pieces")?,
+            dir: engine.dir().to_owned(),
+        })
+    }
+
+    /// How many pieces are stored, reachable or not.
+    #[cfg(test)]
+    pub(super) fn pieces_len(&self) -> usize {
+        self.pieces.len()
+    }
+
+    fn tree(&self, family: Family) -> &sled::Tree {
+        &self.families[family.index()]
+    }
+
+    fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Writes a row as change number `change`, in place of an earlier one. Writing the same again changes nothing.
+    pub(super) fn put(&self, family: Family, key: &[u8], row: &[u8], change: u64) -> Result<(), StateError> {
+        let head_len = row.len().min(HEAD_BYTES);
+        let (first, rest) = row.split_at(head_len);
+        let pieces = u16::try_from(rest.len().div_ceil(MAX_VALUE_BYTES))
+            .expect("a row is at most ROW_MAX_BYTES long, checked when it was added");
+        for (piece, bytes) in (1..=pieces).zip(rest.chunks(MAX_VALUE_BYTES)) {
+            self.pieces
+                .insert(piece_key(family, change, key, piece), bytes)
+                .map_err(EngineError::sled("write to", self.dir()))?;
+        }
+        let mut head = Vec::with_capacity(HEADER_BYTES + first.len());
+        head.push(VERSION);
+        head.extend_from_slice(&checksum(family, key, change, row).to_le_bytes());
+        head.extend_from_slice(&pieces.to_le_bytes());
+        head.extend_from_slice(&change.to_le_bytes());
+        head.extend_from_slice(first);
+        let old = self
+            .tree(family)
+            .insert(key, head)
+            .map_err(EngineError::sled("write to", self.dir()))?;
+        match old {
+            Some(old) => self.remove_pieces(family, key, &old, change),
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes a row; one that is not there is fine.
+    pub(super) fn delete(&self, family: Family, key: &[u8]) -> Result<(), StateError> {
+        let old = self
+            .tree(family)
+            .remove(key)
+            .map_err(EngineError::sled("delete from", self.dir()))?;
+        match old {
+            Some(old) => self.remove_pieces(family, key, &old, 0),
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes the pieces of a replaced head, unless change `kept` wrote them.
+    fn remove_pieces(&self, family: Family, key: &[u8], old: &[u8], kept: u64) -> Result<(), StateError> {
+        // A damaged old head has lost its pieces' address; the next compaction leaves them behind.
+        let Some(head) = parse(old).filter(|head| head.change != kept) else {
+            return Ok(());
+        };
+        for piece in 1..=head.pieces {
+            self.pieces
+                .remove(piece_key(family, head.change, key, piece))
+                .map_err(EngineError::sled("delete from", self.dir()))?;
+        }
+        Ok(())
+    }
+
+    /// Reads a row.
+    pub(super) fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        let read = || {
+            self.tree(family)
+                .get(key)
+                .map_err(EngineError::sled("read", self.dir()))
+        };
+        let mut head = read()?;
+        loop {
+            let Some(found) = &head else { return Ok(None) };
+            match self.assemble(family, key, found)? {
+                Some(row) => return Ok(Some(row)),
+                None => {
+                    // A piece is gone: either the row was replaced meanwhile, or it is damaged.
+                    let again = read()?;
+                    if again == head {
+                        return Err(StateError::Damage {
+                            family,
+                            key: key.into(),
+                            dir: self.dir().to_owned(),
+                        });
+                    }
+                    head = again;
+                }
+            }
+        }
+    }
+
+    /// Rows of a family from `from` (inclusive) up to `to` (exclusive, none for the end), in key order.
+    pub(super) fn scan(&self, family: Family, from: &[u8], to: Option<&[u8]>) -> RowsIter {
+        let tree = self.tree(family);
+        match to {
+            Some(to) if to <= from => RowsIter(tree.range::<&[u8], _>(from..from)),
+            Some(to) => RowsIter(tree.range(from..to)),
+            None => RowsIter(tree.range(from..)),
+        }
+    }
+
+    /// The row below a found head; `None` when one of its pieces is missing.
+    pub(super) fn assemble(
+        &self,
+        family: Family,
+        key: &[u8],
+        head: &[u8],
+    ) -> Result<Option<Vec<u8>>, StateError> {
+        let damage = || StateError::Damage {
+            family,
+            key: key.into(),
+            dir: self.dir().to_owned(),
+        };
+        let head = parse(head).ok_or_else(damage)?;
+        let mut row = head.bytes.to_vec();
+        for piece in 1..=head.pieces {
+            let stored = self
+                .pieces
+                .get(piece_key(family, head.change, key, piece))
+                .map_err(EngineError::sled("read", self.dir()))?;
+            let Some(bytes) = stored else { return Ok(None) };
+            row.extend_from_slice(&bytes);
+        }
+        if checksum(family, key, head.change, &row) == head.crc {
+            Ok(Some(row))
+        } else {
+            Err(damage())
+        }
+    }
+
+    /// Copies every row, as it is, into the empty trees of another database. Pieces that no head names stay behind.
+    pub(super) fn copy_to(&self, target: &Trees) -> Result<(), StateError> {
+        for family in Family::ALL {
+            for entry in self.tree(family) {
+                let (key, head) = entry.map_err(EngineError::sled("read", self.dir()))?;
+                if let Some(parsed) = parse(&head) {
+                    self.copy_pieces(target, family, &key, &parsed)?;
+                }
+                let write = EngineError::sled("write to", target.dir());
+                target.tree(family).insert(key, head).map_err(write)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_pieces(
+        &self,
+        target: &Trees,
+        family: Family,
+        key: &[u8],
+        head: &Head<'_>,
+    ) -> Result<(), StateError> {
+        for piece in 1..=head.pieces {
+            let address = piece_key(family, head.change, key, piece);
+            let stored = self
+                .pieces
+                .get(&address)
+                .map_err(EngineError::sled("read", self.dir()))?;
+            if let Some(bytes) = stored {
+                target
+                    .pieces
+                    .insert(address, bytes)
+                    .map_err(EngineError::sled("write to", target.dir()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Heads of a family in key order, as they are stored.
+pub(super) struct RowsIter(sled::Iter);
+
+impl RowsIter {
+    pub(super) fn next(&mut self, trees: &Trees) -> Option<Result<(sled::IVec, sled::IVec), StateError>> {
+        let entry = self.0.next()?;
+        Some(entry.map_err(|error| EngineError::sled("read", trees.dir())(error).into()))
+    }
+}
+
+fn parse(head: &[u8]) -> Option<Head<'_>> {
+    let (version, head) = head.split_first()?;
+    let (crc, head) = head.split_first_chunk()?;
+    let (pieces, head) = head.split_first_chunk()?;
+    let (change, bytes) = head.split_first_chunk()?;
+    (*version == VERSION).then_some(Head {
+        crc: u32::from_le_bytes(*crc),
+        pieces: u16::from_le_bytes(*pieces),
+        change: u64::from_le_bytes(*change),
+        bytes,
+    })
+}
+
+fn checksum(family: Family, key: &[u8], change: u64, row: &[u8]) -> u32 {
+    let crc = crc32c::crc32c(&[family as u8]);
+    let crc = crc32c::crc32c_append(crc, &change.to_le_bytes());
+    crc32c::crc32c_append(crc32c::crc32c_append(crc, key), row)
+}
+
+fn piece_key(family: Family, change: u64, key: &[u8], piece: u16) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1 + 8 + key.len() + 2);
+    out.push(family as u8);
+    out.extend_from_slice(&change.to_be_bytes());
+    out.extend_from_slice(key);
+    out.extend_from_slice(&piece.to_be_bytes());
+    out
+}

@@ -1,0 +1,212 @@
+//! What segment files promise about ends and damage: see the head of `storage/journal/segment.rs`.
+use std::path::{Path, PathBuf};
+
+use holdfast::storage::journal::simulated::SimulatedDisk;
+use holdfast::storage::journal::verify::verify_files;
+use holdfast::storage::journal::{Anchor, Damage, OpenError, ReadError, RecordNumber};
+
+use super::{EPOCH, Home, Owner, PARTITION, SimulatedFiles, payloads, read_all};
+
+fn segment(first: u64) -> PathBuf {
+    Path::new(SimulatedFiles::DIR).join(format!("{first:020}.log"))
+}
+
+/// Three groups of two records; the offsets where each begins and the last one ends.
+fn three_groups() -> (SimulatedFiles, Vec<usize>) {
+    let home = SimulatedFiles::new(1);
+    let mut owner = Owner::of(home.open());
+    let mut offsets = vec![4_096];
+    for _ in 0..3 {
+        let fresh = payloads(&owner.tail, 2, 40);
+        let group = owner.append(&fresh);
+        offsets.push(offsets.last().unwrap() + group.bytes().len());
+    }
+    drop(owner);
+    (home, offsets)
+}
+
+fn damage_of(home: &SimulatedFiles) -> Damage {
+    match home.open_at(Anchor::GENESIS) {
+        Err(OpenError::Damage(damage)) => damage,
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("the log opened"),
+    }
+}
+
+#[test]
+fn a_tail_torn_at_any_byte_is_cut_and_reported() {
+    let (home, offsets) = three_groups();
+    let whole = home.disk.content(&segment(1)).unwrap();
+    for end in offsets[2]..offsets[3] {
+        let mut torn = whole.clone();
+        torn[end..].fill(0);
+        let written_end = torn.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        home.disk.overwrite(&segment(1), &torn);
+        let mut journal = home.open();
+        let tail = journal.acquire(PARTITION).unwrap();
+        assert_eq!(tail.last, RecordNumber(4), "torn at {end}");
+        let cut = tail.cut.map_or(0, |cut| {
+            assert_eq!(
+                (cut.offset as usize, cut.record, &cut.file),
+                (offsets[2], RecordNumber(5), &segment(1))
+            );
+            cut.bytes
+        });
+        assert_eq!(cut as usize, written_end.saturating_sub(offsets[2]));
+        // The log goes on over the cut, and nothing of the old tail comes back.
+        let mut owner = Owner::of(journal);
+        let fresh = payloads(&owner.tail, 1, 10);
+        owner.append(&fresh);
+        drop(owner);
+        assert_eq!(read_all(&*home.open(), RecordNumber(5)), [(5, fresh[0].clone())]);
+    }
+}
+
+#[test]
+fn a_torn_tail_is_cut_once() {
+    let (home, offsets) = three_groups();
+    let mut torn = home.disk.content(&segment(1)).unwrap();
+    torn[offsets[2] + 90] ^= 1;
+    home.disk.overwrite(&segment(1), &torn);
+    let before = verify_files(&home.disk, Path::new(SimulatedFiles::DIR), PARTITION, EPOCH).unwrap();
+    assert_eq!(
+        (before.last.0, before.torn.unwrap().bytes as usize),
+        (4, offsets[3] - offsets[2])
+    );
+    assert!(home.open().acquire(PARTITION).unwrap().cut.is_some());
+    assert!(home.open().acquire(PARTITION).unwrap().cut.is_none());
+}
+
+#[test]
+fn a_flipped_bit_before_good_records_refuses_and_names_the_place() {
+    let (home, offsets) = three_groups();
+    let whole = home.disk.content(&segment(1)).unwrap();
+    for offset in offsets[0]..offsets[2] {
+        let mut bad = whole.clone();
+        bad[offset] ^= 1 << (offset % 8);
+        home.disk.overwrite(&segment(1), &bad);
+        let damage = damage_of(&home);
+        let group = usize::from(offset >= offsets[1]);
+        assert_eq!(damage.file, segment(1));
+        assert_eq!(
+            (damage.record.0, damage.offset as usize),
+            (group as u64 * 2 + 1, offsets[group]),
+            "flipped at {offset}"
+        );
+        assert_eq!(
+            home.disk.content(&segment(1)).unwrap(),
+            bad,
+            "nothing is modified"
+        );
+        assert!(verify_files(&home.disk, Path::new(SimulatedFiles::DIR), PARTITION, EPOCH).is_err());
+    }
+}
+
+#[test]
+fn a_lost_group_before_a_good_one_is_damage_even_if_only_zeros_are_left() {
+    let (home, offsets) = three_groups();
+    let mut bad = home.disk.content(&segment(1)).unwrap();
+    bad[offsets[1]..offsets[2]].fill(0);
+    home.disk.overwrite(&segment(1), &bad);
+    assert_eq!(damage_of(&home).record, RecordNumber(3));
+}
+
+#[test]
+fn swapped_and_repeated_groups_are_damage() {
+    let (home, offsets) = three_groups();
+    let whole = home.disk.content(&segment(1)).unwrap();
+    let part = |index: usize| whole[offsets[index]..offsets[index + 1]].to_vec();
+    for order in [[1, 0, 2], [0, 2, 1], [0, 0, 1], [0, 1, 1]] {
+        let mut bad = whole.clone();
+        let groups: Vec<u8> = order.iter().flat_map(|index| part(*index)).collect();
+        bad[offsets[0]..offsets[0] + groups.len()].copy_from_slice(&groups);
+        home.disk.overwrite(&segment(1), &bad);
+        assert!(damage_of(&home).reason.contains("out of order"), "{order:?}");
+    }
+}
+
+fn full_segments(disk: &SimulatedDisk) -> Vec<PathBuf> {
+    use holdfast::storage::journal::disk::Disk;
+    let dir = Path::new(SimulatedFiles::DIR);
+    disk.list(dir)
+        .unwrap()
+        .into_iter()
+        .map(|name| dir.join(name))
+        .collect()
+}
+
+fn several_segments() -> SimulatedFiles {
+    let home = SimulatedFiles::new(1);
+    let mut owner = Owner::of(home.open());
+    for _ in 0..40 {
+        let fresh = payloads(&owner.tail, 5, 200);
+        owner.append(&fresh);
+    }
+    drop(owner);
+    home
+}
+
+#[test]
+fn a_missing_or_damaged_segment_is_named() {
+    use holdfast::storage::journal::disk::Disk;
+    let home = several_segments();
+    let segments = full_segments(&home.disk);
+    assert!(segments.len() > 3, "{segments:?}");
+    let anchor = home.disk.content(&segments[2]).unwrap();
+    let mut bad = anchor.clone();
+    bad[20] ^= 1;
+    home.disk.overwrite(&segments[2], &bad);
+    assert_eq!(
+        (damage_of(&home).file, damage_of(&home).offset),
+        (segments[2].clone(), 0)
+    );
+    home.disk.overwrite(&segments[2], &anchor);
+    home.open();
+
+    // The end of a segment that is not the last cannot be torn.
+    let mut bad = home.disk.content(&segments[0]).unwrap();
+    let last = bad.iter().rposition(|byte| *byte != 0).unwrap();
+    bad[last] ^= 1;
+    let good = home.disk.content(&segments[0]).unwrap();
+    home.disk.overwrite(&segments[0], &bad);
+    assert_eq!(damage_of(&home).file, segments[0]);
+    home.disk.overwrite(&segments[0], &good);
+
+    home.disk.remove(&segments[1]).unwrap();
+    let damage = damage_of(&home);
+    assert_eq!(damage.file, segments[0]);
+    assert!(damage.reason.contains("goes on with record"), "{damage}");
+}
+
+#[test]
+fn a_reader_notices_bytes_that_changed_under_it() {
+    let (home, offsets) = three_groups();
+    let journal = home.open();
+    let mut bad = home.disk.content(&segment(1)).unwrap();
+    bad[offsets[1] + 100] ^= 1;
+    home.disk.overwrite(&segment(1), &bad);
+    let reader = journal.reader();
+    assert!(
+        matches!(reader.read(PARTITION, RecordNumber(3), 100), Err(ReadError::Damage(damage)) if damage.record.0 == 3)
+    );
+    assert!(reader.read(PARTITION, RecordNumber(1), 100).is_ok());
+}
+
+#[test]
+fn another_partition_or_epoch_is_refused_by_name() {
+    let (home, _) = three_groups();
+    let disk = std::sync::Arc::new(home.disk.clone());
+    let mut options = super::options(Anchor::GENESIS);
+    options.epoch = holdfast::storage::journal::Epoch(2);
+    let Err(error) =
+        holdfast::storage::journal::file::FileJournal::open(disk, Path::new(SimulatedFiles::DIR), options)
+    else {
+        panic!("it opened")
+    };
+    assert!(
+        error
+            .to_string()
+            .ends_with("belongs to partition 0, epoch 1, not to partition 0, epoch 2"),
+        "{error}"
+    );
+}
