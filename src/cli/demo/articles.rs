@@ -257,7 +257,7 @@ pub fn write(articles: &[Article], out: impl Write) -> std::io::Result<()> {
 /// Reads the committed list.
 ///
 /// # Errors
-/// [`DemoError::Line`] for a line that is none of [`write`]'s.
+/// [`DemoError::Line`] for a line that is none of [`write()`]'s.
 pub fn read(list: impl Read) -> Result<Vec<Article>, DemoError> {
     let mut reader = csv::Reader::from_reader(list);
     let header = reader.headers().map_err(|error| broken(1, error))?;
