@@ -7,8 +7,8 @@
 )]
 mod bench;
 mod bulk_model;
-mod bench;
 mod cli;
+mod http_pages;
 mod demo_shop;
 mod journal;
 mod model;
