@@ -81,6 +81,17 @@ pub struct RequestKey {
     pub fingerprint: Fingerprint,
 }
 
+impl RequestKey {
+    /// The key of a caller, for a request given as route (method and template), target and body. The same key of
+    /// another store or caller is another key.
+    pub fn new(store: &StoreId, caller: &str, key: &str, (route, target, body): (&str, &str, &[u8])) -> Self {
+        Self {
+            hash: KeyHash::of(store.as_str(), caller, key),
+            fingerprint: Fingerprint::of(route, target, body),
+        }
+    }
+}
+
 /// An answer.
 #[derive(Clone, Debug)]
 pub struct Answered<T> {

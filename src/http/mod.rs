@@ -1,1 +1,17 @@
 //! Translate in, translate out.
+pub mod auth;
+pub mod docs;
+pub mod extract;
+pub mod failure;
+pub mod frame;
+pub mod health;
+pub mod listener;
+pub mod openapi;
+pub mod operations;
+pub mod problem;
+pub mod refusal;
+pub mod router;
+mod routes;
+pub mod site;
+pub mod time;
+pub mod view;

@@ -8,8 +8,12 @@ const LINES_MAX: usize = 800;
 /// The only place that reads wall time and sleeps.
 const CLOCK: &str = "src/clock.rs";
 
-/// The only place that spells metric names.
-const METRICS: &str = "src/telemetry/metrics.rs";
+/// The only folder that spells metric names: the catalogue, and the tests of what is rendered.
+const METRICS: &str = "src/telemetry/";
+
+/// The load generator: a client of a running server, which measures real time by real waiting and carries the bare axum
+/// floor that servers are compared with.
+const BENCH: &str = "src/cli/bench/";
 
 /// This file names what it forbids.
 const SELF: &str = "tests/it/tidy.rs";
@@ -47,7 +51,7 @@ const ABOVE: [(&str, &[&str]); 4] = [
 /// Words that stand in one place or nowhere: the word, where it is looked for, where it is allowed.
 const WORDS: [(&str, &str, &[&str]); 16] = [
     ("SystemTime::now", "src/", &[CLOCK]),
-    ("Instant::now", "src/", &[CLOCK]),
+    ("Instant::now", "src/", &[CLOCK, BENCH]),
     ("\"holdfast_", "src/", &[METRICS]),
     ("counter!(\"", "src/", &[METRICS]),
     ("gauge!(\"", "src/", &[METRICS]),
@@ -57,7 +61,7 @@ const WORDS: [(&str, &str, &[&str]); 16] = [
     ("eprint!(", "src/", &["src/cli/"]),
     ("eprintln!(", "src/", &["src/cli/"]),
     ("thread::sleep", "", &[CLOCK]),
-    ("time::sleep", "", &[CLOCK]),
+    ("time::sleep", "", &[CLOCK, BENCH]),
     ("todo!(", "", &[]),
     ("unimplemented!(", "", &[]),
     ("#[ignore", "", &[]),
@@ -174,7 +178,8 @@ fn names_crates(path: &str, line: &str, crates: &[String]) -> Vec<String> {
     }
     let owned = OWNED
         .iter()
-        .filter(|(name, floor)| !path.starts_with(floor) && names(line, name));
+        .filter(|(name, floor)| !path.starts_with(floor) && names(line, name))
+        .filter(|(name, _)| !(*name == "axum" && path.starts_with(BENCH)));
     let owned = owned.map(|(name, floor)| format!("{name} belongs to {floor}"));
     let pure = path.starts_with("src/domain");
     let foreign = crates

@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::RwLock;
+
+use crate::clock::Stopwatch;
 
 use super::disk::{Disk, DiskFile};
 use super::format::LogHead;
@@ -129,7 +131,7 @@ impl FileJournal {
         }
         let offset = self.live.index.read().end;
         self.live.file.write_at(offset, group.bytes())?;
-        let begin = Instant::now();
+        let begin = Stopwatch::start();
         self.live.file.sync_data()?;
         self.last_sync = begin.elapsed();
         self.live.index.write().push(group);

@@ -254,14 +254,10 @@ impl<T> JournalQueue<T> {
 
     /// Waits for `pause`, or until the queue is closed: `true` then.
     pub(super) fn pause(&self, pause: Duration) -> bool {
-        let deadline = std::time::Instant::now() + pause;
         let mut state = self.shared.state.lock();
-        while !state.closed {
-            if self.shared.changed.wait_until(&mut state, deadline).timed_out() {
-                return state.closed;
-            }
-        }
-        true
+        let closed = |state: &mut State<T>| !state.closed;
+        self.shared.changed.wait_while_for(&mut state, closed, pause);
+        state.closed
     }
 
     pub(super) fn advance_durable(&self, number: RecordNumber) {

@@ -19,9 +19,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+
+use crate::clock::Stopwatch;
 
 use super::disk::{Disk, RealDisk};
 use super::format::LogHead;
@@ -176,7 +178,7 @@ impl SledJournal {
             self.roll()?;
         }
         self.live.write(group)?;
-        let begin = Instant::now();
+        let begin = Stopwatch::start();
         self.live.sync()?;
         self.last_sync = begin.elapsed();
         self.live_bytes += bytes;

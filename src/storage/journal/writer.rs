@@ -11,7 +11,9 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Stopwatch;
 
 use super::format::GroupBuilder;
 use super::queue::{Entry, JournalLimits, JournalQueue};
@@ -249,7 +251,7 @@ impl<T> Writer<T> {
     fn append(&mut self, group: &Group, entries: usize) -> Result<bool, AppendError> {
         let mut pause = PAUSE_MIN;
         loop {
-            let begin = Instant::now();
+            let begin = Stopwatch::start();
             match self.journal.append(self.partition, self.tail.last, group) {
                 Ok(_) => {
                     self.tail = Anchor::after(group);
@@ -259,7 +261,7 @@ impl<T> Writer<T> {
                         records,
                         repeats: entries - records as usize,
                         bytes: group.bytes().len(),
-                        append_seconds: begin.elapsed().as_secs_f64(),
+                        append_seconds: begin.seconds(),
                         sync_seconds: self.journal.last_sync().as_secs_f64(),
                     });
                     return Ok(true);

@@ -1,0 +1,210 @@
+//! Several reservations in one request.
+use super::{LINES_MAX, shopper};
+use crate::domain::ids::{CartId, CustomerId, SessionId, VariantId};
+use crate::domain::variant::Shopper;
+use crate::http::extract::body::Object;
+use crate::http::extract::member::{Handle, Id, List, QUANTITY_MAX, Quantity, Seconds};
+use crate::http::problem::Problem;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+/// What a bulk request does to every line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BulkActionWord {
+    /// Hold `lines`.
+    Reserve,
+    /// Move the deadlines of `reservationIds`.
+    Extend,
+    /// Sell `reservationIds`.
+    Confirm,
+    /// Give `reservationIds` back.
+    Release,
+}
+
+/// Whether lines stand and fall together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BulkModeWord {
+    /// Every line or none.
+    AllOrNothing,
+    /// Each line for itself.
+    BestEffort,
+}
+
+/// One line of a bulk reserve.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BulkLineBody {
+    /// Whose units.
+    #[schema(value_type = String)]
+    pub variant_id: Id<VariantId>,
+    /// How many.
+    #[schema(value_type = u32, minimum = 1)]
+    pub quantity: Quantity,
+}
+
+/// Several reservations at once.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"action": "reserve", "mode": "all_or_nothing", "cartId": "c1", "lines": [{"variantId": "123", "quantity": 1}, {"variantId": "156", "quantity": 2}]}))]
+pub struct BulkBody {
+    /// What to do.
+    pub action: BulkActionWord,
+    /// Together or each for itself; together without.
+    pub mode: Option<BulkModeWord>,
+    /// For `reserve`: 1 to 200; lines of one variant are summed first.
+    #[schema(value_type = Option<Vec<BulkLineBody>>, min_items = 1, max_items = 200)]
+    pub lines: Option<List<Object<BulkLineBody>, 1, LINES_MAX>>,
+    /// For the other actions: 1 to 200.
+    #[schema(value_type = Option<Vec<String>>, min_items = 1, max_items = 200)]
+    pub reservation_ids: Option<List<Id<Handle>, 1, LINES_MAX>>,
+    /// For `reserve`: for which customer.
+    #[schema(value_type = Option<String>)]
+    pub customer_id: Option<Id<CustomerId>>,
+    /// For `reserve`: for which guest.
+    #[schema(value_type = Option<String>)]
+    pub session_id: Option<Id<SessionId>>,
+    /// For `reserve`: for which cart.
+    #[schema(value_type = Option<String>)]
+    pub cart_id: Option<Id<CartId>>,
+    /// For `reserve`: for how long.
+    #[schema(value_type = Option<u64>)]
+    pub ttl_seconds: Option<Seconds>,
+    /// For `extend`: by how much.
+    #[schema(value_type = Option<u64>)]
+    pub seconds: Option<Seconds>,
+}
+
+impl BulkBody {
+    /// For whom a bulk reserve holds.
+    pub fn shopper(&self) -> Shopper {
+        shopper(
+            self.customer_id.as_ref(),
+            self.session_id.as_ref(),
+            self.cart_id.as_ref(),
+        )
+    }
+
+    /// Refuses members that another action would use, and a request without any line.
+    ///
+    /// # Errors
+    /// `invalid-member` naming the member.
+    pub fn check(&self) -> Result<(), Problem> {
+        let reserves = self.action == BulkActionWord::Reserve;
+        let given = [
+            ("lines", self.lines.is_some(), reserves),
+            ("reservationIds", self.reservation_ids.is_some(), !reserves),
+            ("customerId", self.customer_id.is_some(), reserves),
+            ("sessionId", self.session_id.is_some(), reserves),
+            ("cartId", self.cart_id.is_some(), reserves),
+            ("ttlSeconds", self.ttl_seconds.is_some(), reserves),
+            (
+                "seconds",
+                self.seconds.is_some(),
+                self.action == BulkActionWord::Extend,
+            ),
+        ];
+        if let Some((member, ..)) = given.iter().find(|(_, given, used)| *given && !*used) {
+            return Err(Problem::invalid_member(*member, "to be absent with this action"));
+        }
+        let needed = if reserves { "lines" } else { "reservationIds" };
+        if self.lines.is_none() && self.reservation_ids.is_none() {
+            return Err(Problem::invalid_member(
+                needed,
+                "1 to 200 elements; it is required with this action",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The lines with duplicates summed, in the order in which variants were first named.
+    ///
+    /// # Errors
+    /// `invalid-member` when a sum is more than one hold may have.
+    pub fn summed_lines(&self) -> Result<Vec<(VariantId, u32)>, Problem> {
+        let mut summed: Vec<(VariantId, u32)> = Vec::new();
+        for Object(BulkLineBody {
+            variant_id: Id(variant),
+            quantity,
+        }) in self.lines.iter().flat_map(|List(lines)| lines)
+        {
+            match summed.iter_mut().find(|(named, _)| named == variant) {
+                None => summed.push((variant.clone(), quantity.as_u32())),
+                Some((_, sum)) => {
+                    let total = i64::from(*sum) + quantity.0;
+                    *sum = u32::try_from(total)
+                        .ok()
+                        .filter(|_| total <= QUANTITY_MAX)
+                        .ok_or_else(|| {
+                            Problem::invalid_member(
+                                "lines",
+                                format!("quantities of one variant that sum to at most {}", QUANTITY_MAX),
+                            )
+                        })?;
+                }
+            }
+        }
+        Ok(summed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::extract::body::parse;
+
+    fn member(text: &str) -> Option<String> {
+        let body: BulkBody = parse(text.as_bytes()).unwrap();
+        let problem = body.check().and_then(|()| body.summed_lines().map(drop)).err()?;
+        Some(
+            serde_json::to_value(problem.body("r")).unwrap()["member"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        )
+    }
+
+    #[test]
+    fn members_of_another_action_are_refused() {
+        assert_eq!(
+            member(r#"{"action":"reserve","lines":[{"variantId":1,"quantity":1}]}"#),
+            None
+        );
+        for (text, expected) in [
+            (r#"{"action":"reserve"}"#, "lines"),
+            (r#"{"action":"release"}"#, "reservationIds"),
+            (
+                r#"{"action":"release","lines":[{"variantId":1,"quantity":1}]}"#,
+                "lines",
+            ),
+            (r#"{"action":"reserve","reservationIds":["r"]}"#, "reservationIds"),
+            (
+                r#"{"action":"confirm","reservationIds":["r"],"seconds":1}"#,
+                "seconds",
+            ),
+            (
+                r#"{"action":"confirm","reservationIds":["r"],"customerId":1}"#,
+                "customerId",
+            ),
+        ] {
+            assert_eq!(member(text).as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_of_one_variant_are_summed_before_anything_is_checked() {
+        let text = r#"{"action":"reserve","lines":[{"variantId":"a","quantity":3},{"variantId":"b","quantity":1},{"variantId":"a","quantity":3}]}"#;
+        let lines = parse::<BulkBody>(text.as_bytes())
+            .unwrap()
+            .summed_lines()
+            .unwrap();
+        let told: Vec<_> = lines
+            .iter()
+            .map(|(variant, quantity)| (variant.as_str(), *quantity))
+            .collect();
+        assert_eq!(told, [("a", 6), ("b", 1)]);
+        let text = r#"{"action":"reserve","lines":[{"variantId":"a","quantity":1000000000},{"variantId":"a","quantity":1}]}"#;
+        assert_eq!(member(text).as_deref(), Some("lines"));
+    }
+}

@@ -1,0 +1,126 @@
+//! The bodies of requests, one struct per shape of the contract, and what they mean to the domain.
+mod bulk;
+mod policy;
+mod reservation;
+mod variant;
+
+pub use bulk::{BulkActionWord, BulkBody, BulkLineBody, BulkModeWord};
+pub use policy::{ExpiredLinesWord, GuestLengthsBody, HoldLengthsBody, LimitsBody, PaymentBody, PolicyBody};
+pub use reservation::{
+    ActionWord, AfterSaleBody, CleanupBody, ConfirmBody, ExtendBody, PhaseWord, QuantityBody,
+    ReservationActionBody, ReserveBody, ValidateBody,
+};
+pub use variant::{
+    AdjustmentBody, AvailabilityBody, ModeWord, PriceBody, StockBody, VariantBody, VariantPatchBody,
+};
+
+use super::member::{Id, Seconds};
+use crate::domain::ids::{CartId, CustomerId, SessionId};
+use crate::domain::variant::Shopper;
+use serde::de::DeserializeOwned;
+
+/// The most lines of a bulk request, ids of a validation, variants of an availability question.
+pub const LINES_MAX: usize = 200;
+/// The most tags of a variant.
+pub const TAGS_MAX: usize = 32;
+
+/// Milliseconds in a second, for lengths that callers say in seconds.
+const MS: i64 = 1000;
+
+/// A body that a route takes.
+pub trait Body: DeserializeOwned {
+    /// Whether no body at all means an empty object.
+    const OPTIONAL: bool = false;
+    /// Whether the limit of bulk requests goes for it.
+    const BULK: bool = false;
+}
+
+macro_rules! bodies {
+    ($($name:ident $({ $($constant:ident)* })?)*) => {
+        $(impl Body for $name { $($(const $constant: bool = true;)*)? })*
+    };
+}
+
+bodies! {
+    VariantBody VariantPatchBody StockBody AdjustmentBody AvailabilityBody
+    ReserveBody ReservationActionBody QuantityBody
+    ExtendBody { OPTIONAL } ConfirmBody { OPTIONAL } AfterSaleBody { OPTIONAL }
+    ValidateBody { BULK } BulkBody { BULK } CleanupBody { OPTIONAL } PolicyBody
+}
+
+fn shopper(
+    customer: Option<&Id<CustomerId>>,
+    session: Option<&Id<SessionId>>,
+    cart: Option<&Id<CartId>>,
+) -> Shopper {
+    Shopper {
+        customer: customer.map(|id| id.0.clone()),
+        session: session.map(|id| id.0.clone()),
+        cart: cart.map(|id| id.0.clone()),
+    }
+}
+
+/// A length of a hold in milliseconds.
+pub fn millis(seconds: Option<Seconds>) -> Option<i64> {
+    seconds.map(|seconds| seconds.0 * MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::extract::body::parse;
+    use proptest::prelude::*;
+
+    /// Arbitrary bytes, and bytes near a good body: only a panic or a server's fault would be wrong.
+    fn holds<T: Body>(bytes: &[u8]) {
+        if let Err(problem) = parse::<T>(bytes) {
+            assert!(problem.code().status().is_client_error());
+            assert!(serde_json::to_vec(&problem.body("r")).is_ok());
+        }
+    }
+
+    fn every_body_holds(bytes: &[u8]) {
+        holds::<VariantBody>(bytes);
+        holds::<VariantPatchBody>(bytes);
+        holds::<StockBody>(bytes);
+        holds::<AdjustmentBody>(bytes);
+        holds::<AvailabilityBody>(bytes);
+        holds::<ReserveBody>(bytes);
+        holds::<ReservationActionBody>(bytes);
+        holds::<QuantityBody>(bytes);
+        holds::<ExtendBody>(bytes);
+        holds::<ConfirmBody>(bytes);
+        holds::<AfterSaleBody>(bytes);
+        holds::<ValidateBody>(bytes);
+        holds::<BulkBody>(bytes);
+        holds::<CleanupBody>(bytes);
+        holds::<PolicyBody>(bytes);
+    }
+
+    const SEEDS: [&str; 4] = [
+        r#"{"variantId":"123","quantity":2,"customerId":7,"ttlSeconds":60,"allowPartial":true}"#,
+        r#"{"id":"1","price":{"amount":1,"currency":"USD"},"tags":["a"],"attributes":{"a":"b"},"opensAt":"2026-11-21T00:00:00Z"}"#,
+        r#"{"action":"reserve","mode":"best_effort","lines":[{"variantId":1,"quantity":1}],"reservationIds":["rsv_1"]}"#,
+        r#"{"cart":{"ttlSeconds":1,"extensionSeconds":1,"maxExtensions":1},"payment":{"ttlSeconds":1},"limits":{"linesPerCart":1}}"#,
+    ];
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_a_value_or_a_refusal(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            every_body_holds(&bytes);
+        }
+
+        #[test]
+        fn a_damaged_body_is_a_value_or_a_refusal(
+            seed in 0..SEEDS.len(),
+            at in any::<prop::sample::Index>(),
+            cut in 0..4_usize,
+            patch in prop::collection::vec(any::<u8>(), 0..6),
+        ) {
+            let mut bytes = SEEDS[seed].as_bytes().to_vec();
+            let at = at.index(bytes.len());
+            bytes.splice(at..(at + cut).min(bytes.len()), patch);
+            every_body_holds(&bytes);
+        }
+    }
+}

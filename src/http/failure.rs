@@ -1,0 +1,71 @@
+//! Why a use case did not succeed, said to the caller. Statuses are chosen by who must act next; what failed on our side
+//! is logged here, once, and told without detail.
+use super::problem::{Code, Problem};
+use super::refusal::{self, Subject};
+use crate::actor::Shed;
+use crate::app::{AppError, BulkLine};
+use crate::domain::bulk::LineOutcome;
+use crate::domain::ids::ReservationId;
+use crate::domain::variant::Refusal;
+use serde_json::Value;
+
+/// Says an error of the app to the caller.
+pub fn problem(error: &AppError, subject: Subject<'_>) -> Problem {
+    match error {
+        AppError::Refused { refusal, .. } => refusal::problem(refusal, subject),
+        AppError::BulkRefused { lines, .. } => bulk(lines),
+        AppError::KeyReused => Problem::new(Code::IdempotencyKeyReused),
+        AppError::InFlight => Problem::new(Code::RequestInFlight),
+        AppError::KeysFull => Problem::new(Code::Overloaded).detail("too many recent idempotency keys"),
+        AppError::Shed(Shed::Process | Shed::Reserved) => Problem::new(Code::Overloaded),
+        AppError::Shed(Shed::Variant) => Problem::new(Code::TooManyRequests),
+        AppError::Shed(Shed::Draining) => Problem::new(Code::Draining),
+        AppError::Late => {
+            Problem::new(Code::Overloaded).detail("not judged before the deadline; nothing was done")
+        }
+        AppError::OutcomeUnknown => Problem::new(Code::OutcomeUnknown),
+        AppError::Gone if subject.reservation.is_some() => {
+            refusal::problem(&Refusal::ReservationNotFound, subject)
+        }
+        AppError::Gone => refusal::problem(&Refusal::VariantNotFound, subject),
+        AppError::Quarantined => subject.name(Problem::new(Code::VariantQuarantined)),
+        AppError::DiskReserve => Problem::new(Code::DiskReserve),
+        AppError::Internal(what) => {
+            tracing::error!(error = %what, "a use case failed");
+            Problem::new(Code::Internal)
+        }
+    }
+}
+
+/// Nothing was kept: every failing line with its own code, and the figures that all of them share in one place.
+fn bulk(lines: &[(BulkLine, LineOutcome)]) -> Problem {
+    let failing: Vec<Value> = lines
+        .iter()
+        .filter_map(|(line, outcome)| line_problem(line, outcome))
+        .collect();
+    Problem::new(Code::LinesRefused)
+        .detail(format!("{} of {} lines were refused", failing.len(), lines.len()))
+        .with("lines", failing)
+}
+
+/// Why a line failed, as a member of `lines`: its code and title, then the data of its code.
+pub fn line_problem(line: &BulkLine, outcome: &LineOutcome) -> Option<Value> {
+    let subject = Subject {
+        variant: line.variant.as_ref(),
+        reservation: line.reservation,
+    };
+    let problem = match outcome {
+        LineOutcome::Done(_) => return None,
+        LineOutcome::Refused(refusal) => refusal::problem(refusal, subject),
+        LineOutcome::Unanswered => subject.name(Problem::new(Code::OutcomeUnknown)),
+    };
+    Some(problem.as_line())
+}
+
+/// What a reservation's routes answer to.
+pub const fn about(id: ReservationId) -> Subject<'static> {
+    Subject {
+        variant: None,
+        reservation: Some(id),
+    }
+}

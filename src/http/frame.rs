@@ -1,0 +1,224 @@
+//! The frame around every route: one layer instead of six, because each costs a boxed future per request.
+//!
+//! It gives the request an id and a trace, bounds its time, catches a panic, renders problems, forbids caching of answers
+//! about stock, and measures by route template. Nothing outside of it writes an error body.
+use super::problem::{Code, Problem};
+use crate::config;
+use crate::telemetry::metrics::{Method, UNMATCHED_ROUTE, metrics};
+use crate::telemetry::tracing::request_span;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{self, HeaderMap, HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tracing::Instrument;
+
+/// The request's id, accepted or minted, in requests, answers, problems and logs.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// W3C Trace Context.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// The longest request id that is accepted.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// What the frame needs to know.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// The longest a request may take, from its head to the head of its answer. A backstop: the body has a limit of its
+    /// own, and the app answers by the caller's deadline.
+    pub deadline: Duration,
+}
+
+impl Frame {
+    /// The frame of a configuration: twice the caller's deadline, so that who knows more answers first.
+    pub fn new(server: &config::Server) -> Self {
+        Self {
+            deadline: server.request_deadline.duration() * 2,
+        }
+    }
+}
+
+/// Serves one request inside the frame.
+pub async fn frame(State(frame): State<Arc<Frame>>, request: Request, next: Next) -> Response {
+    let ids = Ids::of(request.headers());
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or(UNMATCHED_ROUTE, MatchedPath::as_str);
+    let private = route.starts_with("/api/");
+    let _in_flight = InFlight::enter();
+
+    // A span costs more than a sold-out answer, and at the usual level no line would be written inside it.
+    let span = if tracing::enabled!(tracing::Level::DEBUG) {
+        request_span(ids.request_text(), method.as_str(), route)
+    } else {
+        tracing::Span::none()
+    };
+    let served = catch_panic(next.run(request)).instrument(span);
+    let answer = tokio::time::timeout(frame.deadline, served).await;
+    let mut response = match answer {
+        Ok(Ok(response)) => response,
+        Ok(Err(Panicked)) => {
+            tracing::error!(request_id = ids.request_text(), route, "a handler panicked");
+            carrier(Problem::new(Code::Internal))
+        }
+        Err(_) => carrier(late(&method)),
+    };
+    let problem = Problem::of_response(&mut response);
+    if let Some(problem) = &problem {
+        if problem.code() == Code::Internal {
+            tracing::error!(
+                request_id = ids.request_text(),
+                route,
+                "answered with a fault of ours"
+            );
+        }
+        response = rendered(problem, ids.request_text(), &response);
+    }
+    let headers = response.headers_mut();
+    if private || problem.is_some() {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    headers.insert(X_REQUEST_ID, ids.request);
+    headers.insert(TRACEPARENT, ids.trace);
+    let served = metrics()
+        .requests
+        .of(route, Method::from(method.as_str()), response.status().as_u16());
+    served.increment(1);
+    response
+}
+
+/// A problem on its way to be rendered.
+fn carrier(problem: Problem) -> Response {
+    axum::response::IntoResponse::into_response(problem)
+}
+
+/// Renders a problem and keeps what the framework said with it: a 405 must name the methods that work.
+fn rendered(problem: &Problem, request_id: &str, plain: &Response) -> Response {
+    let mut response = problem.render(request_id);
+    if let Some(allow) = plain.headers().get(header::ALLOW) {
+        response.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    response
+}
+
+/// No answer came in time. Whatever changes state may have been handed over, so its outcome is open.
+fn late(method: &http::Method) -> Problem {
+    if method.is_safe() {
+        Problem::new(Code::Overloaded).detail("no answer within the request's deadline")
+    } else {
+        Problem::new(Code::OutcomeUnknown)
+    }
+}
+
+/// Counts a request while it is served, even one whose caller hangs up.
+struct InFlight;
+
+impl InFlight {
+    fn enter() -> Self {
+        metrics().requests_in_flight.increment(1);
+        Self
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        metrics().requests_in_flight.decrement(1);
+    }
+}
+
+struct Panicked;
+
+/// Runs a future and turns a panic in it into a value; the hook has logged the message and place by then.
+async fn catch_panic<F: Future>(future: F) -> Result<F::Output, Panicked> {
+    let mut future = pin!(future);
+    std::future::poll_fn(|context| {
+        // After a panic the future is never polled again, so no broken state is seen.
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(_) => Poll::Ready(Err(Panicked)),
+        }
+    })
+    .await
+}
+
+/// The request's id and trace, ready to be sent back.
+struct Ids {
+    request: HeaderValue,
+    trace: HeaderValue,
+}
+
+impl Ids {
+    fn of(headers: &HeaderMap) -> Self {
+        let request = headers
+            .get(X_REQUEST_ID)
+            .filter(|value| sane_request_id(value))
+            .cloned();
+        let trace = headers
+            .get(TRACEPARENT)
+            .filter(|value| sane_traceparent(value.as_bytes()))
+            .cloned();
+        Self {
+            request: request.unwrap_or_else(mint_request_id),
+            trace: trace.unwrap_or_else(mint_traceparent),
+        }
+    }
+
+    fn request_text(&self) -> &str {
+        self.request.to_str().expect("visible ASCII, accepted or minted")
+    }
+}
+
+fn sane_request_id(value: &HeaderValue) -> bool {
+    (1..=REQUEST_ID_BYTES_MAX).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic)
+}
+
+/// Version 00 of W3C Trace Context: `00-<32 hex>-<16 hex>-<2 hex>`, neither id all zero.
+fn sane_traceparent(value: &[u8]) -> bool {
+    let hex = |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let given = |part: &[u8]| hex(part) && part.iter().any(|byte| *byte != b'0');
+    value.len() == 55
+        && value.starts_with(b"00-")
+        && value[35] == b'-'
+        && value[52] == b'-'
+        && given(&value[3..35])
+        && given(&value[36..52])
+        && hex(&value[53..])
+}
+
+fn mint_request_id() -> HeaderValue {
+    HeaderValue::try_from(format!("{:032x}", fastrand::u128(..))).expect("hexadecimal digits")
+}
+
+fn mint_traceparent() -> HeaderValue {
+    let (trace, span) = (fastrand::u128(1..), fastrand::u64(1..));
+    HeaderValue::try_from(format!("00-{trace:032x}-{span:016x}-00")).expect("hexadecimal digits and dashes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_trace_contexts_are_taken_over() {
+        assert!(sane_traceparent(
+            b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        ));
+        for refused in [
+            "",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+        ] {
+            assert!(!sane_traceparent(refused.as_bytes()), "{refused}");
+        }
+        assert!(sane_traceparent(mint_traceparent().as_bytes()));
+        assert!(sane_request_id(&mint_request_id()));
+    }
+}

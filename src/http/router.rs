@@ -1,0 +1,93 @@
+//! The table of contents of the public listener.
+use super::auth::{AdminKey, require_key};
+use super::docs::docs;
+use super::frame::{Frame, frame};
+use super::openapi::finish;
+use super::routes::{admin, bulk, reservations, sold, stock, variants};
+use super::site::Site;
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use std::sync::Arc;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// Every route of the API.
+fn api() -> OpenApiRouter<Arc<Site>> {
+    OpenApiRouter::default()
+        .routes(routes!(variants::create_variant, variants::list_variants))
+        .routes(routes!(
+            variants::get_variant,
+            variants::change_variant,
+            variants::delete_variant
+        ))
+        .routes(routes!(variants::pause_variant))
+        .routes(routes!(variants::resume_variant))
+        .routes(routes!(variants::drain_variant))
+        .routes(routes!(stock::set_stock))
+        .routes(routes!(stock::adjust_stock))
+        .routes(routes!(stock::list_ledger))
+        .routes(routes!(stock::get_availability))
+        .routes(routes!(stock::get_availabilities))
+        .routes(routes!(
+            reservations::reserve,
+            reservations::act_on_reservation,
+            reservations::list_reservations,
+            reservations::release_reservations
+        ))
+        .routes(routes!(reservations::get_statistics))
+        .routes(routes!(reservations::clean_up))
+        .routes(routes!(
+            reservations::get_reservation,
+            reservations::resize_reservation,
+            reservations::release_reservation
+        ))
+        .routes(routes!(reservations::extend_reservation))
+        .routes(routes!(reservations::confirm_reservation))
+        .routes(routes!(
+            reservations::validate_reservations,
+            reservations::check_reservations
+        ))
+        .routes(routes!(bulk::bulk))
+        .routes(routes!(sold::fulfil_reservation))
+        .routes(routes!(sold::cancel_reservation))
+        .routes(routes!(sold::return_reservation))
+        .routes(routes!(admin::get_policy, admin::put_policy))
+        .routes(routes!(admin::get_config))
+        .routes(routes!(admin::list_hot_variants))
+        .routes(routes!(admin::list_quarantine))
+        .routes(routes!(admin::rebuild_quarantined))
+        .routes(routes!(admin::drain))
+}
+
+/// The OpenAPI document.
+pub fn document() -> OpenApi {
+    finish(api().into_openapi())
+}
+
+/// The document as it is served and printed.
+///
+/// # Panics
+/// Never: the document is plain data.
+pub fn document_json() -> String {
+    document().to_pretty_json().expect("the document is plain data")
+}
+
+/// The routes of the public listener. The API asks for the key where one is configured; the pages about it do not.
+pub fn router(site: Site, around: Frame) -> Router {
+    let key = site
+        .loaded
+        .config
+        .auth
+        .admin_key
+        .as_ref()
+        .map(|key| Arc::new(AdminKey::new(key.expose())));
+    let (api, _) = api().split_for_parts();
+    let api = match key {
+        None => api,
+        Some(key) => api.route_layer(from_fn_with_state(key, require_key)),
+    };
+    api.with_state(Arc::new(site))
+        .merge(docs(document_json()))
+        .layer(from_fn_with_state(Arc::new(around), frame))
+}

@@ -1,0 +1,120 @@
+//! `/api/admin`: for operators.
+use super::{Reply, variants};
+use crate::domain::ids::VariantId;
+use crate::http::extract::ask::{Ask, Look, NoBody, RequiredIfMatch};
+use crate::http::extract::bodies::PolicyBody;
+use crate::http::extract::header::Expected;
+use crate::http::extract::query::{Params, id};
+use crate::http::failure;
+use crate::http::problem::{Code, Problem};
+use crate::http::refusal::Subject;
+use crate::http::site::Site;
+use crate::http::view::{
+    ConfigView, DrainView, HotVariantView, HotVariantsView, PolicyView, QuarantineView, QuarantinedView,
+    VariantView,
+};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use std::sync::Arc;
+
+/// Reads the store's policy.
+#[utoipa::path(get, path = "/api/admin/policy", tag = "admin",
+    responses((status = 200, body = PolicyView, description = "As it stands", headers(("ETag" = String)))))]
+pub(crate) async fn get_policy(
+    State(site): State<Arc<Site>>,
+    Look(context): Look,
+    params: Params,
+) -> Result<Reply, Problem> {
+    params.finish()?;
+    let view = PolicyView::from(&site.shop.policy(&context).body);
+    Ok(Reply::ok(&view).etag(view.version))
+}
+
+/// Replaces the store's policy; it counts for holds from now on.
+#[utoipa::path(put, path = "/api/admin/policy", tag = "admin", request_body = PolicyBody,
+    responses((status = 200, body = PolicyView, description = "Replaced", headers(("ETag" = String)))))]
+pub(crate) async fn put_policy(
+    State(site): State<Arc<Site>>,
+    RequiredIfMatch(expected): RequiredIfMatch,
+    Ask { body, context }: Ask<PolicyBody>,
+) -> Result<Reply, Problem> {
+    let expected = match expected {
+        Expected::Version(version) => version,
+        Expected::Any => site.shop.policy(&context).body.version,
+    };
+    let set = site.shop.set_policy(&context, body.policy()?, expected).await;
+    let set = set.map_err(|error| failure::problem(&error, Subject::default()))?;
+    let view = PolicyView::from(&set.body);
+    Ok(Reply::ok(&view).etag(view.version).replayed(set.replayed))
+}
+
+/// Shows the configuration, each value with its source, secrets masked.
+#[utoipa::path(get, path = "/api/admin/config", tag = "admin",
+    responses((status = 200, body = ConfigView, description = "As the process runs with it")))]
+pub(crate) async fn get_config(State(site): State<Arc<Site>>, params: Params) -> Result<Reply, Problem> {
+    params.finish()?;
+    Ok(Reply::ok(&ConfigView::from(&*site.loaded)))
+}
+
+/// Ends the process in order: nothing new is taken, what was begun is finished.
+#[utoipa::path(post, path = "/api/admin/drain", tag = "admin",
+    responses((status = 200, body = DrainView, description = "It drains")))]
+pub(crate) async fn drain(State(site): State<Arc<Site>>, _: Ask<NoBody>) -> Result<Reply, Problem> {
+    site.shop.ask_to_end();
+    Ok(Reply::ok(&DrainView { status: "draining" }))
+}
+
+/// Shows the variants with the most commands since the process began.
+#[utoipa::path(get, path = "/api/admin/hot-variants", tag = "admin",
+    responses((status = 200, body = HotVariantsView, description = "Hottest first")))]
+pub(crate) async fn list_hot_variants(
+    State(site): State<Arc<Site>>,
+    Look(context): Look,
+    mut params: Params,
+) -> Result<Reply, Problem> {
+    let limit = params.limit()?;
+    params.finish()?;
+    let hot = site.shop.hot_variants(&context, limit as usize);
+    Ok(Reply::ok(&HotVariantsView {
+        items: hot.into_iter().map(HotVariantView::from).collect(),
+    }))
+}
+
+/// Shows the variants that are set aside because a law was found broken.
+#[utoipa::path(get, path = "/api/admin/quarantine", tag = "admin",
+    responses((status = 200, body = QuarantineView, description = "All of them")))]
+pub(crate) async fn list_quarantine(
+    State(site): State<Arc<Site>>,
+    Look(context): Look,
+    params: Params,
+) -> Result<Reply, Problem> {
+    params.finish()?;
+    let items = site
+        .shop
+        .quarantined(&context)
+        .into_iter()
+        .map(QuarantinedView::from)
+        .collect();
+    Ok(Reply::ok(&QuarantineView { items }))
+}
+
+/// Has a quarantined variant read again from its stored state and the log.
+#[utoipa::path(post, path = "/api/admin/quarantine/{id}/rebuild", tag = "admin",
+    responses((status = 200, body = VariantView, description = "It serves again")))]
+pub(crate) async fn rebuild_quarantined(
+    State(site): State<Arc<Site>>,
+    Path(variant): Path<String>,
+    Ask { context, .. }: Ask<NoBody>,
+) -> Result<Reply, Problem> {
+    let variant = id::<VariantId>("id", &variant)?;
+    let problem = |error| variants::problem(&error, &variant);
+    if !site
+        .shop
+        .rebuild_quarantined(&context, &variant)
+        .map_err(problem)?
+    {
+        return Err(Problem::new(Code::QuarantineNotFound).with("variantId", variant.as_str()));
+    }
+    let seen = site.shop.get_variant(&context, &variant).await.map_err(problem)?;
+    Ok(variants::reply(StatusCode::OK, &seen))
+}

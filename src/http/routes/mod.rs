@@ -1,0 +1,101 @@
+//! The handlers, one file per resource: typed path, query and body in, one call of the app, one view out.
+pub(crate) mod admin;
+pub(crate) mod bulk;
+pub(crate) mod reservations;
+pub(crate) mod sold;
+pub(crate) mod stock;
+pub(crate) mod variants;
+
+use super::extract::header::{Expected, IDEMPOTENT_REPLAYED, etag};
+use super::extract::query::Cursor;
+use super::view::ListPage;
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// An answer being put together: a body, then its headers.
+pub(crate) struct Reply(Response);
+
+impl Reply {
+    fn json(status: StatusCode, body: &impl Serialize) -> Self {
+        Self((status, Json(body)).into_response())
+    }
+
+    fn ok(body: &impl Serialize) -> Self {
+        Self::json(StatusCode::OK, body)
+    }
+
+    fn no_content() -> Self {
+        Self(StatusCode::NO_CONTENT.into_response())
+    }
+
+    /// The version that If-Match can name.
+    fn etag(mut self, version: u64) -> Self {
+        self.0.headers_mut().insert(header::ETAG, etag(version));
+        self
+    }
+
+    /// Where the created thing is.
+    fn location(mut self, collection: &str, id: impl std::fmt::Display) -> Self {
+        let path = format!("{collection}/{}", escaped(&id.to_string()));
+        let path = HeaderValue::try_from(path).expect("escaped to visible ASCII");
+        self.0.headers_mut().insert(header::LOCATION, path);
+        self
+    }
+
+    /// Says that an idempotency key brought back an earlier answer.
+    fn replayed(mut self, replayed: bool) -> Self {
+        if replayed {
+            self.0
+                .headers_mut()
+                .insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+        }
+        self
+    }
+}
+
+impl IntoResponse for Reply {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+/// An id as a segment of a path (RFC 3986: whatever is not unreserved is escaped).
+fn escaped(id: &str) -> String {
+    let mut path = String::with_capacity(id.len());
+    for byte in id.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    path
+}
+
+/// The version the app must find; `None` takes any.
+const fn version(expected: Expected) -> Option<u64> {
+    match expected {
+        Expected::Any => None,
+        Expected::Version(version) => Some(version),
+    }
+}
+
+fn page<T>(items: Vec<T>, next: Option<Vec<u8>>) -> ListPage<T> {
+    ListPage {
+        items,
+        next_cursor: next.map(|next| Cursor(next).to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_becomes_one_segment_of_a_path() {
+        assert_eq!(escaped("a b/ü?"), "a%20b%2F%C3%BC%3F");
+        assert_eq!(escaped("rsv_0-1.2~"), "rsv_0-1.2~");
+    }
+}

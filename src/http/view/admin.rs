@@ -1,0 +1,204 @@
+//! What operators see.
+use crate::app::{HotVariant, Quarantined};
+use crate::config::Loaded;
+use crate::domain::policy::{ExpiredLines, HoldLengths, Policy};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+const MS: i64 = 1000;
+
+/// A store's policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Policy)]
+pub struct PolicyView {
+    /// Holds of customers.
+    pub cart: HoldLengthsView,
+    /// Holds without a customer id.
+    pub guest: HoldLengthsView,
+    /// Checkouts.
+    pub payment: PaymentPolicyView,
+    /// Unit limits.
+    pub limits: LimitsView,
+    /// A cart left alone this long is abandoned.
+    pub cart_idle_seconds: i64,
+    /// The longest ttl a caller may ask for.
+    pub max_ttl_seconds: i64,
+    /// What becomes of expired cart lines: `keep` or `remove`.
+    #[schema(value_type = String)]
+    pub expired_lines: &'static str,
+    /// Counts changes; the ETag.
+    pub version: u64,
+}
+
+/// Lengths of holds for one kind of shopper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = HoldLengths)]
+pub struct HoldLengthsView {
+    /// A new hold's length.
+    pub ttl_seconds: i64,
+    /// One extension's length.
+    pub extension_seconds: i64,
+    /// How often a hold may be extended.
+    pub max_extensions: u8,
+}
+
+/// How long a checkout may await its payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = PaymentPolicy)]
+pub struct PaymentPolicyView {
+    /// From checkout to the deadline.
+    pub ttl_seconds: i64,
+}
+
+/// Unit limits; null is unlimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Limits)]
+pub struct LimitsView {
+    /// Units in one order.
+    pub units_per_order: Option<u32>,
+    /// Units of one variant for one customer: live holds and purchases together.
+    pub units_per_customer_per_variant: Option<u32>,
+    /// Lines in one cart.
+    pub lines_per_cart: u32,
+    /// Purchases older than this many days no longer count; null is for ever.
+    pub window_days: Option<u32>,
+}
+
+impl From<&Policy> for PolicyView {
+    fn from(policy: &Policy) -> Self {
+        let limits = policy.limits;
+        Self {
+            cart: lengths(policy.cart),
+            guest: lengths(policy.guest),
+            payment: PaymentPolicyView {
+                ttl_seconds: policy.payment_ttl_ms / MS,
+            },
+            limits: LimitsView {
+                units_per_order: limits.units_per_order,
+                units_per_customer_per_variant: limits.units_per_customer_per_variant,
+                lines_per_cart: limits.lines_per_cart,
+                window_days: limits.window_days,
+            },
+            cart_idle_seconds: policy.cart_idle_ms / MS,
+            max_ttl_seconds: policy.max_ttl_ms / MS,
+            expired_lines: match policy.expired_lines {
+                ExpiredLines::Keep => "keep",
+                ExpiredLines::Remove => "remove",
+            },
+            version: policy.version,
+        }
+    }
+}
+
+const fn lengths(lengths: HoldLengths) -> HoldLengthsView {
+    HoldLengthsView {
+        ttl_seconds: lengths.ttl_ms / MS,
+        extension_seconds: lengths.extension_ms / MS,
+        max_extensions: lengths.max_extensions,
+    }
+}
+
+/// The configuration of the process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Config)]
+pub struct ConfigView {
+    /// Every key, in the order of its section.
+    pub items: Vec<ConfigRowView>,
+}
+
+/// One key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ConfigRow)]
+pub struct ConfigRowView {
+    /// Its dotted name.
+    pub key: String,
+    /// Its value; secrets masked.
+    pub value: String,
+    /// Where it comes from: `default`, `file`, `environment` or `flag`.
+    pub source: String,
+}
+
+impl From<&Loaded> for ConfigView {
+    fn from(loaded: &Loaded) -> Self {
+        let row = |row: crate::config::Row| ConfigRowView {
+            key: row.key.to_owned(),
+            value: row.value,
+            source: row.source.to_owned(),
+        };
+        Self {
+            items: loaded.rows().into_iter().map(row).collect(),
+        }
+    }
+}
+
+/// That the process drains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Drain)]
+pub struct DrainView {
+    /// `draining`.
+    #[schema(value_type = String)]
+    pub status: &'static str,
+}
+
+/// A variant by the commands it got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = HotVariant)]
+pub struct HotVariantView {
+    /// Which.
+    pub variant_id: String,
+    /// Commands since the process began.
+    pub commands: u64,
+    /// Commands on their way now.
+    pub in_flight: usize,
+}
+
+impl From<HotVariant> for HotVariantView {
+    fn from(hot: HotVariant) -> Self {
+        Self {
+            variant_id: hot.id.to_string(),
+            commands: hot.commands,
+            in_flight: hot.in_flight,
+        }
+    }
+}
+
+/// The hottest variants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = HotVariants)]
+pub struct HotVariantsView {
+    /// Hottest first.
+    pub items: Vec<HotVariantView>,
+}
+
+/// A variant that is set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Quarantined)]
+pub struct QuarantinedView {
+    /// Which.
+    pub variant_id: String,
+    /// Why: the broken law and the figures that show it, or the failure met again and again.
+    pub reason: String,
+}
+
+impl From<Quarantined> for QuarantinedView {
+    fn from(quarantined: Quarantined) -> Self {
+        Self {
+            variant_id: quarantined.id.to_string(),
+            reason: quarantined.reason,
+        }
+    }
+}
+
+/// The variants that are set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Quarantine)]
+pub struct QuarantineView {
+    /// All of them.
+    pub items: Vec<QuarantinedView>,
+}

@@ -1,0 +1,43 @@
+//! Translate out: what callers see, one struct per shape of the contract. The schemas of the OpenAPI document are these
+//! structs; nothing else is serialised at the edge.
+mod admin;
+mod bulk;
+mod reservation;
+mod variant;
+
+pub use admin::{
+    ConfigRowView, ConfigView, DrainView, HoldLengthsView, HotVariantView, HotVariantsView, LimitsView,
+    PaymentPolicyView, PolicyView, QuarantineView, QuarantinedView,
+};
+pub use bulk::{BulkLineView, BulkView};
+pub use reservation::{
+    CleanupView, FulfilmentView, ReservationView, StatisticsView, ValidationView, ValidationsView,
+};
+pub use variant::{
+    AdjustmentView, AvailabilitiesView, AvailabilityView, LedgerEntryView, MoneyView, VariantView,
+};
+
+use serde::{Serialize, Serializer};
+use std::fmt;
+use utoipa::ToSchema;
+
+/// An id (or another short text of ours) in a body, written without a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown<T>(pub T);
+
+impl<T: fmt::Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// One page of a list.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Page)]
+pub struct ListPage<T> {
+    /// The items, in the list's order.
+    pub items: Vec<T>,
+    /// Where the next page starts: give it back as `cursor`. Null on the last page.
+    pub next_cursor: Option<String>,
+}
