@@ -166,6 +166,18 @@ impl Shop {
         })
     }
 
+    /// Asks the server to end in good order; whoever serves this shop listens.
+    pub fn ask_to_end(&self) {
+        self.ending.send_replace(true);
+    }
+
+    /// Resolves when somebody asked the server to end.
+    pub async fn end_wanted(&self) {
+        let mut ending = self.ending.subscribe();
+        // The sender is ours, so the wait ends only with the wish.
+        let _ = ending.wait_for(|ending| *ending).await;
+    }
+
     /// Turns new requests away; those on their way go on.
     pub fn drain(&self) {
         self.admission.drain();

@@ -42,7 +42,7 @@ use crate::{
 use admin::DiskWatch;
 use policies::Policies;
 use std::sync::{Arc, atomic::Ordering};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// The whole service behind any edge.
 pub struct Shop {
@@ -57,6 +57,8 @@ pub struct Shop {
     clock: Clock,
     disk: DiskWatch,
     config: Arc<Config>,
+    /// Turns true when somebody wants the server to end.
+    ending: watch::Sender<bool>,
 }
 
 /// Who asks, and how long they wait.

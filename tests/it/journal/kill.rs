@@ -47,7 +47,7 @@ fn appends_until_it_is_killed() {
             .collect();
         owner.append(&fresh);
         writeln!(out, "acknowledged {}", owner.tail.last).unwrap();
-        if owner.tail.last.0 % 10 == 0 {
+        if owner.tail.last.0.is_multiple_of(10) {
             owner
                 .journal
                 .trim(PARTITION, RecordNumber(owner.tail.last.0.saturating_sub(2_000)))
