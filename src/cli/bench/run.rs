@@ -399,7 +399,6 @@ impl<'a> Bench<'a> {
         let variants = inspect::final_stock(api, names(plan), self.stopwatch).await?;
         let holds = inspect::final_holds(api, ledger, self.stopwatch).await?;
         let counters = self.counters().await?;
-        self.bar.finish_and_clear();
         let (entries, stock) = (&ledger.entries[..], &self.stock[..]);
         Ok(verdict::judge(&Evidence {
             entries,
@@ -461,6 +460,7 @@ impl<'a> Bench<'a> {
 
     /// True when every server of this run ended by itself, with exit code 0.
     async fn stop(mut self) -> bool {
+        self.bar.finish_and_clear();
         let mut clean = true;
         for server in [self.server.take(), self.echo.take()].into_iter().flatten() {
             clean &= server.stop().await;
