@@ -1,5 +1,7 @@
 //! One run from start to verdict.
 
+mod evidence;
+
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,13 +13,13 @@ use rustix::thread::CpuSet;
 use super::client::{Load, Pace, run_round};
 use super::disk::Directory;
 use super::inspect::{self, InspectError};
-use super::ledger::{Ledger, Operation};
+use super::ledger::Ledger;
 use super::report;
 use super::round::{Round, Usage};
 use super::scenario::{Plan, SOLDOUT_STOCK, Scenario, Target};
 use super::schedule::{NANOS, Stopwatch};
 use super::server::{Server, ServerError, address_of};
-use super::verdict::{self, Evidence, FinalCounters, Verdict};
+use super::verdict::Verdict;
 use super::{BenchArgs, Cpus};
 use crate::telemetry;
 
@@ -388,65 +390,6 @@ impl<'a> Bench<'a> {
             .and_then(|text| counter(&text, &syncs_metric(), &[])))
     }
 
-    /// Gathers the evidence and judges it.
-    async fn verdict(&mut self) -> Result<Verdict, BenchError> {
-        let Some(api) = self.api else {
-            return Ok(Verdict::default());
-        };
-        let (plan, ledger) = self.books.as_ref().expect("no round is under way");
-        self.bar.set_message("checking every answer");
-        self.wait_for_due_holds(ledger).await;
-        let variants = inspect::final_stock(api, names(plan), self.stopwatch).await?;
-        let holds = inspect::final_holds(api, ledger, self.stopwatch).await?;
-        let counters = self.counters().await?;
-        let (entries, stock) = (&ledger.entries[..], &self.stock[..]);
-        Ok(verdict::judge(&Evidence {
-            entries,
-            stock,
-            variants: &variants,
-            holds: &holds,
-            counters,
-        }))
-    }
-
-    /// Short-lived holds should have expired before the final state is read, so that their expiry is checked too.
-    async fn wait_for_due_holds(&self, ledger: &Ledger) {
-        const SHORT_MS: u32 = 10_000;
-        let reserves = ledger
-            .entries
-            .iter()
-            .filter(|entry| entry.operation == Operation::Reserve);
-        let short = reserves.filter(|entry| entry.ttl_ms <= SHORT_MS);
-        let due_ns = short
-            .map(|entry| entry.received_ns + u64::from(entry.ttl_ms) * 1_050_000)
-            .max()
-            .unwrap_or(0);
-        let left_ns = (due_ns + NANOS / 10).saturating_sub(self.stopwatch.now_ns());
-        if due_ns > 0 {
-            tokio::time::sleep(Duration::from_nanos(left_ns)).await;
-        }
-    }
-
-    async fn counters(&self) -> Result<FinalCounters, BenchError> {
-        let Some((before, after)) = self.metrics_before.as_ref().zip(self.metrics().await?) else {
-            return Ok(FinalCounters::default());
-        };
-        let gained = |name: &str, labels: &[&str]| {
-            let (after, before) = (
-                counter(&after, name, labels)?,
-                counter(before, name, labels).unwrap_or(0),
-            );
-            Some(after.saturating_sub(before))
-        };
-        let oversell = gained(telemetry::OVERSELL_UNITS.name, &[]);
-        // One command of a bulk request grants many holds, so the counts are of different things there.
-        let counts_agree = self.args.scenario != Scenario::Bulk && self.server.is_some();
-        let granted = counts_agree
-            .then(|| gained(telemetry::COMMANDS.name, GRANTED_LABELS))
-            .flatten();
-        Ok(FinalCounters { oversell, granted })
-    }
-
     fn setting(&self) -> Setting {
         let (plan, _) = self.books.as_ref().expect("no round is under way");
         Setting {
@@ -468,9 +411,6 @@ impl<'a> Bench<'a> {
         clean
     }
 }
-
-/// Labels of a granted reserve among the commands.
-const GRANTED_LABELS: &[&str] = &["operation=\"reserve\"", "outcome=\"done\""];
 
 /// The count of the journal's syncs.
 fn syncs_metric() -> String {
