@@ -25,6 +25,11 @@ use crate::telemetry;
 
 /// How long after a round its last answers are waited for.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Between two looks at whether the servers are at rest, and how many looks are taken at most.
+const SETTLE_LOOK: Duration = Duration::from_millis(250);
+const SETTLE_LOOKS_MAX: u32 = 80;
+/// Share of one processor below which a server is at rest.
+const AT_REST: f64 = 0.05;
 /// Pairs of rounds with `--floor` unless told (proof.md asks for at least 5).
 const FLOOR_ROUNDS: u32 = 5;
 /// Between the command to go and the first request: connections are made in this time.
@@ -264,6 +269,7 @@ impl<'a> Bench<'a> {
                 seed,
             }
         };
+        self.settle().await;
         let used_before = child.as_ref().map(Server::usage);
         let mut load = self.load(address, target, pace);
         if self.args.scenario == Scenario::ExpiryStorm && target == Target::Holdfast {
@@ -291,6 +297,25 @@ impl<'a> Bench<'a> {
             syncs,
         });
         Ok(round)
+    }
+
+    /// Waits until the servers have finished what the last round left them to do (checkpoints, expiries): their own cost
+    /// must not fall on the next round, least of all on the floor's.
+    async fn settle(&self) {
+        self.bar.set_message("waiting for the servers to come to rest");
+        let cpu_seconds = || {
+            let servers = [&self.server, &self.echo].into_iter().flatten();
+            servers.map(|server| server.usage().cpu_seconds).sum::<f64>()
+        };
+        let mut before = cpu_seconds();
+        for _ in 0..SETTLE_LOOKS_MAX {
+            tokio::time::sleep(SETTLE_LOOK).await;
+            let now = cpu_seconds();
+            if now - before <= SETTLE_LOOK.as_secs_f64() * AT_REST {
+                return;
+            }
+            before = now;
+        }
     }
 
     fn load(&self, address: SocketAddr, target: Target, pace: Pace) -> Load {
