@@ -100,7 +100,7 @@ fn changes_of(number: u64, live: u64, rng: &mut fastrand::Rng) -> RowChanges {
             fingerprint: Fingerprint([1; 8]),
             number,
         };
-        changes.put_key(KeyHash(rng.u128(..).to_le_bytes()), entry, number);
+        changes.put_key(KeyHash(rng.u128(..).to_le_bytes()), entry, &[5; 180], number);
     }
     changes
 }

@@ -314,18 +314,22 @@ impl Running {
 
     // --- the log ---
 
-    /// Applies the events and hands their record to the journal.
+    /// Applies the events and hands their records to the journal: one record, unless the command needed more expiries
+    /// than a turn may log. Those go ahead in records of their own, whose slots come from the reserved pool.
     fn log(&mut self, granted: Granted, now: Timestamp) {
-        let Granted {
-            events,
-            key,
-            port,
-            permit,
-        } = granted;
+        let Granted { mut events, key, port, permit } = granted;
         if events.is_empty() {
             return;
         }
-        let named = matches!(events.last(), Some(Event::Created { .. }));
+        let ahead = (events.len() - 1) / EXPIRIES_PER_TURN;
+        let Ok(mut slots) = (0..ahead).map(|_| self.directory.reserve_slots(1)).collect::<Result<Vec<_>, _>>() else {
+            // Nothing was applied; the caller may come again when there is room.
+            metrics().shed.of(metrics::Shed::Process).increment(1);
+            if let Some((port, _)) = port {
+                let _ = port.send(Err(NotDone::Late));
+            }
+            return;
+        };
         for event in &events {
             self.variant.apply(event, now);
         }
@@ -339,15 +343,28 @@ impl Running {
             self.leaving = true;
             return;
         }
-        let head = self.variant.head();
-        self.entry.deleted.store(head.deleted, Ordering::Release);
+        self.entry.deleted.store(self.variant.head().deleted, Ordering::Release);
         self.entry.gate.publish(&self.variant, now);
+        while events.len() > EXPIRIES_PER_TURN {
+            let rest = events.split_off(EXPIRIES_PER_TURN);
+            let expired = Granted { events, key: None, port: None, permit: slots.pop() };
+            self.append(expired, rest.len(), now);
+            events = rest;
+        }
+        self.append(Granted { events, key, port, permit }, 0, now);
+    }
+
+    /// Hands one record to the journal, with `later` events of the same turn still to come.
+    fn append(&mut self, granted: Granted, later: usize, now: Timestamp) {
+        let Granted { events, key, port, permit } = granted;
+        let head = self.variant.head();
+        let named = matches!(events.last(), Some(Event::Created { .. }));
         let shops_side = events.last().is_some_and(|event| event.hold().is_none());
         let turn = Box::new(Turn {
             at: now,
             fact: Fact::Variant(VariantFact {
                 ordinal: head.ordinal,
-                revision: head.revision,
+                revision: head.revision - later as u64,
                 named: named.then(|| (head.store.clone(), head.id.clone())),
                 events,
                 view: shops_side.then(|| Box::new(self.variant.view(now))),
@@ -355,13 +372,8 @@ impl Running {
             key: key.as_ref().map(KeyClaim::mark),
         });
         let payload = dto::encode_turn(&turn);
-        let pending = Pending::Turn {
-            turn,
-            claim: key.map(|key| key.claim),
-            port,
-            permit,
-        };
-        if let Some(number) = self.directory.append(payload, pending) {
+        let claim = key.map(|key| key.claim);
+        if let Some(number) = self.directory.append(payload, Pending::Turn { turn, claim, port, permit }) {
             self.number = number;
         }
     }

@@ -7,6 +7,8 @@ mod admin;
 mod bulk;
 mod error;
 mod lists;
+mod measure;
+mod open;
 mod policies;
 mod replay;
 mod reservations;
@@ -17,6 +19,7 @@ pub use admin::{CleanedUp, HotVariant, Quarantined};
 pub use bulk::{BulkAsk, BulkDone, BulkLine, BulkWhat};
 pub use error::AppError;
 pub use lists::{HoldFilter, Listed};
+pub use open::{OnFatal, OpenError, Opened, ShopOptions, Time, recover_options};
 pub use reservations::{Reservation, ReserveAsk, Validity};
 pub use variants::{AdjustAsk, Adjusted};
 
@@ -40,6 +43,7 @@ use crate::{
     },
 };
 use admin::DiskWatch;
+use parking_lot::Mutex;
 use policies::Policies;
 use std::sync::{Arc, atomic::Ordering};
 use tokio::sync::{oneshot, watch};
@@ -59,6 +63,8 @@ pub struct Shop {
     config: Arc<Config>,
     /// Turns true when somebody wants the server to end.
     ending: watch::Sender<bool>,
+    /// What has to end in good order; `None` once it has.
+    running: Mutex<Option<open::Running>>,
 }
 
 /// Who asks, and how long they wait.

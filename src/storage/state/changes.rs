@@ -52,7 +52,18 @@ impl Checkpoint {
 #[derive(Debug, Default)]
 pub struct RowChanges {
     pub(super) rows: Vec<RowChange>,
-    pub(super) keys: Vec<(KeyHash, KeyEntry, u64)>,
+    pub(super) keys: Vec<KeyRow>,
+    /// Ended holds that are live again.
+    pub(super) revived: Vec<[u8; 16]>,
+}
+
+/// An idempotency key to be stored.
+#[derive(Debug)]
+pub(super) struct KeyRow {
+    pub(super) hash: KeyHash,
+    pub(super) entry: KeyEntry,
+    pub(super) payload: Vec<u8>,
+    pub(super) logged_at_ms: u64,
 }
 
 /// One row to write, or to delete when it has no content.
@@ -101,14 +112,27 @@ impl RowChanges {
         );
     }
 
-    /// Remembers an idempotency key. Keys come in log order.
-    pub fn put_key(&mut self, hash: KeyHash, entry: KeyEntry, logged_at_ms: u64) {
-        self.keys.push((hash, entry, logged_at_ms));
+    /// Takes a hold that had ended out of the ended ones, with its index rows: it is live again. If it ends once more, even within
+    /// the same change, [`RowChanges::put_ended`] stores it anew.
+    pub fn revive(&mut self, id: [u8; 16]) {
+        self.revived.push(id);
+    }
+
+    /// Remembers an idempotency key, with the payload of its record, from which the answer is rebuilt once the log was trimmed.
+    /// Keys come in log order.
+    pub fn put_key(&mut self, hash: KeyHash, entry: KeyEntry, payload: &[u8], logged_at_ms: u64) {
+        let payload = payload.to_vec();
+        self.keys.push(KeyRow {
+            hash,
+            entry,
+            payload,
+            logged_at_ms,
+        });
     }
 
     /// How many rows are changed.
     pub fn len(&self) -> usize {
-        self.rows.len() + self.keys.len()
+        self.rows.len() + self.keys.len() + self.revived.len()
     }
 
     /// Whether nothing is changed.

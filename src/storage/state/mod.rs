@@ -112,6 +112,7 @@ pub struct StateStore {
     mark: Mutex<Mark>,
     filter: KeyFilter,
     key_rows: AtomicU64,
+    key_bytes: AtomicU64,
 }
 
 impl StateStore {
@@ -130,6 +131,7 @@ impl StateStore {
             mark: Mutex::new(mark),
             filter: KeyFilter::new(options.key_block_span_ms),
             key_rows: AtomicU64::new(0),
+            key_bytes: AtomicU64::new(0),
         };
         store.find_key_blocks()?;
         Ok(store)
@@ -160,20 +162,32 @@ impl StateStore {
     pub fn apply(&self, changes: RowChanges, checkpoint: Checkpoint) -> Result<(), StateError> {
         let mut mark = self.mark.lock();
         let new_keys = changes.keys.len() as u64;
-        let rows = self.resolve(changes);
+        let new_bytes = changes
+            .keys
+            .iter()
+            .map(|key| KEY_ROW_BYTES + key.payload.len() as u64);
+        let new_bytes: u64 = new_bytes.sum();
+        let rows = self.resolve(changes)?;
         self.commit(&mut mark, rows, Some(checkpoint))?;
         self.key_rows.fetch_add(new_keys, Ordering::Relaxed);
+        self.key_bytes.fetch_add(new_bytes, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Gives each new key its block and thereby its row.
-    fn resolve(&self, changes: RowChanges) -> Vec<RowChange> {
-        let RowChanges { mut rows, keys } = changes;
-        for (hash, entry, logged_at_ms) in keys {
-            let block = self.filter.add(&hash, logged_at_ms);
-            rows.push(retention::key_row(block, &hash, &entry, logged_at_ms));
+    /// Gives each new key its block and thereby its row, and finds the rows of holds that are live again. Those deletions come
+    /// first: a hold may have ended once more since.
+    fn resolve(&self, changes: RowChanges) -> Result<Vec<RowChange>, StateError> {
+        let RowChanges { rows, keys, revived } = changes;
+        let mut resolved = Vec::with_capacity(rows.len() + keys.len());
+        for id in revived {
+            self.revival(&id, &mut resolved)?;
         }
-        rows
+        resolved.extend(rows);
+        for key in keys {
+            let block = self.filter.add(&key.hash, key.logged_at_ms);
+            resolved.push(retention::key_row(block, &key));
+        }
+        Ok(resolved)
     }
 
     /// The five steps of the module head.

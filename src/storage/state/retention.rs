@@ -1,14 +1,16 @@
 //! Rows that leave with time: idempotency keys by whole blocks, ended holds one by one.
 use std::sync::atomic::Ordering;
 
-use super::changes::{RowChange, index_prefix};
+use super::changes::{KeyRow, RowChange, index_prefix};
 use super::rows::Family;
 use super::{StateError, StateStore};
 use crate::storage::keys::{KeyEntry, KeyHash, KeyLookupError, OlderKeys};
 
-/// What one stored key occupies on disk, in bytes: 59 bytes of key and row, and their share of sled's pages and slack. Measured with
-/// 250,000 to 1,000,000 keys: 209 to 222, freshly copied 188. `keys.disk_max` is counted with it.
+/// What one stored key occupies on disk beside its record's payload, in bytes: 59 bytes of key and row, and their share of sled's
+/// pages and slack. Measured with 250,000 to 1,000,000 keys: 209 to 222, freshly copied 188. `keys.disk_max` is counted with it.
 pub const KEY_ROW_BYTES: u64 = 224;
+/// Bytes of a key's row before the payload: logged time and entry.
+const KEY_HEAD_BYTES: usize = 8 + KeyEntry::BYTES;
 /// Bytes of the block number in front of a key's hash.
 const BLOCK_BYTES: usize = 4;
 
@@ -24,13 +26,23 @@ pub struct Swept {
 }
 
 /// The row of a key in its block.
-pub(super) fn key_row(block: u32, hash: &KeyHash, entry: &KeyEntry, logged_at_ms: u64) -> RowChange {
-    let row = [&logged_at_ms.to_be_bytes()[..], &entry.to_bytes()].concat();
+pub(super) fn key_row(block: u32, key: &KeyRow) -> RowChange {
+    let row = [
+        &key.logged_at_ms.to_be_bytes()[..],
+        &key.entry.to_bytes(),
+        &key.payload,
+    ]
+    .concat();
     RowChange {
         family: Family::Key,
-        key: key_address(block, hash),
+        key: key_address(block, &key.hash),
         row: Some(row),
     }
+}
+
+/// What a key's row occupies on disk, an estimate.
+pub(super) fn key_row_bytes(row: &[u8]) -> u64 {
+    KEY_ROW_BYTES + row.len().saturating_sub(KEY_HEAD_BYTES) as u64
 }
 
 fn key_address(block: u32, hash: &KeyHash) -> Vec<u8> {
@@ -38,9 +50,40 @@ fn key_address(block: u32, hash: &KeyHash) -> Vec<u8> {
 }
 
 impl StateStore {
-    /// The bytes that the stored keys occupy on disk, for the limit `keys.disk_max`; an estimate from [`StateStore::keys_len`].
+    /// The bytes that the stored keys occupy on disk, for the limit `keys.disk_max`: an estimate, [`KEY_ROW_BYTES`] and the payload
+    /// of each. Those from before the start are counted by [`StateStore::read_key_blocks`].
     pub fn keys_bytes(&self) -> u64 {
-        self.key_rows.load(Ordering::Relaxed) * KEY_ROW_BYTES
+        self.key_bytes.load(Ordering::Relaxed)
+    }
+
+    /// A stored key with the payload of its record.
+    ///
+    /// # Errors
+    /// Damage, or a refusal of the disk.
+    pub fn key(&self, hash: &KeyHash) -> Result<Option<(KeyEntry, Vec<u8>)>, StateError> {
+        for block in self.filter.candidates(hash) {
+            let key = key_address(block, hash);
+            if let Some(row) = self.get(Family::Key, &key)? {
+                let (.., entry, payload) = parse_key_row(&key, &row).ok_or_else(|| self.damaged_key(&key))?;
+                return Ok(Some((entry, payload.to_vec())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Deletions of an ended hold's rows, when it is stored.
+    pub(super) fn revival(&self, id: &[u8; 16], rows: &mut Vec<RowChange>) -> Result<(), StateError> {
+        let Some((at_ms, _)) = self.ended(id)? else {
+            return Ok(());
+        };
+        let by_time = [&at_ms.to_be_bytes()[..], id].concat();
+        let listed = self.get(Family::EndedByTime, &by_time)?.unwrap_or_default();
+        for prefix in listed.chunks_exact(9) {
+            rows.push(deletion(Family::EndedIndex, [prefix, id].concat()));
+        }
+        rows.push(deletion(Family::EndedByTime, by_time));
+        rows.push(deletion(Family::Ended, id.to_vec()));
+        Ok(())
     }
 
     /// How many keys are stored; those from before the start are counted by [`StateStore::read_key_blocks`].
@@ -103,7 +146,7 @@ impl StateStore {
     ) -> Result<Swept, StateError> {
         let mut mark = self.mark.lock();
         self.filter.forget_before(keys_older_than_ms);
-        let mut rows = self.expired_keys(rows_max)?;
+        let (mut rows, key_bytes) = self.expired_keys(rows_max)?;
         let keys = rows.len();
         let (ended, more_ended) = self.expired_ended(ended_older_than_ms, rows_max, &mut rows)?;
         let checkpoint = mark.checkpoint;
@@ -111,6 +154,7 @@ impl StateStore {
             self.commit(&mut mark, rows, checkpoint)?;
         }
         self.key_rows.fetch_sub(keys as u64, Ordering::Relaxed);
+        self.key_bytes.fetch_sub(key_bytes, Ordering::Relaxed);
         Ok(Swept {
             keys,
             ended,
@@ -118,14 +162,18 @@ impl StateStore {
         })
     }
 
-    /// Deletions of keys whose block the filter has forgotten.
-    fn expired_keys(&self, rows_max: usize) -> Result<Vec<RowChange>, StateError> {
+    /// Deletions of keys whose block the filter has forgotten, and the bytes they occupied.
+    fn expired_keys(&self, rows_max: usize) -> Result<(Vec<RowChange>, u64), StateError> {
+        let (mut rows, mut bytes) = (Vec::new(), 0);
         let Some(oldest) = self.filter.oldest() else {
-            return Ok(Vec::new());
+            return Ok((rows, bytes));
         };
-        self.scan(Family::Key, &[], Some(&oldest.to_be_bytes()), rows_max)
-            .map(|entry| entry.map(|(key, _)| deletion(Family::Key, key)))
-            .collect()
+        for entry in self.scan(Family::Key, &[], Some(&oldest.to_be_bytes()), rows_max) {
+            let (key, row) = entry?;
+            bytes += key_row_bytes(&row);
+            rows.push(deletion(Family::Key, key));
+        }
+        Ok((rows, bytes))
     }
 
     /// Adds the deletions of ended holds past their retention; tells how many holds and whether there are more.
@@ -212,17 +260,19 @@ impl StateStore {
     pub fn read_key_blocks(&self) -> Result<(), StateError> {
         for number in self.filter.unread() {
             let to = number.checked_add(1).map(u32::to_be_bytes);
-            let (mut shorts, mut newest_ms) = (Vec::new(), 0);
+            let (mut shorts, mut newest_ms, mut bytes) = (Vec::new(), 0, 0);
             let to = to.as_ref().map(<[u8; BLOCK_BYTES]>::as_slice);
             for entry in self.scan(Family::Key, &number.to_be_bytes(), to, usize::MAX) {
                 let (key, row) = entry?;
-                let (hash, logged_at_ms, _) =
+                let (hash, logged_at_ms, ..) =
                     parse_key_row(&key, &row).ok_or_else(|| self.damaged_key(&key))?;
+                bytes += key_row_bytes(&row);
                 shorts.push(hash.short());
                 newest_ms = newest_ms.max(logged_at_ms);
             }
             self.filter.fill(number, &shorts, newest_ms);
             self.key_rows.fetch_add(shorts.len() as u64, Ordering::Relaxed);
+            self.key_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -236,13 +286,14 @@ impl StateStore {
     }
 }
 
-/// Hash, logged time and entry of a key's row.
-fn parse_key_row(key: &[u8], row: &[u8]) -> Option<(KeyHash, u64, KeyEntry)> {
+/// Hash, logged time, entry and payload of a key's row.
+fn parse_key_row<'a>(key: &[u8], row: &'a [u8]) -> Option<(KeyHash, u64, KeyEntry, &'a [u8])> {
     let (_block, hash) = key.split_first_chunk::<BLOCK_BYTES>()?;
-    let (logged_at_ms, entry) = row.split_first_chunk::<8>()?;
+    let (logged_at_ms, row) = row.split_first_chunk::<8>()?;
+    let (entry, payload) = row.split_first_chunk::<{ KeyEntry::BYTES }>()?;
     let entry = KeyEntry::from_bytes(entry)?;
     let hash = KeyHash(hash.try_into().ok()?);
-    Some((hash, u64::from_be_bytes(*logged_at_ms), entry))
+    Some((hash, u64::from_be_bytes(*logged_at_ms), entry, payload))
 }
 
 fn deletion(family: Family, key: Vec<u8>) -> RowChange {
@@ -255,18 +306,8 @@ fn deletion(family: Family, key: Vec<u8>) -> RowChange {
 
 impl OlderKeys for StateStore {
     fn find(&self, hash: &KeyHash) -> Result<Option<KeyEntry>, KeyLookupError> {
-        for block in self.filter.candidates(hash) {
-            let key = key_address(block, hash);
-            let row = self
-                .get(Family::Key, &key)
-                .map_err(|error| KeyLookupError { source: error.into() })?;
-            if let Some(row) = row {
-                let (.., entry) = parse_key_row(&key, &row).ok_or_else(|| KeyLookupError {
-                    source: self.damaged_key(&key).into(),
-                })?;
-                return Ok(Some(entry));
-            }
-        }
-        Ok(None)
+        let found = self.key(hash);
+        let found = found.map_err(|error| KeyLookupError { source: error.into() })?;
+        Ok(found.map(|(entry, _payload)| entry))
     }
 }

@@ -237,6 +237,39 @@ fn a_scan_keeps_to_its_range_its_limit_and_its_family() {
 }
 
 #[test]
+fn a_revived_hold_leaves_the_ended_ones_and_may_end_again() {
+    let home = tempfile::tempdir().unwrap();
+    let store = StateStore::open(home.path(), OPTIONS).unwrap();
+    let count = |family| store.scan(family, &[], None, 99).count();
+    let put = |at_ms, again: bool| {
+        let mut changes = RowChanges::default();
+        if again {
+            changes.revive([1; 16]);
+        }
+        changes.put_ended([1; 16], at_ms, b"row", &[(b'c', 7), (b'v', 1)]);
+        changes
+    };
+    store.apply(put(100, false), at(1)).unwrap();
+
+    let mut changes = RowChanges::default();
+    changes.revive([1; 16]);
+    changes.revive([2; 16]); // was never stored
+    store.apply(changes, at(2)).unwrap();
+    assert_eq!(store.ended(&[1; 16]).unwrap(), None);
+    let families = [Family::Ended, Family::EndedIndex, Family::EndedByTime];
+    assert_eq!(families.map(count), [0, 0, 0]);
+
+    store.apply(put(200, false), at(3)).unwrap();
+    store.apply(put(300, true), at(4)).unwrap();
+    assert_eq!(store.ended(&[1; 16]).unwrap(), Some((300, b"row".to_vec())));
+    assert_eq!(
+        families.map(count),
+        [1, 2, 1],
+        "back and ended again in one change"
+    );
+}
+
+#[test]
 fn an_ended_hold_is_found_and_listed_until_its_retention_ends() {
     let home = tempfile::tempdir().unwrap();
     let store = StateStore::open(home.path(), OPTIONS).unwrap();
@@ -297,13 +330,24 @@ fn entry(number: u64) -> KeyEntry {
     }
 }
 
+/// The payload of a key's record, of a length of its own.
+fn payload(number: u64) -> Vec<u8> {
+    vec![7; 100 + (number % 50) as usize]
+}
+
+fn bytes_of(numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers
+        .map(|number| KEY_ROW_BYTES + payload(number).len() as u64)
+        .sum()
+}
+
 #[test]
 fn keys_are_found_after_reopening_and_leave_by_blocks() {
     let home = tempfile::tempdir().unwrap();
     let store = StateStore::open(home.path(), OPTIONS).unwrap();
     let mut changes = RowChanges::default();
     for number in 1..=300 {
-        changes.put_key(hash(number), entry(number), number * 10); // blocks begin at 10, 1020 and 2030
+        changes.put_key(hash(number), entry(number), &payload(number), number * 10); // blocks begin at 10, 1020 and 2030
     }
     store.apply(changes, at(300)).unwrap();
     store.close().unwrap();
@@ -317,7 +361,17 @@ fn keys_are_found_after_reopening_and_leave_by_blocks() {
         assert_eq!(store.filter.candidates(&hash(301)).is_empty(), blocks_are_read);
         store.read_key_blocks().unwrap();
     }
-    assert_eq!((store.keys_len(), store.keys_bytes()), (300, 300 * KEY_ROW_BYTES));
+    for number in [1, 150, 300] {
+        assert_eq!(
+            store.key(&hash(number)).unwrap(),
+            Some((entry(number), payload(number)))
+        );
+    }
+    assert_eq!(
+        (store.keys_len(), store.keys_bytes()),
+        (300, bytes_of(1..=300)),
+        "every block was read"
+    );
 
     let mut swept = 0;
     loop {
@@ -329,6 +383,7 @@ fn keys_are_found_after_reopening_and_leave_by_blocks() {
         }
     }
     assert_eq!((swept, store.keys_len()), (101, 199));
+    assert_eq!(store.keys_bytes(), bytes_of(102..=300));
     assert_eq!(store.find(&hash(101)).unwrap(), None);
     assert_eq!(
         store.find(&hash(102)).unwrap(),
@@ -350,7 +405,7 @@ fn a_key_that_left_memory_is_repeated_from_disk() {
         };
         claim.fill(number);
         let mut changes = RowChanges::default();
-        changes.put_key(hash(number), entry(number), number);
+        changes.put_key(hash(number), entry(number), &payload(number), number);
         store.apply(changes, at(number)).unwrap();
         table.checkpointed(number);
     }
@@ -374,7 +429,7 @@ fn a_copy_has_every_row_and_its_readers_do_not_notice() {
     let store = StateStore::open(home.path(), OPTIONS).unwrap();
     let mut changes = state_at(2);
     changes.put(Family::Audit, b"large", vec![7; 20_000]);
-    changes.put_key(hash(1), entry(1), 1);
+    changes.put_key(hash(1), entry(1), &payload(1), 1);
     store.apply(changes, at(2)).unwrap();
     let mut scan = store.scan(Family::Hold, &[], None, 9);
     assert_eq!(scan.next().unwrap().unwrap().0, b"b");

@@ -19,6 +19,9 @@ pub(crate) const TERMS: Terms = Terms {
     window_days: Some(2),
 };
 
+/// Lengths are multiples of this one, so that commands often meet a deadline to the millisecond.
+const TICK_MS: i64 = 5_000;
+
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Wait(i64),
@@ -87,11 +90,10 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
     let of = any::<Index>;
     let units = prop_oneof![20 => 1..6_u32, 1 => Just(0), 1 => Just(u32::MAX)];
     let some = proptest::option::of(0..5_u32);
-    let ttl = prop_oneof![6 => Just(None), 6 => (1..100_000_i64).prop_map(Some), 1 => Just(Some(0)), 1 => Just(Some(700_000))];
-    let wait =
-        prop_oneof![8 => 0..2_i64, 8 => 0..30_000_i64, 2 => 30_000..200_000_i64, 1 => Just(MILLIS_PER_DAY)];
+    let ttl = prop_oneof![6 => Just(None), 6 => (1..20_i64).prop_map(|n| Some(n * TICK_MS)), 1 => Just(Some(0)), 1 => Just(Some(700_000))];
+    let wait = prop_oneof![8 => 0..2_i64, 8 => (0..6_i64).prop_map(|n| n * TICK_MS), 2 => (6..40_i64).prop_map(|n| n * TICK_MS), 1 => Just(MILLIS_PER_DAY)];
     let phase = prop_oneof![Just(None), Just(Some(Phase::Cart)), Just(Some(Phase::Payment))];
-    let by = prop_oneof![4 => Just(None), 4 => (1..90_000_i64).prop_map(Some), 1 => Just(Some(-5)), 1 => Just(Some(i64::MAX))];
+    let by = prop_oneof![4 => Just(None), 4 => (1..18_i64).prop_map(|n| Some(n * TICK_MS)), 1 => Just(Some(-5)), 1 => Just(Some(i64::MAX))];
     let level = prop_oneof![20 => 0..25_u64, 1 => Just(MAX_UNITS), 1 => Just(u64::MAX)];
     let delta = prop_oneof![20 => -8..12_i64, 1 => Just(i64::MIN), 1 => Just(i64::MAX)];
     let sale = prop_oneof![

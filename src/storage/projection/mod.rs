@@ -1,0 +1,231 @@
+//! What lists and statistics are served from (decisions 11): an index in memory over every reservation that its variant
+//! keeps and every one that ended above the last checkpoint; older ones are found in the stored rows.
+//!
+//! ```text
+//!  journal writer ──apply──► memory (live, unshipped, just ended) ◄──checkpointed── checkpoint thread
+//!                               │                                                        │
+//!                 list ◄── merge┴────────── stored index of ended reservations ◄─────────┘
+//! ```
+//!
+//! It is told of a record after the device sync and before the answers of its group leave, in log order, so that a caller
+//! reads its own writes. One mutex guards it, held for a few tree operations; lists read the disk outside of it.
+//!
+//! A reservation leaves memory only after its row is durable, and a list looks into memory first and at the rows second:
+//! it may see one twice, and shows it once, but cannot miss it between the two.
+//!
+//! Deliberately absent: the reservations themselves. An id says which variant keeps it; [`Projection::ended`] and the
+//! stored rows have the rest.
+mod index;
+mod list;
+pub(super) mod selector;
+mod statistics;
+
+pub use list::{Filter, LOOKS_PER_PAGE, Page};
+pub use statistics::Statistics;
+
+use super::{
+    fate::{Fate, fate},
+    record::{Fact, Turn},
+    state::StateStore,
+};
+use crate::domain::{
+    ids::{ReservationId, StoreId, VariantOrdinal},
+    variant::{Event, Variant},
+};
+use hashbrown::HashMap;
+use index::{Lists, StoreIndex};
+use parking_lot::Mutex;
+use std::{collections::VecDeque, fmt, sync::Arc};
+
+/// Reservations that leave memory in one hold of the lock after a checkpoint.
+const FORGET_AT_ONCE: usize = 256;
+
+/// What lists and statistics are served from. Shared by the journal's writer, the checkpoint thread and readers.
+pub struct Projection {
+    state: Arc<StateStore>,
+    memory: Mutex<Memory>,
+}
+
+/// Figures over all stores, for gauges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Live holds.
+    pub live_holds: u64,
+    /// Units in live and tentative holds.
+    pub held_units: u64,
+}
+
+#[derive(Default)]
+struct Memory {
+    stores: Vec<(StoreId, StoreIndex)>,
+    numbers: HashMap<StoreId, u32>,
+    /// The store of each variant, by ordinal; [`NO_STORE`] for those never seen.
+    homes: Vec<u32>,
+    /// Ends in log order, until a checkpoint has them.
+    ended: VecDeque<EndedHere>,
+}
+
+const NO_STORE: u32 = u32::MAX;
+
+/// A reservation that ended above the last checkpoint.
+struct EndedHere {
+    number: u64,
+    id: ReservationId,
+    lists: Lists,
+}
+
+impl Projection {
+    /// An empty projection in front of the stored rows.
+    pub fn new(state: Arc<StateStore>) -> Self {
+        Self {
+            state,
+            memory: Mutex::default(),
+        }
+    }
+
+    /// Takes in a durable record. Called in log order, before the answers of its group leave.
+    pub fn apply(&self, number: u64, turn: &Turn) {
+        let Fact::Variant(fact) = &turn.fact else { return };
+        let mut memory = self.memory.lock();
+        if let Some((store, _)) = &fact.named {
+            memory.settle(fact.ordinal, store);
+        }
+        for event in &fact.events {
+            memory.apply(number, fact.ordinal, event);
+        }
+    }
+
+    /// Says that everything up to record `number` is in the stored rows; what ended before leaves memory.
+    pub fn checkpointed(&self, number: u64) {
+        // In small steps, for the journal's writer waits for the same lock.
+        while self.memory.lock().forget(number, FORGET_AT_ONCE) {}
+    }
+
+    /// The record a reservation ended with, if that is above the last checkpoint; older ones are in the stored rows.
+    pub fn ended(&self, id: ReservationId) -> Option<u64> {
+        let memory = self.memory.lock();
+        let (_, index) = memory.home(id.variant())?;
+        index.ended_with(id)
+    }
+
+    /// The figures of a store so far; zeros for a store without reservations.
+    pub fn statistics(&self, store: &StoreId) -> Statistics {
+        let memory = self.memory.lock();
+        let number = memory.numbers.get(store);
+        number.map_or_else(Statistics::default, |number| {
+            memory.stores[*number as usize].1.statistics
+        })
+    }
+
+    /// The figures of all stores together.
+    pub fn totals(&self) -> Totals {
+        let memory = self.memory.lock();
+        let mut totals = Totals::default();
+        for (_, index) in &memory.stores {
+            totals.live_holds += index.statistics.active;
+            totals.held_units += index.held_units;
+        }
+        totals
+    }
+
+    /// Puts what a recovered variant keeps into memory; harmless for what is there.
+    pub(super) fn restore_variant(&self, variant: &Variant) {
+        let head = variant.head();
+        let mut memory = self.memory.lock();
+        memory.settle(head.ordinal, &head.store);
+        for hold in variant.holds() {
+            let lists = Lists::of(&head.store, head.ordinal, &hold.shopper);
+            if let Some((_, index)) = memory.home_mut(head.ordinal) {
+                index.put(hold, lists, None);
+            }
+        }
+    }
+
+    /// Says whose a variant is before its records come.
+    pub(super) fn settle(&self, ordinal: VariantOrdinal, store: &StoreId) {
+        self.memory.lock().settle(ordinal, store);
+    }
+
+    /// Puts the stored figures of a store into memory, before any record.
+    pub(super) fn restore_statistics(&self, store: &StoreId, statistics: Statistics) {
+        let mut memory = self.memory.lock();
+        let number = memory.number_of(store);
+        memory.stores[number as usize].1.statistics = statistics;
+    }
+}
+
+impl fmt::Debug for Projection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Projection")
+            .field("totals", &self.totals())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Memory {
+    fn number_of(&mut self, store: &StoreId) -> u32 {
+        if let Some(number) = self.numbers.get(store) {
+            return *number;
+        }
+        let number = u32::try_from(self.stores.len()).expect("stores are far fewer than 2^32");
+        self.stores.push((store.clone(), StoreIndex::default()));
+        self.numbers.insert(store.clone(), number);
+        number
+    }
+
+    fn settle(&mut self, ordinal: VariantOrdinal, store: &StoreId) {
+        let number = self.number_of(store);
+        let place = ordinal.0 as usize;
+        if self.homes.len() <= place {
+            self.homes.resize(place + 1, NO_STORE);
+        }
+        self.homes[place] = number;
+    }
+
+    fn home(&self, ordinal: VariantOrdinal) -> Option<&(StoreId, StoreIndex)> {
+        let number = *self.homes.get(ordinal.0 as usize)?;
+        self.stores.get(number as usize)
+    }
+
+    fn home_mut(&mut self, ordinal: VariantOrdinal) -> Option<&mut (StoreId, StoreIndex)> {
+        let number = *self.homes.get(ordinal.0 as usize)?;
+        self.stores.get_mut(number as usize)
+    }
+
+    fn apply(&mut self, number: u64, ordinal: VariantOrdinal, event: &Event) {
+        let (store, index) = self
+            .home_mut(ordinal)
+            .expect("a variant's store is said with its creation, or when its rows are loaded");
+        index.statistics.count(event);
+        match fate(event) {
+            None => {}
+            Some(Fate::Kept(hold)) => index.put(hold, Lists::of(store, ordinal, &hold.shopper), None),
+            Some(Fate::Withdrawn(hold)) => index.remove(hold.id, Lists::of(store, ordinal, &hold.shopper)),
+            Some(Fate::Ended(hold)) => {
+                let lists = Lists::of(store, ordinal, &hold.shopper);
+                index.put(hold, lists, Some(number));
+                self.ended.push_back(EndedHere {
+                    number,
+                    id: hold.id,
+                    lists,
+                });
+            }
+        }
+    }
+
+    /// Forgets at most `count` ends up to record `upto`; whether there are more.
+    fn forget(&mut self, upto: u64, count: usize) -> bool {
+        for _ in 0..count {
+            let Some(ended) = self.ended.pop_front_if(|ended| ended.number <= upto) else {
+                return false;
+            };
+            if let Some((_, index)) = self.home_mut(ended.id.variant()) {
+                // One that came back by a return, and perhaps ended again, has another number.
+                if index.ended_with(ended.id) == Some(ended.number) {
+                    index.remove(ended.id, ended.lists);
+                }
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,136 @@
+//! Why a start is refused.
+use super::super::{
+    entity_rows::RowError,
+    journal::{AppendError, Damage, OpenError, ReadError, RecordNumber},
+    state::StateError,
+};
+use super::open::Backend;
+use crate::domain::{ids::VariantOrdinal, law::Violation};
+use std::path::{Path, PathBuf};
+
+/// Why the state could not be recovered. [`RecoverError::is_damage`] tells what an operator must look at from what a retry
+/// may mend.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// What lies on the disk is not what was written (LOG_CLOSED). Nothing was modified.
+    #[error(
+        "damage in {} at record {record}: {reason}; see how far it goes with: holdfast verify --data-dir {}",
+        file.display(),
+        data_dir.display()
+    )]
+    Damage {
+        /// The file or database.
+        file: PathBuf,
+        /// The first record that is lost or wrong.
+        record: RecordNumber,
+        /// What is wrong there.
+        reason: String,
+        /// The data directory.
+        data_dir: PathBuf,
+    },
+    /// A record cannot be applied to the state before it.
+    #[error("record {number} cannot be replayed: {reason}")]
+    Replay {
+        /// The record.
+        number: RecordNumber,
+        /// Why.
+        reason: String,
+    },
+    /// A recovered variant breaks a law.
+    #[error("a recovered variant breaks a law at record {number}")]
+    Law {
+        /// Which law, where, and the figures.
+        #[source]
+        violation: Violation,
+        /// The last record in the variant.
+        number: u64,
+    },
+    /// The log was written by the other back end.
+    #[error(
+        "the log in {} was written by the {} back end; set journal.backend = \"{}\"",
+        dir.display(),
+        found.as_str(),
+        found.as_str()
+    )]
+    OtherBackend {
+        /// Where the log lies.
+        dir: PathBuf,
+        /// What wrote it.
+        found: Backend,
+    },
+    /// There is no variant with this ordinal.
+    #[error("there is no variant with ordinal {}", ordinal.0)]
+    NoSuchVariant {
+        /// The ordinal.
+        ordinal: VariantOrdinal,
+    },
+    /// The log could not be opened.
+    #[error("the log could not be opened")]
+    Open(#[source] OpenError),
+    /// The log could not be taken over.
+    #[error("the log could not be taken over")]
+    Acquire(#[from] AppendError),
+    /// The log could not be read.
+    #[error("the log could not be read")]
+    Read(#[from] ReadError),
+    /// The stored rows could not be opened or read.
+    #[error("the stored states could not be read")]
+    State(#[from] StateError),
+    /// A stored row says what cannot be.
+    #[error("the stored states could not be read")]
+    Row(#[from] RowError),
+}
+
+impl RecoverError {
+    /// Whether the data is damaged: the exit code differs, and a restart will not help.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damage { .. }
+            | Self::Replay { .. }
+            | Self::Law { .. }
+            | Self::Open(OpenError::Damage(_))
+            | Self::Read(ReadError::Damage(_))
+            | Self::State(StateError::Damage { .. } | StateError::DamagedFile { .. })
+            | Self::Row(
+                RowError::Content { .. }
+                | RowError::State(StateError::Damage { .. } | StateError::DamagedFile { .. }),
+            ) => true,
+            Self::OtherBackend { .. }
+            | Self::NoSuchVariant { .. }
+            | Self::Open(_)
+            | Self::Acquire(_)
+            | Self::Read(_)
+            | Self::State(_)
+            | Self::Row(_) => false,
+        }
+    }
+
+    /// Adds the directory, and the command that shows more, to what the journal found.
+    pub(super) fn in_data_dir(self, data_dir: &Path, journal: &Path, state: &Path) -> Self {
+        let damage = |file: PathBuf, record, reason| Self::Damage {
+            file,
+            record,
+            reason,
+            data_dir: data_dir.to_owned(),
+        };
+        match self {
+            Self::Open(OpenError::Damage(Damage {
+                file,
+                record,
+                offset,
+                reason,
+            }))
+            | Self::Read(ReadError::Damage(Damage {
+                file,
+                record,
+                offset,
+                reason,
+            })) => damage(file, record, format!("{reason} (offset {offset})")),
+            Self::Replay { number, reason } => damage(journal.to_owned(), number, reason),
+            Self::Law { violation, number } => {
+                damage(state.to_owned(), RecordNumber(number), violation.to_string())
+            }
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,463 @@
+//! Opens rows and log, checks that they fit together, and replays.
+use super::{
+    super::{
+        data_dir::DataDir,
+        dto,
+        entity_rows::{self, DECIDED_AT, NEXT_ORDINAL, RowError, Variants},
+        journal::{
+            Anchor, Epoch, Journal, LogReader, OpenError, PartitionId, RecordNumber, Tail,
+            disk::RealDisk,
+            file::{FileJournal, FileOptions},
+            sled_log::{SledJournal, SledOptions},
+        },
+        keys::{Fingerprint, KeyEntry, KeyHash, KeyTable},
+        projection::{Projection, Statistics},
+        record::{Fact, Turn},
+        state::{Checkpoint, Family, StateOptions, StateStore},
+    },
+    READ_BYTES, RecoverError, behind,
+    replay::Replay,
+};
+use crate::domain::{
+    bulk::Bulk,
+    ids::{StoreId, VariantId, VariantOrdinal},
+    policy::Policy,
+    time::Timestamp,
+    variant::Variant,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Which back end keeps the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Rotating sled databases.
+    Sled,
+    /// Plain segment files.
+    File,
+}
+
+impl Backend {
+    /// The word of the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sled => "sled",
+            Self::File => "file",
+        }
+    }
+}
+
+/// How rows and log are opened.
+#[derive(Clone, Copy, Debug)]
+pub struct RecoverOptions {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Which back end keeps the log.
+    pub backend: Backend,
+    /// The size of a segment file, or of a sled database of the log, in bytes.
+    pub segment_bytes: u64,
+    /// sled's page cache for the log, in bytes.
+    pub journal_cache_bytes: u64,
+    /// How the stored rows are opened.
+    pub state: StateOptions,
+    /// Recent idempotency keys in memory.
+    pub keys_memory_max: usize,
+}
+
+/// How far a recovery is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Records replayed.
+    pub replayed: u64,
+    /// Records to replay.
+    pub total: u64,
+}
+
+/// A variant as it sleeps after a recovery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveredVariant {
+    /// Whose it is.
+    pub store: StoreId,
+    /// The shop's id.
+    pub id: VariantId,
+    /// Its dense number.
+    pub ordinal: VariantOrdinal,
+    /// The last record in it.
+    pub number: u64,
+    /// Its state, see `dto::encode_variant`.
+    pub encoded: Vec<u8>,
+    /// When something happens in it by itself.
+    pub next_deadline: Option<Timestamp>,
+}
+
+/// Everything a house needs to go on. Call [`StateStore::read_key_blocks`] on a thread of its own soon.
+pub struct Recovered {
+    /// The log, acquired: ready for its writer.
+    pub journal: Box<dyn Journal>,
+    /// Where it ends, with the torn tail that was cut.
+    pub tail: Tail,
+    /// The stored rows.
+    pub state: Arc<StateStore>,
+    /// The idempotency keys of the tail, in front of the stored ones.
+    pub keys: KeyTable,
+    /// Lists and statistics.
+    pub projection: Arc<Projection>,
+    /// In order of ordinals. Deleted ones are not among them.
+    pub variants: Vec<RecoveredVariant>,
+    /// The policies of stores that have set one.
+    pub policies: Vec<(StoreId, Policy)>,
+    /// Coordinators that are not finished, to be brought to their end.
+    pub bulks: Vec<Bulk>,
+    /// The ordinal of the next variant; none below it is ever given out again.
+    pub next_ordinal: u32,
+    /// The latest moment a record was decided at; the clock starts no earlier. `None` in an empty house.
+    pub decided_at: Option<Timestamp>,
+    /// Up to where the rows had the log.
+    pub checkpoint: Option<Checkpoint>,
+    /// Records replayed behind that.
+    pub replayed: u64,
+}
+
+/// Recovers the current epoch of a data directory.
+///
+/// # Errors
+/// [`RecoverError`]; damage has modified nothing in the log.
+pub fn recover(
+    dir: &DataDir,
+    options: &RecoverOptions,
+    progress: &dyn Fn(Progress),
+) -> Result<Recovered, RecoverError> {
+    recover_epoch(dir, options, progress)
+        .map_err(|error| error.in_data_dir(dir.root(), &dir.journal_dir(), &dir.state_dir()))
+}
+
+fn recover_epoch(
+    dir: &DataDir,
+    options: &RecoverOptions,
+    progress: &dyn Fn(Progress),
+) -> Result<Recovered, RecoverError> {
+    let state = Arc::new(StateStore::open(&dir.state_dir(), options.state)?);
+    let mark = state.checkpoint();
+    let epoch = epoch_of(dir);
+    let mut journal = open_journal(&dir.journal_dir(), epoch, options, mark)?;
+    let tail = journal.acquire(options.partition)?;
+    let reader = journal.reader();
+    check_continues(mark, &tail, &*reader, options.partition, &dir.journal_dir())?;
+    let mut house = House::load(&state, mark, options)?;
+    let replayed = house.replay_tail(&*reader, options.partition, mark, tail.last, progress)?;
+    let House {
+        replay,
+        keys,
+        projection,
+    } = house;
+    let decided_at = replay.decided_at;
+    let next_ordinal = replay.next_ordinal;
+    let policies: Vec<_> = replay
+        .policies
+        .iter()
+        .map(|(store, policy)| (store.clone(), *policy))
+        .collect();
+    let bulks: Vec<_> = replay.bulks.values().cloned().collect();
+    let variants = settle_all(&state, replay, &projection)?;
+    Ok(Recovered {
+        journal,
+        tail,
+        state,
+        keys,
+        projection,
+        variants,
+        policies,
+        bulks,
+        next_ordinal,
+        decided_at: (decided_at.as_millis() != i64::MIN).then_some(decided_at),
+        checkpoint: mark,
+        replayed,
+    })
+}
+
+pub(super) fn epoch_of(dir: &DataDir) -> Epoch {
+    Epoch(u32::try_from(dir.epoch()).expect("an operator restores less than 2^32 times"))
+}
+
+/// Opens the log of the back end that is asked for. A log of the other one, or one that is gone, is not replaced by an
+/// empty one.
+fn open_journal(
+    dir: &Path,
+    epoch: Epoch,
+    options: &RecoverOptions,
+    mark: Option<Checkpoint>,
+) -> Result<Box<dyn Journal>, RecoverError> {
+    let names = names_in(dir)?;
+    if let Some(found) = other_backend(&names, options.backend) {
+        return Err(RecoverError::OtherBackend {
+            dir: dir.to_owned(),
+            found,
+        });
+    }
+    if let Some(mark) = mark.filter(|_| names.is_empty()) {
+        return Err(RecoverError::Replay {
+            number: RecordNumber(mark.number).next(),
+            reason: "the log is gone".to_owned(),
+        });
+    }
+    open_backend(dir, epoch, options, Anchor::GENESIS)
+}
+
+/// Opens a log; one that is created now goes on behind `start`.
+pub(super) fn open_backend(
+    dir: &Path,
+    epoch: Epoch,
+    options: &RecoverOptions,
+    start: Anchor,
+) -> Result<Box<dyn Journal>, RecoverError> {
+    let RecoverOptions {
+        partition,
+        segment_bytes,
+        ..
+    } = *options;
+    match options.backend {
+        Backend::File => {
+            let options = FileOptions {
+                partition,
+                epoch,
+                segment_bytes,
+                start,
+                ..FileOptions::default()
+            };
+            let journal = FileJournal::open(Arc::new(RealDisk), dir, options).map_err(RecoverError::Open)?;
+            Ok(Box::new(journal))
+        }
+        Backend::Sled => {
+            let options = SledOptions {
+                partition,
+                epoch,
+                database_bytes: segment_bytes,
+                cache_bytes: options.journal_cache_bytes,
+                start,
+            };
+            let journal = SledJournal::open(dir, options).map_err(RecoverError::Open)?;
+            Ok(Box::new(journal))
+        }
+    }
+}
+
+fn names_in(dir: &Path) -> Result<Vec<PathBuf>, RecoverError> {
+    let list = || -> std::io::Result<Vec<PathBuf>> {
+        fs::read_dir(dir)?
+            .map(|entry| Ok(PathBuf::from(entry?.file_name())))
+            .collect()
+    };
+    list()
+        .map_err(|error| RecoverError::Open(OpenError::disk(format!("cannot list {}", dir.display()), error)))
+}
+
+fn other_backend(names: &[PathBuf], wanted: Backend) -> Option<Backend> {
+    let has = |suffix: &str| {
+        names
+            .iter()
+            .any(|name| name.extension().is_some_and(|ext| ext == suffix))
+    };
+    match wanted {
+        Backend::File => has("sled").then_some(Backend::Sled),
+        Backend::Sled => has("log").then_some(Backend::File),
+    }
+}
+
+/// The log has every record behind the mark, and continues the chain the mark knows.
+fn check_continues(
+    mark: Option<Checkpoint>,
+    tail: &Tail,
+    reader: &dyn LogReader,
+    partition: PartitionId,
+    journal: &Path,
+) -> Result<(), RecoverError> {
+    let next = behind(mark);
+    let stored = RecordNumber(next.0 - 1);
+    let broken = |record, reason: String| {
+        Err(RecoverError::Replay {
+            number: record,
+            reason,
+        })
+    };
+    if tail.last < stored {
+        return broken(
+            tail.last.next(),
+            format!(
+                "the log in {} ends at record {}, but the stored states have everything up to record {stored}",
+                journal.display(),
+                tail.last
+            ),
+        );
+    }
+    if reader.first() > next {
+        return broken(next, format!("the log begins at record {}", reader.first()));
+    }
+    let Some(mark) = mark else { return Ok(()) };
+    let continues = if tail.last == stored {
+        tail.chain == mark.chain
+    } else {
+        let groups = reader.read(partition, next, 1)?;
+        groups
+            .first()
+            .is_some_and(|group| group.first() == next && *group.previous() == mark.chain)
+    };
+    if continues {
+        return Ok(());
+    }
+    broken(
+        next,
+        "it does not continue the hash chain that the stored states end with".to_owned(),
+    )
+}
+
+/// Rows and tail on their way together.
+struct House<'a> {
+    replay: Replay<'a>,
+    keys: KeyTable,
+    projection: Arc<Projection>,
+}
+
+impl<'a> House<'a> {
+    fn load(
+        state: &'a Arc<StateStore>,
+        mark: Option<Checkpoint>,
+        options: &RecoverOptions,
+    ) -> Result<Self, RecoverError> {
+        let keys = KeyTable::new(options.keys_memory_max, state.clone());
+        keys.checkpointed(mark.map_or(0, |mark| mark.number));
+        let projection = Arc::new(Projection::new(Arc::clone(state)));
+        for row in state.scan(Family::Statistics, &[], None, usize::MAX) {
+            let (store, row) = row?;
+            let store = entity_rows::store_of(&store, Family::Statistics)?;
+            let statistics = Statistics::from_row(&row)
+                .ok_or_else(|| RowError::content(Family::Statistics, "it has another length"))?;
+            projection.restore_statistics(&store, statistics);
+        }
+        Ok(Self {
+            replay: load_small(state)?,
+            keys,
+            projection,
+        })
+    }
+
+    fn replay_tail(
+        &mut self,
+        reader: &dyn LogReader,
+        partition: PartitionId,
+        mark: Option<Checkpoint>,
+        last: RecordNumber,
+        progress: &dyn Fn(Progress),
+    ) -> Result<u64, RecoverError> {
+        let mut next = behind(mark);
+        let first = next;
+        let mut told = Progress {
+            replayed: 0,
+            total: last.next().0 - first.0,
+        };
+        progress(told);
+        while next <= last {
+            let groups = reader.read(partition, next, READ_BYTES)?;
+            for group in &groups {
+                for record in group.records_from(next) {
+                    let turn = self.replay.record(&record)?;
+                    self.follow(record.number, &turn);
+                }
+                next = group.last().next();
+                told.replayed = next.0 - first.0;
+                progress(told);
+            }
+        }
+        Ok(told.replayed)
+    }
+
+    /// What the journal's writer and the actors would have done with a record.
+    fn follow(&mut self, number: RecordNumber, turn: &Turn) {
+        if let Some(mark) = turn.key {
+            let entry = KeyEntry {
+                fingerprint: Fingerprint(mark.fingerprint),
+                number: number.0,
+            };
+            self.keys.restore(KeyHash(mark.hash), entry);
+        }
+        if let Fact::Variant(fact) = &turn.fact {
+            if fact.named.is_none() {
+                let (variant, _) = &self.replay.variants[&fact.ordinal];
+                self.projection.settle(fact.ordinal, &variant.head().store);
+            }
+            self.projection.apply(number.0, turn);
+        }
+    }
+}
+
+/// Everything in the rows but the variants, which are read when they are needed.
+pub(super) fn load_small(state: &StateStore) -> Result<Replay<'_>, RecoverError> {
+    let mut replay = Replay::new(Some(state));
+    for entry in entity_rows::policies(state) {
+        let (store, policy) = entry?;
+        replay.policies.insert(store, policy);
+    }
+    for bulk in entity_rows::bulks(state) {
+        let bulk = bulk?;
+        replay.bulks.insert(bulk.id, bulk);
+    }
+    let wrong = || RowError::content(Family::Meta, "it has another length");
+    if let Some(row) = state.get(Family::Meta, NEXT_ORDINAL)? {
+        replay.next_ordinal = u32::from_be_bytes(row.try_into().map_err(|_| wrong())?);
+    }
+    if let Some(row) = state.get(Family::Meta, DECIDED_AT)? {
+        let at = i64::from_be_bytes(row.try_into().map_err(|_| wrong())?);
+        replay.decided_at = Timestamp::from_millis(at);
+    }
+    Ok(replay)
+}
+
+/// Every variant as it stands after the tail, in order of ordinals, its laws checked by counting again.
+pub(super) fn each_variant(
+    state: &StateStore,
+    mut replay: Replay<'_>,
+    mut each: impl FnMut(&Variant, u64) -> Result<(), RecoverError>,
+) -> Result<(), RecoverError> {
+    for stored in Variants::all(state) {
+        let (variant, number) = stored?;
+        match replay.variants.remove(&variant.head().ordinal) {
+            None => each(&variant, number)?,
+            Some((replayed, _)) if replayed.head().deleted => {}
+            Some((replayed, number)) => each(&replayed, number)?,
+        }
+    }
+    // What is left was created in the tail: with ordinals above all that are stored.
+    let mut created: Vec<_> = replay.variants.into_values().collect();
+    created.sort_unstable_by_key(|(variant, _)| variant.head().ordinal);
+    for (variant, number) in created.iter().filter(|(variant, _)| variant.head().exists()) {
+        each(variant, *number)?;
+    }
+    Ok(())
+}
+
+fn settle_all(
+    state: &StateStore,
+    replay: Replay<'_>,
+    projection: &Projection,
+) -> Result<Vec<RecoveredVariant>, RecoverError> {
+    let mut variants = Vec::new();
+    each_variant(state, replay, |variant, number| {
+        variant
+            .recount()
+            .map_err(|violation| RecoverError::Law { violation, number })?;
+        projection.restore_variant(variant);
+        let head = variant.head();
+        variants.push(RecoveredVariant {
+            store: head.store.clone(),
+            id: head.id.clone(),
+            ordinal: head.ordinal,
+            number,
+            encoded: dto::encode_variant(variant),
+            next_deadline: variant.next_deadline(),
+        });
+        Ok(())
+    })?;
+    Ok(variants)
+}

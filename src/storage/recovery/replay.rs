@@ -1,0 +1,163 @@
+//! One record after the other into variants, policies and coordinators, as live actors would have applied them.
+use super::{
+    super::{
+        dto,
+        entity_rows::load_variant,
+        journal::Record,
+        record::{Fact, Turn, VariantFact},
+        state::StateStore,
+    },
+    RecoverError,
+};
+use crate::domain::{
+    bulk::{self, Bulk},
+    ids::{BulkId, StoreId, VariantOrdinal},
+    policy::Policy,
+    time::Timestamp,
+    variant::Variant,
+};
+use hashbrown::HashMap;
+use std::collections::BTreeMap;
+
+/// State on its way through the log.
+pub(super) struct Replay<'a> {
+    /// Where a variant is read from when its first record comes.
+    rows: Option<&'a StateStore>,
+    /// The only variant that is wanted.
+    only: Option<VariantOrdinal>,
+    /// With the last record in each. Deleted ones stay, so that nobody reads their rows again.
+    pub(super) variants: HashMap<VariantOrdinal, (Variant, u64)>,
+    pub(super) policies: BTreeMap<StoreId, Policy>,
+    pub(super) bulks: BTreeMap<BulkId, Bulk>,
+    /// Above every ordinal that was given out.
+    pub(super) next_ordinal: u32,
+    /// The latest moment a record was decided at.
+    pub(super) decided_at: Timestamp,
+}
+
+impl<'a> Replay<'a> {
+    /// From `rows`, or from nothing.
+    pub(super) fn new(rows: Option<&'a StateStore>) -> Self {
+        Self {
+            rows,
+            only: None,
+            variants: HashMap::new(),
+            policies: BTreeMap::new(),
+            bulks: BTreeMap::new(),
+            next_ordinal: 0,
+            decided_at: Timestamp::from_millis(i64::MIN),
+        }
+    }
+
+    /// Of one variant, from where its rows have it.
+    pub(super) fn only(ordinal: VariantOrdinal, stored: Option<(Variant, u64)>) -> Self {
+        let mut replay = Self::new(None);
+        replay.only = Some(ordinal);
+        replay.variants.extend(stored.map(|variant| (ordinal, variant)));
+        replay
+    }
+
+    /// The variant, unless there is none.
+    pub(super) fn into_variant(mut self, ordinal: VariantOrdinal) -> Option<(Variant, u64)> {
+        let found = self.variants.remove(&ordinal);
+        found.filter(|(variant, _)| !variant.head().deleted)
+    }
+
+    /// Applies the next record and says what it was.
+    pub(super) fn record(&mut self, record: &Record) -> Result<Turn, RecoverError> {
+        let wrong = |reason: String| RecoverError::Replay {
+            number: record.number,
+            reason,
+        };
+        let turn = dto::decode_turn(&record.payload).map_err(|error| wrong(error.to_string()))?;
+        self.decided_at = self.decided_at.max(turn.at);
+        match &turn.fact {
+            Fact::Variant(fact) => self.variant(record, turn.at, fact)?,
+            Fact::Policy { store, changed } => {
+                self.policies.insert(store.clone(), changed.policy);
+            }
+            Fact::Bulk { id, event } => self.bulk(*id, event, turn.at).map_err(wrong)?,
+        }
+        Ok(turn)
+    }
+
+    fn variant(&mut self, record: &Record, at: Timestamp, fact: &VariantFact) -> Result<(), RecoverError> {
+        if self.only.is_some_and(|only| only != fact.ordinal) {
+            return Ok(());
+        }
+        let wrong = |reason: String| RecoverError::Replay {
+            number: record.number,
+            reason,
+        };
+        let ordinal = fact.ordinal;
+        if let Some((store, id)) = &fact.named {
+            self.next_ordinal = self.next_ordinal.max(ordinal.0 + 1);
+            self.variants
+                .entry(ordinal)
+                .or_insert_with(|| (Variant::unborn(store.clone(), id.clone(), ordinal), 0));
+        } else if let (Some(rows), false) = (self.rows, self.variants.contains_key(&ordinal)) {
+            let stored = load_variant(rows, ordinal)?;
+            self.variants.extend(stored.map(|variant| (ordinal, variant)));
+        }
+        let known = self.variants.get_mut(&ordinal);
+        let (variant, number) =
+            known.ok_or_else(|| wrong(format!("there is no variant with ordinal {}", ordinal.0)))?;
+        if record.number.0 <= *number {
+            return Ok(());
+        }
+        for event in &fact.events {
+            variant.apply(event, at);
+        }
+        *number = record.number.0;
+        let revision = variant.head().revision;
+        if revision != fact.revision {
+            return Err(wrong(format!(
+                "variant {} is at revision {revision} after it, the record says {}",
+                variant.head().id,
+                fact.revision
+            )));
+        }
+        Ok(())
+    }
+
+    fn bulk(&mut self, id: BulkId, event: &bulk::Event, at: Timestamp) -> Result<(), String> {
+        match event {
+            bulk::Event::Intended(plan) => {
+                self.bulks.insert(id, Bulk::intended(id, (**plan).clone()));
+            }
+            bulk::Event::Decided { .. } => {
+                let bulk = self.bulks.get_mut(&id);
+                bulk.ok_or_else(|| format!("{id} decides before it intends"))?
+                    .apply(event, at);
+            }
+            bulk::Event::Finished => {
+                self.bulks.remove(&id);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The digest of states in order of ordinals: equal digests are equal states (REPLAY_EQUAL).
+pub fn state_digest<'a>(variants: impl IntoIterator<Item = &'a Variant>) -> [u8; 32] {
+    let mut digest = StateDigest::default();
+    for variant in variants {
+        digest.add(&dto::encode_variant(variant));
+    }
+    digest.finish()
+}
+
+/// A digest of encoded states, one after the other.
+#[derive(Default)]
+pub(super) struct StateDigest(blake3::Hasher);
+
+impl StateDigest {
+    pub(super) fn add(&mut self, encoded: &[u8]) {
+        self.0.update(&(encoded.len() as u64).to_le_bytes());
+        self.0.update(encoded);
+    }
+
+    pub(super) fn finish(self) -> [u8; 32] {
+        *self.0.finalize().as_bytes()
+    }
+}
