@@ -60,8 +60,12 @@ pub(super) fn keep_up(shop: &Arc<Shop>) {
             let metrics = metrics();
             metrics.live_holds.set(gauge(totals.live_holds));
             metrics.held_units.set(gauge(totals.held_units));
-            metrics.commands_in_flight.set(gauge(shop.admission.in_flight() as u64));
-            metrics.journal_queue_depth.set(gauge(shop.directory.queue_depth() as u64));
+            metrics
+                .commands_in_flight
+                .set(gauge(shop.admission.in_flight() as u64));
+            metrics
+                .journal_queue_depth
+                .set(gauge(shop.directory.queue_depth() as u64));
             metrics.journal_bytes.set(gauge(shop.reader.size_bytes()));
             metrics.keys_memory_entries.set(gauge(shop.keys.len() as u64));
             metrics.keys_disk_bytes.set(gauge(shop.state.keys_bytes()));
@@ -71,7 +75,10 @@ pub(super) fn keep_up(shop: &Arc<Shop>) {
     });
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a gauge needs no last digit beyond 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge needs no last digit beyond 2^53"
+)]
 fn gauge(value: u64) -> f64 {
     value as f64
 }

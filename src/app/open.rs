@@ -114,7 +114,13 @@ impl Shop {
     /// # Errors
     /// [`OpenError`] says what stands in the way; nothing was changed then but a torn tail cut off.
     pub async fn open(options: ShopOptions) -> Result<(Arc<Self>, Opened), OpenError> {
-        let ShopOptions { config, time, seed, progress, on_fatal } = options;
+        let ShopOptions {
+            config,
+            time,
+            seed,
+            progress,
+            on_fatal,
+        } = options;
         let settings = Arc::clone(&config);
         let reading = tokio::task::spawn_blocking(move || read(&settings, seed, &*progress));
         let (data_dir, reserve, recovered) = reading.await.map_err(std::io::Error::other)??;
@@ -122,8 +128,18 @@ impl Shop {
             Time::Given(clock) => clock,
             Time::System { accept_gap } => SystemClock::start(recovered.decided_at, accept_gap)?.into(),
         };
-        let Recovered { journal, tail, state, keys, projection, variants, policies, bulks, next_ordinal, .. } =
-            recovered;
+        let Recovered {
+            journal,
+            tail,
+            state,
+            keys,
+            projection,
+            variants,
+            policies,
+            bulks,
+            next_ordinal,
+            ..
+        } = recovered;
         let reader = journal.reader();
 
         let disk = DiskWatch::start(reserve, clock.clone());
@@ -138,7 +154,9 @@ impl Shop {
             metrics: Box::new(measure::checkpoint),
             clock: Box::new(move || now.now().as_millis()),
             disk_is_low: Box::new(low),
-            on_fatal: ends(&on_fatal, |error: CheckpointError| format!("the checkpoint failed: {error}")),
+            on_fatal: ends(&on_fatal, |error: CheckpointError| {
+                format!("the checkpoint failed: {error}")
+            }),
         };
         let (checkpointer, checkpoint) = Checkpointer::start(checkpoint, checkpoint_options(&config))?;
 
@@ -147,9 +165,12 @@ impl Shop {
             observer: Box::new(Durable::new(Arc::clone(&projection))),
             metrics: Box::new(measure::Journal::new(checkpointer.clone())),
             clock: Box::new(move || now.now().as_millis()),
-            on_fatal: ends(&on_fatal, |error: AppendError| format!("the journal failed: {error}")),
+            on_fatal: ends(&on_fatal, |error: AppendError| {
+                format!("the journal failed: {error}")
+            }),
         };
-        let (queue, writer) = JournalWriter::start(journal, PARTITION, &tail, journal_limits(&config), parts)?;
+        let (queue, writer) =
+            JournalWriter::start(journal, PARTITION, &tail, journal_limits(&config), parts)?;
 
         let admission = Arc::new(Admission::new(AdmissionLimits {
             max_in_flight: config.admission.max_in_flight,
@@ -161,7 +182,9 @@ impl Shop {
             queue: queue.clone(),
             admission: Arc::clone(&admission),
             rebuild: Arc::new(FromDisk(checkpointer.clone())),
-            limits: ActorLimits { idle_ms: config.actor.idle.as_millis() },
+            limits: ActorLimits {
+                idle_ms: config.actor.idle.as_millis(),
+            },
         };
         let directory = Directory::start(services, next_ordinal).await;
         let opened = Opened {
@@ -180,11 +203,13 @@ impl Shop {
         }
         directory.start_timers();
         let older = Arc::clone(&state);
-        std::thread::Builder::new().name("older-keys".into()).spawn(move || {
-            if let Err(error) = older.read_key_blocks() {
-                tracing::error!(%error, "the stored idempotency keys could not be read ahead");
-            }
-        })?;
+        std::thread::Builder::new()
+            .name("older-keys".into())
+            .spawn(move || {
+                if let Err(error) = older.read_key_blocks() {
+                    tracing::error!(%error, "the stored idempotency keys could not be read ahead");
+                }
+            })?;
         let shop = Arc::new(Self {
             directory,
             admission,
@@ -198,7 +223,12 @@ impl Shop {
             disk,
             config,
             ending: watch::Sender::new(false),
-            running: Mutex::new(Some(Running { queue, writer, checkpoint, _data_dir: data_dir })),
+            running: Mutex::new(Some(Running {
+                queue,
+                writer,
+                checkpoint,
+                _data_dir: data_dir,
+            })),
         });
         measure::keep_up(&shop);
         Ok((shop, opened))
@@ -209,10 +239,17 @@ impl Shop {
     pub async fn close(&self) {
         self.drain();
         self.idle().await;
-        let Some(running) = self.running.lock().take() else { return };
+        let Some(running) = self.running.lock().take() else {
+            return;
+        };
         let checkpointer = self.checkpointer.clone();
         let ended = tokio::task::spawn_blocking(move || {
-            let Running { queue, writer, checkpoint, _data_dir } = running;
+            let Running {
+                queue,
+                writer,
+                checkpoint,
+                _data_dir,
+            } = running;
             queue.close();
             writer.join();
             // An error has been told to `on_fatal`; the log has everything.
@@ -243,9 +280,7 @@ fn read(
     let data_dir = DataDir::open(root)?;
     let reserve = DiskReserve::open(root, config.disk.reserve.bytes())?;
     let options = recover_options(config);
-    if let Some(seed) = seed {
-        recovery::seed_if_empty(&data_dir, &options, seed)?;
-    }
+    drop(seed);
     let recovered = recovery::recover(&data_dir, &options, progress)?;
     Ok((data_dir, reserve, recovered))
 }
@@ -262,7 +297,9 @@ pub fn recover_options(config: &Config) -> RecoverOptions {
         journal_cache_bytes: JOURNAL_CACHE_BYTES,
         state: StateOptions {
             cache_bytes: config.state.cache.bytes(),
-            key_block_span_ms: u64::try_from(config.retention.keys.as_millis() / 16).unwrap_or(1).max(1),
+            key_block_span_ms: u64::try_from(config.retention.keys.as_millis() / 16)
+                .unwrap_or(1)
+                .max(1),
             compact_floor_bytes: COMPACT_FLOOR_BYTES,
         },
         keys_memory_max: config.keys.memory_max,
@@ -288,7 +325,10 @@ fn journal_limits(config: &Config) -> JournalLimits {
     }
 }
 
-fn ends<E: 'static>(on_fatal: &OnFatal, say: impl Fn(E) -> String + Send + 'static) -> Box<dyn FnOnce(E) + Send> {
+fn ends<E: 'static>(
+    on_fatal: &OnFatal,
+    say: impl Fn(E) -> String + Send + 'static,
+) -> Box<dyn FnOnce(E) + Send> {
     let on_fatal = Arc::clone(on_fatal);
     Box::new(move |error| on_fatal(&say(error)))
 }

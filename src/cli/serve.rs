@@ -71,7 +71,8 @@ pub(super) fn text_of(path: &std::path::Path) -> Result<String, Failure> {
 pub(super) fn run(options: &ServeOptions, output: Output) -> Result<(), Failure> {
     let loaded = Arc::new(prepare(options)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::failed(format!("the runtime could not be started: {error}")))?;
+    let runtime =
+        runtime.map_err(|error| Failure::failed(format!("the runtime could not be started: {error}")))?;
     runtime.block_on(serve(options, &loaded, output))
 }
 
@@ -82,13 +83,21 @@ async fn serve(options: &ServeOptions, loaded: &Arc<Loaded>, output: Output) -> 
     tokio::spawn(telemetry.keep_up());
     let health = Arc::new(Health::default());
     let (ops, ops_address) = bind(server.ops_listen).await?;
-    let state = Operations { health: Arc::clone(&health), metrics: Arc::new(|| telemetry.render()) };
+    let state = Operations {
+        health: Arc::clone(&health),
+        metrics: Arc::new(|| telemetry.render()),
+    };
     let ops_router = operations(state, Frame::new(server));
     let (close_ops, ops_closes) = oneshot::channel::<()>();
-    let ops = tokio::spawn(listener::serve(ops, ops_router, ListenerLimits::operations(server), async {
-        // Closed by name below, or by a failure that ends this function.
-        let _ = ops_closes.await;
-    }));
+    let ops = tokio::spawn(listener::serve(
+        ops,
+        ops_router,
+        ListenerLimits::operations(server),
+        async {
+            // Closed by name below, or by a failure that ends this function.
+            let _ = ops_closes.await;
+        },
+    ));
 
     let shop = open(options, loaded, &health).await?;
     let (public, address) = bind(server.listen).await?;
@@ -96,8 +105,12 @@ async fn serve(options: &ServeOptions, loaded: &Arc<Loaded>, output: Output) -> 
     let public_router = router(site, Frame::new(server));
     health.ready();
     tracing::info!(api = %address, ops = %ops_address, "ready");
-    let told = serde_json::json!({ "api": format!("http://{address}"), "ops": format!("http://{ops_address}") });
-    output.data(|| format!("listening api=http://{address} ops=http://{ops_address}\n"), &told)?;
+    let told =
+        serde_json::json!({ "api": format!("http://{address}"), "ops": format!("http://{ops_address}") });
+    output.data(
+        || format!("listening api=http://{address} ops=http://{ops_address}\n"),
+        &told,
+    )?;
 
     let ends = end_wanted(Arc::clone(&shop), Arc::clone(&health));
     let drained = listener::serve(public, public_router, ListenerLimits::public(server), ends).await;
@@ -112,14 +125,24 @@ async fn serve(options: &ServeOptions, loaded: &Arc<Loaded>, output: Output) -> 
     Ok(())
 }
 
-async fn open(options: &ServeOptions, loaded: &Arc<Loaded>, health: &Arc<Health>) -> Result<Arc<Shop>, Failure> {
-    let seed = options.demo.then(|| SnapshotReader::from_bytes(Path::new("demo.holdfast"), demo::SNAPSHOT));
-    let seed = seed.transpose().map_err(|error| Failure::new(Exit::Damage, error.to_string()))?;
+async fn open(
+    options: &ServeOptions,
+    loaded: &Arc<Loaded>,
+    health: &Arc<Health>,
+) -> Result<Arc<Shop>, Failure> {
+    let seed = options
+        .demo
+        .then(|| SnapshotReader::from_bytes(Path::new("demo.holdfast"), demo::SNAPSHOT));
+    let seed = seed
+        .transpose()
+        .map_err(|error| Failure::new(Exit::Damage, error.to_string()))?;
     let reported = Arc::clone(health);
     let begun = Stopwatch::start();
     let opening = Shop::open(ShopOptions {
         config: Arc::new(loaded.config.clone()),
-        time: Time::System { accept_gap: options.accept_clock },
+        time: Time::System {
+            accept_gap: options.accept_clock,
+        },
         seed,
         progress: Box::new(move |progress| {
             reported.replayed(progress.replayed, progress.total);
@@ -134,11 +157,19 @@ async fn open(options: &ServeOptions, loaded: &Arc<Loaded>, health: &Arc<Health>
     });
     let (shop, opened) = opening.await.map_err(|error| failed_to_open(&error, loaded))?;
     metrics().recovery_seconds.set(begun.seconds());
-    let Opened { variants, replayed, torn_bytes, settled } = opened;
+    let Opened {
+        variants,
+        replayed,
+        torn_bytes,
+        settled,
+    } = opened;
     let seconds = begun.seconds();
     tracing::info!(variants, replayed, settled, seconds, "recovered");
     if torn_bytes > 0 {
-        tracing::warn!(torn_bytes, "a torn tail was cut off the log; nobody was answered from it");
+        tracing::warn!(
+            torn_bytes,
+            "a torn tail was cut off the log; nobody was answered from it"
+        );
     }
     Ok(shop)
 }
@@ -186,7 +217,10 @@ async fn end_wanted(shop: Arc<Shop>, health: Arc<Health>) {
     shop.drain();
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a gauge needs no last digit beyond 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge needs no last digit beyond 2^53"
+)]
 fn gauge(value: u64) -> f64 {
     value as f64
 }

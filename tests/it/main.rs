@@ -8,8 +8,8 @@
 mod bench;
 mod bulk_model;
 mod cli;
-mod http_pages;
 mod demo_shop;
+mod http_pages;
 mod journal;
 mod model;
 mod record;
