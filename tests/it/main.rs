@@ -14,6 +14,7 @@ mod journal;
 mod model;
 mod record;
 mod record_golden;
+mod recovery;
 mod scenario;
 mod snapshot_file;
 mod strategies;
