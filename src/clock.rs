@@ -12,6 +12,11 @@ use tokio::sync::watch;
 
 use crate::domain::time::Timestamp;
 
+/// Waits without deciding anything: a pause between two tries of something that the machine refused.
+pub async fn pause(length: Duration) {
+    tokio::time::sleep(length).await;
+}
+
 /// How far the last logged moment may lie in the future of the wall clock before a start is refused, in milliseconds.
 pub const MAX_START_GAP_MS: i64 = 60_000;
 

@@ -492,6 +492,11 @@ impl Directory {
         self.services.queue.durable().0
     }
 
+    /// Entries on their way to the log.
+    pub fn queue_depth(&self) -> usize {
+        self.services.queue.depth()
+    }
+
     /// Hands a record on; `None` when the journal has ended, and with it the process.
     pub fn append(&self, payload: Vec<u8>, pending: Pending) -> Option<u64> {
         self.services

@@ -150,7 +150,7 @@ impl Running {
 
     fn command(&mut self, job: Job, now: Timestamp) {
         let Job {
-            command,
+            mut command,
             key,
             permit,
             deadline,
@@ -161,6 +161,10 @@ impl Running {
             // Judged by nobody, so it had no effect; the caller may have gone, then this goes nowhere.
             let _ = port.send(Err(NotDone::Late));
             return;
+        }
+        if let Command::Reserve(ask) = &mut command {
+            // The moment in the id is the one it is granted at.
+            ask.id = self.entry.new_reservation(now);
         }
         match self.variant.decide(&command, now) {
             Ok(Decision::Granted(events)) if events.is_empty() => {
@@ -248,7 +252,17 @@ impl Running {
     }
 
     fn view(&mut self, viewing: Viewing, now: Timestamp) {
-        let Viewing { what, permit, port } = viewing;
+        let Viewing {
+            what,
+            permit,
+            deadline,
+            port,
+        } = viewing;
+        if port.is_closed() || now > deadline {
+            metrics().shed.of(metrics::Shed::Deadline).increment(1);
+            let _ = port.send(Err(NotDone::Late));
+            return;
+        }
         let outcome = match what {
             What::Variant if self.variant.head().exists() => {
                 Ok(Answer::Variant(Box::new(self.variant.view(now))))
@@ -314,10 +328,11 @@ impl Running {
 
     // --- the log ---
 
-    /// Applies the events and hands their record to the journal.
+    /// Applies the events and hands their records to the journal: one record, unless the command needed more expiries
+    /// than a turn may log. Those go ahead in records of their own, whose slots come from the reserved pool.
     fn log(&mut self, granted: Granted, now: Timestamp) {
         let Granted {
-            events,
+            mut events,
             key,
             port,
             permit,
@@ -325,7 +340,18 @@ impl Running {
         if events.is_empty() {
             return;
         }
-        let named = matches!(events.last(), Some(Event::Created { .. }));
+        let ahead = (events.len() - 1) / EXPIRIES_PER_TURN;
+        let Ok(mut slots) = (0..ahead)
+            .map(|_| self.directory.reserve_slots(1))
+            .collect::<Result<Vec<_>, _>>()
+        else {
+            // Nothing was applied; the caller may come again when there is room.
+            metrics().shed.of(metrics::Shed::Process).increment(1);
+            if let Some((port, _)) = port {
+                let _ = port.send(Err(NotDone::Late));
+            }
+            return;
+        };
         for event in &events {
             self.variant.apply(event, now);
         }
@@ -339,15 +365,49 @@ impl Running {
             self.leaving = true;
             return;
         }
-        let head = self.variant.head();
-        self.entry.deleted.store(head.deleted, Ordering::Release);
+        self.entry
+            .deleted
+            .store(self.variant.head().deleted, Ordering::Release);
         self.entry.gate.publish(&self.variant, now);
+        while events.len() > EXPIRIES_PER_TURN {
+            let rest = events.split_off(EXPIRIES_PER_TURN);
+            let expired = Granted {
+                events,
+                key: None,
+                port: None,
+                permit: slots.pop(),
+            };
+            self.append(expired, rest.len(), now);
+            events = rest;
+        }
+        self.append(
+            Granted {
+                events,
+                key,
+                port,
+                permit,
+            },
+            0,
+            now,
+        );
+    }
+
+    /// Hands one record to the journal, with `later` events of the same turn still to come.
+    fn append(&mut self, granted: Granted, later: usize, now: Timestamp) {
+        let Granted {
+            events,
+            key,
+            port,
+            permit,
+        } = granted;
+        let head = self.variant.head();
+        let named = matches!(events.last(), Some(Event::Created { .. }));
         let shops_side = events.last().is_some_and(|event| event.hold().is_none());
         let turn = Box::new(Turn {
             at: now,
             fact: Fact::Variant(VariantFact {
                 ordinal: head.ordinal,
-                revision: head.revision,
+                revision: head.revision - later as u64,
                 named: named.then(|| (head.store.clone(), head.id.clone())),
                 events,
                 view: shops_side.then(|| Box::new(self.variant.view(now))),
@@ -355,13 +415,16 @@ impl Running {
             key: key.as_ref().map(KeyClaim::mark),
         });
         let payload = dto::encode_turn(&turn);
-        let pending = Pending::Turn {
-            turn,
-            claim: key.map(|key| key.claim),
-            port,
-            permit,
-        };
-        if let Some(number) = self.directory.append(payload, pending) {
+        let claim = key.map(|key| key.claim);
+        if let Some(number) = self.directory.append(
+            payload,
+            Pending::Turn {
+                turn,
+                claim,
+                port,
+                permit,
+            },
+        ) {
             self.number = number;
         }
     }

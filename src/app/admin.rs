@@ -79,6 +79,12 @@ impl DiskWatch {
         });
         Self { low }
     }
+
+    /// Asks whether the disk is low, from any thread.
+    pub(super) fn low(&self) -> impl Fn() -> bool + Send + 'static {
+        let low = Arc::clone(&self.low);
+        move || low.load(Ordering::Acquire)
+    }
 }
 
 impl Shop {

@@ -7,6 +7,8 @@ mod admin;
 mod bulk;
 mod error;
 mod lists;
+mod measure;
+mod open;
 mod policies;
 mod replay;
 mod reservations;
@@ -17,6 +19,7 @@ pub use admin::{CleanedUp, HotVariant, Quarantined};
 pub use bulk::{BulkAsk, BulkDone, BulkLine, BulkWhat};
 pub use error::AppError;
 pub use lists::{HoldFilter, Listed};
+pub use open::{OnFatal, OpenError, Opened, Seed, ShopOptions, Time, recover_options};
 pub use reservations::{Reservation, ReserveAsk, Validity};
 pub use variants::{AdjustAsk, Adjusted};
 
@@ -40,6 +43,7 @@ use crate::{
     },
 };
 use admin::DiskWatch;
+use parking_lot::Mutex;
 use policies::Policies;
 use std::sync::{Arc, atomic::Ordering};
 use tokio::sync::{oneshot, watch};
@@ -59,6 +63,8 @@ pub struct Shop {
     config: Arc<Config>,
     /// Turns true when somebody wants the server to end.
     ending: watch::Sender<bool>,
+    /// What has to end in good order; `None` once it has.
+    running: Mutex<Option<open::Running>>,
 }
 
 /// Who asks, and how long they wait.
@@ -117,6 +123,15 @@ enum Done {
         hold: Box<Hold>,
         at: Timestamp,
     },
+}
+
+impl Done {
+    fn replayed(logged: Box<Logged>) -> Self {
+        Self::Logged {
+            logged,
+            replayed: true,
+        }
+    }
 }
 
 /// What a key came to.
@@ -188,10 +203,7 @@ impl Shop {
     /// One command to one variant, once per key.
     async fn command(&self, ctx: &Context, entry: &Arc<Entry>, command: Command) -> Result<Done, AppError> {
         match self.claim(ctx).await? {
-            Keyed::Known(logged) => Ok(Done::Logged {
-                logged,
-                replayed: true,
-            }),
+            Keyed::Known(logged) => Ok(Done::replayed(logged)),
             Keyed::Fresh(key) => self.send(ctx, entry, command, key).await,
         }
     }
@@ -230,7 +242,13 @@ impl Shop {
     async fn look(&self, ctx: &Context, entry: &Arc<Entry>, what: What) -> Result<Answer, AppError> {
         let permit = self.permit(entry)?;
         let (port, answer) = oneshot::channel();
-        let viewing = Box::new(Viewing { what, permit, port });
+        let deadline = ctx.deadline;
+        let viewing = Box::new(Viewing {
+            what,
+            permit,
+            deadline,
+            port,
+        });
         self.directory.route(entry, Message::View(viewing))?;
         self.answer(ctx, answer).await
     }

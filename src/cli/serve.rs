@@ -1,12 +1,28 @@
 //! `holdfast serve`: from flags to a running server.
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
-use super::{ConfigOptions, Exit, Failure, Output};
+use super::{ConfigOptions, Exit, Failure, Output, demo};
+use crate::app::{OpenError, Opened, Seed, Shop, ShopOptions, Time};
+use crate::clock::Stopwatch;
 use crate::config::Loaded;
+use crate::http::frame::Frame;
+use crate::http::health::Health;
+use crate::http::listener::{self, Drained, ListenerLimits};
+use crate::http::operations::{Operations, operations};
+use crate::http::router::router;
+use crate::http::site::Site;
+use crate::storage::data_dir::DataDirError;
+use crate::storage::recovery::SeedError;
+use crate::storage::snapshot::SnapshotReader;
 use crate::telemetry;
+use crate::telemetry::metrics::metrics;
 
 /// How to serve.
 #[derive(Debug, Args)]
@@ -53,13 +69,161 @@ pub(super) fn text_of(path: &std::path::Path) -> Result<String, Failure> {
     text.ok_or_else(|| Failure::new(Exit::Usage, format!("{} is not UTF-8", path.display())))
 }
 
-pub(super) fn run(options: &ServeOptions, _output: Output) -> Result<(), Failure> {
-    let loaded = prepare(options)?;
+pub(super) fn run(options: &ServeOptions, output: Output) -> Result<(), Failure> {
+    let loaded = Arc::new(prepare(options)?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| Failure::failed(format!("the runtime could not be started: {error}")))?;
+    runtime.block_on(serve(options, &loaded, output))
+}
+
+/// The life of a server: the operations listener opens first and closes last, the public one only while there is a shop.
+async fn serve(options: &ServeOptions, loaded: &Arc<Loaded>, output: Output) -> Result<(), Failure> {
     let server = &loaded.config.server;
-    Err(Failure::failed(format!(
-        "nothing listens on {} yet: this build has no engine",
-        server.listen
-    )))
+    let telemetry = telemetry::install();
+    tokio::spawn(telemetry.keep_up());
+    let health = Arc::new(Health::default());
+    let (ops, ops_address) = bind(server.ops_listen).await?;
+    let state = Operations {
+        health: Arc::clone(&health),
+        metrics: Arc::new(|| telemetry.render()),
+    };
+    let ops_router = operations(state, Frame::new(server));
+    let (close_ops, ops_closes) = oneshot::channel::<()>();
+    let ops = tokio::spawn(listener::serve(
+        ops,
+        ops_router,
+        ListenerLimits::operations(server),
+        async {
+            // Closed by name below, or by a failure that ends this function.
+            let _ = ops_closes.await;
+        },
+    ));
+
+    let shop = open(options, loaded, &health).await?;
+    let (public, address) = bind(server.listen).await?;
+    let site = Site::new(Arc::clone(&shop), Arc::clone(loaded));
+    let public_router = router(site, Frame::new(server));
+    health.ready();
+    tracing::info!(api = %address, ops = %ops_address, "ready");
+    let told =
+        serde_json::json!({ "api": format!("http://{address}"), "ops": format!("http://{ops_address}") });
+    output.data(
+        || format!("listening api=http://{address} ops=http://{ops_address}\n"),
+        &told,
+    )?;
+
+    let ends = end_wanted(Arc::clone(&shop), Arc::clone(&health));
+    let drained = listener::serve(public, public_router, ListenerLimits::public(server), ends).await;
+    if drained == Drained::Cut {
+        tracing::warn!("the drain deadline passed; connections were cut");
+    }
+    shop.close().await;
+    let _ = close_ops.send(());
+    // The operations listener has nothing that could fail to end.
+    let _ = ops.await;
+    tracing::info!("ended in good order");
+    Ok(())
+}
+
+async fn open(
+    options: &ServeOptions,
+    loaded: &Arc<Loaded>,
+    health: &Arc<Health>,
+) -> Result<Arc<Shop>, Failure> {
+    let demo = || SnapshotReader::from_bytes(Path::new("demo.holdfast"), demo::SNAPSHOT);
+    let seed = options.demo.then_some(Box::new(demo) as Seed);
+    let reported = Arc::clone(health);
+    let begun = Stopwatch::start();
+    let opening = Shop::open(ShopOptions {
+        config: Arc::new(loaded.config.clone()),
+        time: Time::System {
+            accept_gap: options.accept_clock,
+        },
+        seed,
+        progress: Box::new(move |progress| {
+            reported.replayed(progress.replayed, progress.total);
+            metrics().recovery_replayed_records.set(gauge(progress.replayed));
+            metrics().recovery_records.set(gauge(progress.total));
+        }),
+        on_fatal: Arc::new(|why| {
+            // What was not answered was not promised; the next start recovers from what is on the device.
+            tracing::error!(%why, "the disk can no longer be trusted: ending");
+            std::process::exit(i32::from(Exit::Failed as u8));
+        }),
+    });
+    let (shop, opened) = opening.await.map_err(|error| failed_to_open(&error, loaded))?;
+    metrics().recovery_seconds.set(begun.seconds());
+    let Opened {
+        variants,
+        replayed,
+        torn_bytes,
+        settled,
+    } = opened;
+    let seconds = begun.seconds();
+    tracing::info!(variants, replayed, settled, seconds, "recovered");
+    if torn_bytes > 0 {
+        tracing::warn!(
+            torn_bytes,
+            "a torn tail was cut off the log; nobody was answered from it"
+        );
+    }
+    Ok(shop)
+}
+
+fn failed_to_open(error: &OpenError, loaded: &Loaded) -> Failure {
+    let dir = loaded.config.data.dir.display();
+    let code = match error {
+        OpenError::DataDir(DataDirError::Locked { .. }) => Exit::Locked,
+        OpenError::DataDir(DataDirError::Foreign { .. }) | OpenError::Clock(_) => Exit::Unsafe,
+        OpenError::DataDir(DataDirError::Damaged { .. }) => Exit::Damage,
+        OpenError::Recovery(error) if error.is_damage() => Exit::Damage,
+        OpenError::Seed(SeedError::Snapshot(_) | SeedError::Entity { .. }) => Exit::Damage,
+        OpenError::DataDir(DataDirError::Disk(_))
+        | OpenError::Disk(_)
+        | OpenError::Recovery(_)
+        | OpenError::Seed(_)
+        | OpenError::Thread(_) => Exit::Failed,
+    };
+    let failure = Failure::new(code, error.to_string());
+    match error {
+        OpenError::Clock(_) => failure.next(format!("holdfast serve --data-dir {dir} --accept-clock")),
+        _ if code == Exit::Damage => failure.next(format!("holdfast verify --data-dir {dir}")),
+        OpenError::DataDir(_)
+        | OpenError::Disk(_)
+        | OpenError::Recovery(_)
+        | OpenError::Seed(_)
+        | OpenError::Thread(_) => failure,
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let failed = |error: std::io::Error| Failure::failed(format!("cannot listen on {address}: {error}"));
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// Resolves when a signal or an operator asks the server to end; from then on new requests are turned away.
+async fn end_wanted(shop: Arc<Shop>, health: Arc<Health>) {
+    let mut terminate = signal(SignalKind::terminate()).expect("a runtime with its driver takes signals");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("a runtime with its driver takes signals");
+    let why = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+        () = shop.end_wanted() => "an operator",
+    };
+    tracing::info!(why, in_flight = shop.in_flight(), "draining");
+    health.drain();
+    shop.drain();
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge needs no last digit beyond 2^53"
+)]
+fn gauge(value: u64) -> f64 {
+    value as f64
 }
 
 /// Loads the configuration, refuses what is unsafe, sets up log lines and metrics, and says what is used.

@@ -123,7 +123,7 @@ async fn accept(listener: &TcpListener, seats: &Arc<Semaphore>) -> Option<(TcpSt
         Ok((stream, _)) => Some((stream, seat)),
         Err(error) => {
             tracing::warn!(%error, "a connection could not be accepted");
-            tokio::time::sleep(ACCEPT_PAUSE).await;
+            crate::clock::pause(ACCEPT_PAUSE).await;
             None
         }
     }

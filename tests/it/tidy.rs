@@ -279,7 +279,7 @@ fn every_rule_bites() {
         ("src/storage/a.rs", "let at = std::time::Instant::now();"),
         ("src/http/a.rs", "SystemTime::now()"),
         ("src/app/a.rs", "counter!(\"reserves\");"),
-        ("src/telemetry/mod.rs", "gauge(\"holdfast_held\");"),
+        ("src/http/mod.rs", "gauge(\"holdfast_held\");"),
         ("src/app/a.rs", "println!(\"x\");"),
         ("src/main.rs", "eprintln!(\"x\");"),
         ("src/app/a.rs", "todo!()"),

@@ -38,7 +38,7 @@ use bytes::Bytes;
 
 pub use format::Group;
 pub use queue::{JournalLimits, JournalQueue};
-pub use writer::{Delivered, DurableObserver, JournalMetrics, JournalWriter, WriterParts};
+pub use writer::{Delivered, DurableObserver, GroupMeasure, JournalMetrics, JournalWriter, WriterParts};
 
 /// A stream of records of its own: numbered, chained and fenced apart from every other. Today there is one, number 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

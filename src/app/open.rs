@@ -1,0 +1,349 @@
+//! Opening a shop: lock, recover, start the journal's writer, settle what was under way, wake the timers; and closing it.
+//!
+//! The order matters. Coordinators of before the restart are settled before any timer runs and before any request is
+//! admitted, so that a promise made in time is kept however long the process was down.
+use super::{
+    Shop,
+    admin::DiskWatch,
+    measure,
+    policies::{Policies, configured},
+};
+use crate::{
+    actor::{ActorLimits, Admission, AdmissionLimits, Directory, Durable, Pending, Rebuild, Services},
+    clock::{Clock, ClockGap, SystemClock},
+    config::{Config, JournalBackend},
+    domain::{ids::VariantOrdinal, variant::Variant},
+    storage::{
+        checkpoint::{CheckpointError, CheckpointOptions, CheckpointParts, CheckpointThread, Checkpointer},
+        data_dir::{DataDir, DataDirError},
+        disk_reserve::DiskReserve,
+        engine::EngineError,
+        journal::{AppendError, JournalLimits, JournalQueue, JournalWriter, PartitionId, WriterParts},
+        recovery::{self, Backend, Progress, RecoverError, RecoverOptions, Recovered, SeedError, Seeded},
+        snapshot::{SnapshotError, SnapshotReader},
+        state::StateOptions,
+        trim_holds::TrimHolds,
+    },
+};
+use parking_lot::Mutex;
+use std::{path::Path, sync::Arc};
+use tokio::sync::watch;
+
+/// The one partition there is today.
+pub(super) const PARTITION: PartitionId = PartitionId(0);
+
+/// Below this size the stored rows are never copied into a fresh database.
+const COMPACT_FLOOR_BYTES: u64 = 64 << 20;
+
+/// sled's page cache for the log; it is only written to, so a small one does.
+const JOURNAL_CACHE_BYTES: u64 = 16 << 20;
+
+/// How a shop is opened.
+pub struct ShopOptions {
+    /// Its limits, and where its data lies.
+    pub config: Arc<Config>,
+    /// Whose time.
+    pub time: Time,
+    /// A portable snapshot that fills an empty data directory.
+    pub seed: Option<Seed>,
+    /// Told how far the replay is.
+    pub progress: Box<dyn Fn(Progress) + Send>,
+    /// Called when the disk can no longer be trusted; must end the process.
+    pub on_fatal: OnFatal,
+}
+
+/// Opens the portable snapshot that fills an empty data directory; called more than once.
+pub type Seed = Box<dyn Fn() -> Result<SnapshotReader, SnapshotError> + Send>;
+
+/// Ends the process after saying why.
+pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Whose time a shop goes by.
+pub enum Time {
+    /// The machine's.
+    System {
+        /// Start even if the wall clock is far behind the log.
+        accept_gap: bool,
+    },
+    /// A clock that somebody turns.
+    Given(Clock),
+}
+
+/// Why a shop cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory is locked, foreign or damaged.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The disk refused.
+    #[error(transparent)]
+    Disk(#[from] EngineError),
+    /// The data cannot be read whole.
+    #[error(transparent)]
+    Recovery(#[from] RecoverError),
+    /// The snapshot could not fill the directory.
+    #[error(transparent)]
+    Seed(#[from] SeedError),
+    /// The wall clock is far behind the log.
+    #[error(transparent)]
+    Clock(#[from] ClockGap),
+    /// The system gave no thread.
+    #[error("a thread could not be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// What a shop found and did when it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Variants in the shop.
+    pub variants: usize,
+    /// Log records replayed.
+    pub replayed: u64,
+    /// Bytes of a torn tail that were cut off; nobody was answered from them.
+    pub torn_bytes: u64,
+    /// Coordinators of before that were brought to their end.
+    pub settled: usize,
+}
+
+/// What has to end in good order.
+pub(super) struct Running {
+    queue: JournalQueue<Pending>,
+    writer: JournalWriter,
+    checkpoint: CheckpointThread,
+    /// Its lock is held as long as the shop is open.
+    _data_dir: DataDir,
+}
+
+impl Shop {
+    /// Opens the shop in the configured data directory.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what stands in the way; nothing was changed then but a torn tail cut off.
+    pub async fn open(options: ShopOptions) -> Result<(Arc<Self>, Opened), OpenError> {
+        let ShopOptions {
+            config,
+            time,
+            seed,
+            progress,
+            on_fatal,
+        } = options;
+        let settings = Arc::clone(&config);
+        let reading = tokio::task::spawn_blocking(move || read(&settings, seed, &*progress));
+        let (data_dir, reserve, recovered) = reading.await.map_err(std::io::Error::other)??;
+        let clock = match time {
+            Time::Given(clock) => clock,
+            Time::System { accept_gap } => SystemClock::start(recovered.decided_at, accept_gap)?.into(),
+        };
+        let Recovered {
+            journal,
+            tail,
+            state,
+            keys,
+            projection,
+            variants,
+            policies,
+            bulks,
+            next_ordinal,
+            ..
+        } = recovered;
+        let reader = journal.reader();
+
+        let disk = DiskWatch::start(reserve, clock.clone());
+        let (now, low) = (clock.clone(), disk.low());
+        let checkpoint = CheckpointParts {
+            state: Arc::clone(&state),
+            reader: Arc::clone(&reader),
+            trimmer: journal.trimmer(),
+            holds: TrimHolds::default(),
+            keys: keys.clone(),
+            projection: Arc::clone(&projection),
+            metrics: Box::new(measure::checkpoint),
+            clock: Box::new(move || now.now().as_millis()),
+            disk_is_low: Box::new(low),
+            on_fatal: ends(&on_fatal, |error: CheckpointError| {
+                format!("the checkpoint failed: {error}")
+            }),
+        };
+        let (checkpointer, checkpoint) = Checkpointer::start(checkpoint, checkpoint_options(&config))?;
+
+        let now = clock.clone();
+        let parts = WriterParts {
+            observer: Box::new(Durable::new(Arc::clone(&projection))),
+            metrics: Box::new(measure::Journal::new(checkpointer.clone())),
+            clock: Box::new(move || now.now().as_millis()),
+            on_fatal: ends(&on_fatal, |error: AppendError| {
+                format!("the journal failed: {error}")
+            }),
+        };
+        let (queue, writer) =
+            JournalWriter::start(journal, PARTITION, &tail, journal_limits(&config), parts)?;
+
+        let admission = Arc::new(Admission::new(AdmissionLimits {
+            max_in_flight: config.admission.max_in_flight,
+            max_per_variant: config.admission.max_per_variant,
+            reserved: config.admission.reserved,
+        }));
+        let services = Services {
+            clock: clock.clone(),
+            queue: queue.clone(),
+            admission: Arc::clone(&admission),
+            rebuild: Arc::new(FromDisk(checkpointer.clone())),
+            limits: ActorLimits {
+                idle_ms: config.actor.idle.as_millis(),
+            },
+        };
+        let directory = Directory::start(services, next_ordinal).await;
+        let opened = Opened {
+            variants: variants.len(),
+            replayed: recovered.replayed,
+            torn_bytes: tail.cut.as_ref().map_or(0, |cut| cut.bytes),
+            settled: bulks.len(),
+        };
+        for variant in variants {
+            let head = (variant.store, variant.id, variant.ordinal);
+            directory.restore(head, variant.encoded, variant.number, variant.next_deadline);
+        }
+        for bulk in bulks {
+            // Ends with its last record queued; answered or not, it is never dropped half way.
+            let _ = directory.resume_bulk(bulk).await;
+        }
+        directory.start_timers();
+        let older = Arc::clone(&state);
+        std::thread::Builder::new()
+            .name("older-keys".into())
+            .spawn(move || {
+                if let Err(error) = older.read_key_blocks() {
+                    tracing::error!(%error, "the stored idempotency keys could not be read ahead");
+                }
+            })?;
+        let shop = Arc::new(Self {
+            directory,
+            admission,
+            keys,
+            projection,
+            policies: Policies::new(configured(&config.policy), policies),
+            reader,
+            state,
+            checkpointer,
+            clock,
+            disk,
+            config,
+            ending: watch::Sender::new(false),
+            running: Mutex::new(Some(Running {
+                queue,
+                writer,
+                checkpoint,
+                _data_dir: data_dir,
+            })),
+        });
+        measure::keep_up(&shop);
+        Ok((shop, opened))
+    }
+
+    /// Ends in good order: nothing new is taken, what is on its way is answered, the stored rows are brought up to the
+    /// log. Blocks on the disk in between; a second call does nothing.
+    pub async fn close(&self) {
+        self.drain();
+        self.idle().await;
+        let Some(running) = self.running.lock().take() else {
+            return;
+        };
+        let checkpointer = self.checkpointer.clone();
+        let ended = tokio::task::spawn_blocking(move || {
+            let Running {
+                queue,
+                writer,
+                checkpoint,
+                _data_dir,
+            } = running;
+            queue.close();
+            writer.join();
+            // An error has been told to `on_fatal`; the log has everything.
+            let _ = checkpointer.run_now();
+            checkpoint.stop();
+        });
+        if let Err(error) = ended.await {
+            tracing::error!(%error, "closing the shop panicked");
+        }
+    }
+}
+
+/// Reads one variant again from rows and log.
+struct FromDisk(Checkpointer);
+
+impl Rebuild for FromDisk {
+    fn variant(&self, ordinal: VariantOrdinal) -> Result<(Variant, u64), String> {
+        recovery::rebuild_variant(&self.0, ordinal).map_err(|error| error.to_string())
+    }
+}
+
+fn read(
+    config: &Config,
+    seed: Option<Seed>,
+    progress: &dyn Fn(Progress),
+) -> Result<(DataDir, DiskReserve, Recovered), OpenError> {
+    let root: &Path = &config.data.dir;
+    let mut data_dir = DataDir::open(root)?;
+    let reserve = DiskReserve::open(root, config.disk.reserve.bytes())?;
+    let options = recover_options(config);
+    if let Some(seed) = seed
+        && data_dir.is_unused()?
+    {
+        let Seeded { variants, position } = recovery::seed_from_snapshot(&mut data_dir, &options, || seed())?;
+        tracing::info!(
+            variants,
+            position,
+            "filled the empty data directory from a snapshot"
+        );
+    }
+    let recovered = recovery::recover(&data_dir, &options, progress)?;
+    Ok((data_dir, reserve, recovered))
+}
+
+/// How the rows and the log of `config` are opened.
+pub fn recover_options(config: &Config) -> RecoverOptions {
+    RecoverOptions {
+        partition: PARTITION,
+        backend: match config.journal.backend {
+            JournalBackend::Sled => Backend::Sled,
+            JournalBackend::File => Backend::File,
+        },
+        segment_bytes: config.journal.segment_bytes.bytes(),
+        journal_cache_bytes: JOURNAL_CACHE_BYTES,
+        state: StateOptions {
+            cache_bytes: config.state.cache.bytes(),
+            key_block_span_ms: u64::try_from(config.retention.keys.as_millis() / 16)
+                .unwrap_or(1)
+                .max(1),
+            compact_floor_bytes: COMPACT_FLOOR_BYTES,
+        },
+        keys_memory_max: config.keys.memory_max,
+    }
+}
+
+fn checkpoint_options(config: &Config) -> CheckpointOptions {
+    CheckpointOptions {
+        partition: PARTITION,
+        every: config.checkpoint.every.duration(),
+        log_bytes: config.checkpoint.log_bytes.bytes(),
+        keys_ms: config.retention.keys.as_millis(),
+        ended_ms: config.retention.ended.as_millis(),
+        ..CheckpointOptions::default()
+    }
+}
+
+fn journal_limits(config: &Config) -> JournalLimits {
+    JournalLimits {
+        queue_capacity: config.journal.queue_capacity,
+        group_records: config.journal.group_records,
+        group_bytes: config.journal.group_bytes.as_usize(),
+    }
+}
+
+fn ends<E: 'static>(
+    on_fatal: &OnFatal,
+    say: impl Fn(E) -> String + Send + 'static,
+) -> Box<dyn FnOnce(E) + Send> {
+    let on_fatal = Arc::clone(on_fatal);
+    Box::new(move |error| on_fatal(&say(error)))
+}
