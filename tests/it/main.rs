@@ -15,6 +15,7 @@ mod journal;
 mod model;
 mod record;
 mod record_golden;
+mod recovery;
 mod scenario;
 mod snapshot_file;
 mod strategies;
