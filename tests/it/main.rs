@@ -16,6 +16,7 @@ mod kill;
 mod model;
 mod record;
 mod record_golden;
+mod recovery;
 mod scenario;
 mod server;
 mod snapshot_file;
