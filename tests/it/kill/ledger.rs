@@ -206,7 +206,7 @@ impl Ledger {
         let ok = |status| assert_eq!(answer.status, status, "{call:?}: {}", answer.text());
         if answer.status == 409 {
             let code = answer.json()["code"].as_str().unwrap().to_owned();
-            let usual = ["insufficient-stock", "extension-limit", "below-held"];
+            let usual = ["insufficient-stock", "lines-refused", "extension-limit", "below-held"];
             assert!(usual.contains(&code.as_str()), "{call:?}: {}", answer.text());
             return;
         }
@@ -279,15 +279,16 @@ impl Ledger {
     }
 
     /// Asks for earlier answers again: every one since the last restart, and some older ones.
-    fn replay(&mut self, connection: &mut Connection) -> usize {
+    fn replay(&mut self, server: &Server, connection: &mut Connection) -> usize {
         let older = std::iter::repeat_with(|| self.rng.usize(..self.replayed.max(1))).take(OLD_REPLAYS);
         let older = older.filter(|_| self.replayed > 0).collect::<Vec<_>>();
         let chosen = older.into_iter().chain(self.replayed..self.answered.len());
         let mut count = 0;
         for answered in chosen.map(|index| &self.answered[index]) {
-            let again = connection.exchange(&answered.call.bytes()).unwrap();
             let call = &answered.call;
-            assert_eq!(again.status, answered.status, "{call:?}: {}", again.text());
+            let again = connection.exchange(&call.bytes()).unwrap();
+            let told = || format!("{call:?}: {}\n{}", again.text(), server.log());
+            assert_eq!(again.status, answered.status, "{}", told());
             assert_eq!(again.text(), String::from_utf8_lossy(&answered.body), "{call:?}");
             assert_eq!(again.header("idempotent-replayed"), "true", "{call:?}");
             count += 1;
@@ -309,7 +310,7 @@ pub(super) fn check(server: &Server, ledgers: &mut [Ledger]) -> Checked {
     checked.holds = holds_agree(server, ledgers);
     units_agree(server, ledgers);
     for ledger in ledgers.iter_mut() {
-        checked.replays += ledger.replay(&mut connection);
+        checked.replays += ledger.replay(server, &mut connection);
     }
     units_agree(server, ledgers);
     checked
