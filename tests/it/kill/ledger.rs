@@ -1,5 +1,5 @@
 //! The client's own ledger: what it asked, what it was answered, and what a restarted server must therefore show.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -206,7 +206,12 @@ impl Ledger {
         let ok = |status| assert_eq!(answer.status, status, "{call:?}: {}", answer.text());
         if answer.status == 409 {
             let code = answer.json()["code"].as_str().unwrap().to_owned();
-            let usual = ["insufficient-stock", "lines-refused", "extension-limit", "below-held"];
+            let usual = [
+                "insufficient-stock",
+                "lines-refused",
+                "extension-limit",
+                "below-held",
+            ];
             assert!(usual.contains(&code.as_str()), "{call:?}: {}", answer.text());
             return;
         }
@@ -336,7 +341,25 @@ fn holds_agree(server: &Server, ledgers: &[Ledger]) -> usize {
                 assert_eq!(&timeless(item), shown, "{id}");
             }
         }
-        assert_eq!(found.len(), count, "{status}: some are missing");
+        let shown: BTreeSet<_> = found.iter().map(|item| item["id"].as_str().unwrap()).collect();
+        assert_eq!(found.len(), shown.len(), "{status}: some are listed twice");
+        let of_status = wanted.iter().filter(|(_, hold)| hold.status == status);
+        let missing: Vec<_> = of_status
+            .filter(|(id, _)| !shown.contains(*id))
+            .map(|(id, hold)| {
+                (
+                    hold,
+                    server
+                        .ask("GET", &format!("/api/stock/reservations/{id}"), "", "")
+                        .text(),
+                )
+            })
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "{status}: not listed: {missing:#?}\n{}",
+            server.log()
+        );
         assert_eq!(statistics[status], count, "{statistics}");
         seen += count;
     }

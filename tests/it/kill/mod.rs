@@ -101,7 +101,7 @@ impl Loop {
             for ledger in &mut self.ledgers {
                 let (tell, connection) = (tell.clone(), server.connect());
                 // Nobody may listen any more when the kill is under way.
-                scope.spawn(move || ledger.ask_until_lost(connection, || drop(tell.send(()))));
+                scope.spawn(move || ledger.ask_until_lost(connection, || _ = tell.send(())));
             }
             drop(tell);
             wait_for(moment, &server, answers, &heard, &journal);
