@@ -28,7 +28,7 @@ function path_of(call) { return match(call, /<[^>]*>/) ? substr(call, RSTART + 1
   if (call ~ /<unfinished \.\.\.>/) { begun[thread] = call; returns = 0 }
   if (call ~ /<\.\.\. [a-z0-9]+ resumed>/) { call = begun[thread]; begins = 0 }
 }
-returns && call ~ /(recvfrom|read)\(.*"(POST|PUT|PATCH|DELETE) \/api/ { waiting = 1; written = ""; synced = 0; requests++ }
+returns && $0 ~ /(recvfrom|read)(\(| resumed>).*"(POST|PUT|PATCH|DELETE) \/api/ { waiting = 1; written = ""; synced = 0; requests++ }
 waiting && call ~ /pwrite64\(.*\/journal\/[^>]*(\.log|\/db)>/ { written = path_of(call); synced = 0; writes++ }
 call ~ /fdatasync\(/ && begins { covers[thread] = writes }
 waiting && call ~ /fdatasync\(/ && returns && path_of(call) == written && covers[thread] == writes { synced = 1 }
@@ -38,7 +38,7 @@ waiting && begins && call ~ /(write|writev|sendto|sendmsg)\(.*"HTTP\/1\.1 2/ {
 }
 END {
   print requests + 0 " changing requests, " answers + 0 " answers, " bad + 0 " before their sync"
-  exit !(answers > 0 && answers == requests && bad == 0)
+  exit !(requests == 12 && answers == requests && bad == 0)
 }'
 
 ask() { curl -sS -o /dev/null --fail -X "$1" "$api$2" -H 'content-type: application/json' -d "$3"; }

@@ -98,7 +98,11 @@ impl Connection {
 
     fn more(&mut self) -> io::Result<()> {
         let mut piece = [0; 16 * 1024];
-        let read = self.stream.read(&mut piece);
+        let mut read = self.stream.read(&mut piece);
+        // A process that is stopped and goes on again (a job control, a debugger) finds its waiting read ended.
+        while matches!(&read, Err(error) if error.kind() == ErrorKind::Interrupted) {
+            read = self.stream.read(&mut piece);
+        }
         if let Err(error) = &read
             && matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
         {
