@@ -20,6 +20,7 @@ mod recovery;
 mod scenario;
 mod server;
 mod snapshot_file;
+mod stops;
 mod strategies;
 mod tidy;
 mod world;

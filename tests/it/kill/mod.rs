@@ -3,7 +3,7 @@
 //!
 //! `HOLDFAST_KILL_CYCLES=1000 HOLDFAST_KILL_SEED=7 cargo test --test it kill:: -- --nocapture` runs more of it and says
 //! what it did. Half of the kills fall into start-up, checkpoint and trim.
-mod ledger;
+pub(crate) mod ledger;
 mod moment;
 
 use std::collections::BTreeMap;
