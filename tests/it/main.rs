@@ -9,6 +9,7 @@ mod bench;
 mod bulk_model;
 mod cli;
 mod demo_shop;
+mod fuzz;
 mod http_edge;
 mod http_pages;
 mod journal;

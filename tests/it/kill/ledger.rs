@@ -266,7 +266,7 @@ impl Ledger {
     }
 
     /// What was not answered happened wholly or not at all; asked again under its key it is answered, and counts once.
-    fn settle(&mut self, server: &Server, connection: &mut Connection) -> usize {
+    fn settle(&mut self, server: &Server) -> usize {
         let Some(call) = self.unknown.take() else {
             return 0;
         };
@@ -282,20 +282,23 @@ impl Ledger {
             let unchanged = before.shown.as_ref() == Some(&timeless(&now));
             assert!(after || unchanged, "{call:?}: {before:?} became {now}");
         }
-        let answer = connection.exchange(&call.bytes()).unwrap();
+        let answer = server.connect().exchange(&call.bytes()).unwrap();
         self.learn(call, &answer);
         1
     }
 
     /// Asks for earlier answers again: every one since the last restart, and some older ones.
-    fn replay(&mut self, server: &Server, connection: &mut Connection) -> usize {
+    fn replay(&mut self, server: &Server) -> usize {
         let older = std::iter::repeat_with(|| self.rng.usize(..self.replayed.max(1))).take(OLD_REPLAYS);
         let older = older.filter(|_| self.replayed > 0).collect::<Vec<_>>();
         let chosen = older.into_iter().chain(self.replayed..self.answered.len());
+        // A connection of its own: the server closes one that was idle while the lists were read.
+        let mut connection = server.connect();
         let mut count = 0;
         for answered in chosen.map(|index| &self.answered[index]) {
             let call = &answered.call;
-            let again = connection.exchange(&call.bytes()).unwrap();
+            let again = connection.exchange(&call.bytes());
+            let again = again.unwrap_or_else(|error| panic!("{call:?}: {error}: {}", server.log()));
             let told = || format!("{call:?}: {}\n{}", again.text(), server.log());
             assert_eq!(again.status, answered.status, "{}", told());
             assert_eq!(again.text(), String::from_utf8_lossy(&answered.body), "{call:?}");
@@ -309,17 +312,16 @@ impl Ledger {
 
 /// Holds a restarted server to everything that was ever answered.
 pub(crate) fn check(server: &Server, ledgers: &mut [Ledger]) -> Checked {
-    let mut connection = server.connect();
     let mut checked = Checked::default();
     for ledger in ledgers.iter_mut() {
         checked.answers += ledger.answered.len() - ledger.replayed;
-        checked.unknown += ledger.settle(server, &mut connection);
+        checked.unknown += ledger.settle(server);
     }
     // Now every request has its answer, so that the books must agree to the unit, with nothing beside them.
     checked.holds = holds_agree(server, ledgers);
     units_agree(server, ledgers);
     for ledger in ledgers.iter_mut() {
-        checked.replays += ledger.replay(server, &mut connection);
+        checked.replays += ledger.replay(server);
     }
     units_agree(server, ledgers);
     checked
