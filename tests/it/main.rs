@@ -21,6 +21,7 @@ mod recovery;
 mod scenario;
 mod server;
 mod snapshot_file;
+mod socket;
 mod stops;
 mod strategies;
 mod tidy;
