@@ -114,6 +114,8 @@ pub struct Viewing {
     pub what: What,
     /// Room in the journal queue.
     pub permit: Permit,
+    /// When the caller stops waiting; a look not taken by then is dropped.
+    pub deadline: Timestamp,
     /// Where the answer goes.
     pub port: Port,
 }

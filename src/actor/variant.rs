@@ -252,7 +252,17 @@ impl Running {
     }
 
     fn view(&mut self, viewing: Viewing, now: Timestamp) {
-        let Viewing { what, permit, port } = viewing;
+        let Viewing {
+            what,
+            permit,
+            deadline,
+            port,
+        } = viewing;
+        if port.is_closed() || now > deadline {
+            metrics().shed.of(metrics::Shed::Deadline).increment(1);
+            let _ = port.send(Err(NotDone::Late));
+            return;
+        }
         let outcome = match what {
             What::Variant if self.variant.head().exists() => {
                 Ok(Answer::Variant(Box::new(self.variant.view(now))))

@@ -1,14 +1,15 @@
 //! Bulk requests: one coordinator over many lines.
-use super::{Answered, AppError, Context, Keyed, Shop};
+use super::{Answered, AppError, Context, Keyed, Shop, reservations::count};
 use crate::{
     actor::{Answer, Logged, slots},
+    clock::Stopwatch,
     domain::{
         bulk::{Action, Event, Line, LineOutcome, Mode, Plan},
         ids::{BulkId, ReservationId, VariantId},
         variant::{Refusal, Shopper},
     },
     storage::record::Fact,
-    telemetry::metrics::{Operation, Outcome, metrics},
+    telemetry::metrics::{Operation, Outcome},
 };
 use tokio::sync::oneshot;
 
@@ -77,13 +78,14 @@ impl Shop {
     /// # Errors
     /// An all-or-nothing request that kept nothing names every failing line; otherwise an error of the way.
     pub async fn bulk(&self, ctx: &Context, ask: BulkAsk) -> Result<Answered<BulkDone>, AppError> {
+        let begun = Stopwatch::start();
         let done = self.bulk_once(ctx, ask).await;
         let outcome = match &done {
             Ok(Answered { replayed: true, .. }) => Outcome::Repeated,
             Ok(_) => Outcome::Done,
             Err(error) => error.outcome(),
         };
-        metrics().commands.of(Operation::Bulk, outcome).increment(1);
+        count(Operation::Bulk, outcome, begun, done.as_ref().err());
         done
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     actor::{Shed, Unroutable},
     domain::{bulk::LineOutcome, time::Timestamp, variant::Refusal},
-    telemetry::metrics::Outcome,
+    telemetry::metrics::{self, Outcome},
 };
 
 /// Why a use case did not succeed.
@@ -68,6 +68,26 @@ impl AppError {
 }
 
 impl AppError {
+    /// Why the command was turned away without being judged, if it was.
+    pub(super) fn shed(&self) -> Option<metrics::Shed> {
+        match self {
+            Self::Shed(Shed::Process | Shed::Reserved) => Some(metrics::Shed::Process),
+            Self::Shed(Shed::Variant) => Some(metrics::Shed::Variant),
+            Self::Shed(Shed::Draining) => Some(metrics::Shed::Draining),
+            Self::KeysFull => Some(metrics::Shed::KeysFull),
+            Self::DiskReserve => Some(metrics::Shed::DiskReserve),
+            Self::Quarantined => Some(metrics::Shed::Quarantined),
+            Self::Refused { .. }
+            | Self::BulkRefused { .. }
+            | Self::KeyReused
+            | Self::InFlight
+            | Self::Late
+            | Self::OutcomeUnknown
+            | Self::Gone
+            | Self::Internal(_) => None,
+        }
+    }
+
     /// How the command counts.
     pub(super) fn outcome(&self) -> Outcome {
         match self {

@@ -19,7 +19,7 @@ pub use admin::{CleanedUp, HotVariant, Quarantined};
 pub use bulk::{BulkAsk, BulkDone, BulkLine, BulkWhat};
 pub use error::AppError;
 pub use lists::{HoldFilter, Listed};
-pub use open::{OnFatal, OpenError, Opened, ShopOptions, Time, recover_options};
+pub use open::{OnFatal, OpenError, Opened, Seed, ShopOptions, Time, recover_options};
 pub use reservations::{Reservation, ReserveAsk, Validity};
 pub use variants::{AdjustAsk, Adjusted};
 
@@ -125,6 +125,15 @@ enum Done {
     },
 }
 
+impl Done {
+    fn replayed(logged: Box<Logged>) -> Self {
+        Self::Logged {
+            logged,
+            replayed: true,
+        }
+    }
+}
+
 /// What a key came to.
 enum Keyed {
     Fresh(Option<KeyClaim>),
@@ -194,10 +203,7 @@ impl Shop {
     /// One command to one variant, once per key.
     async fn command(&self, ctx: &Context, entry: &Arc<Entry>, command: Command) -> Result<Done, AppError> {
         match self.claim(ctx).await? {
-            Keyed::Known(logged) => Ok(Done::Logged {
-                logged,
-                replayed: true,
-            }),
+            Keyed::Known(logged) => Ok(Done::replayed(logged)),
             Keyed::Fresh(key) => self.send(ctx, entry, command, key).await,
         }
     }
@@ -236,7 +242,13 @@ impl Shop {
     async fn look(&self, ctx: &Context, entry: &Arc<Entry>, what: What) -> Result<Answer, AppError> {
         let permit = self.permit(entry)?;
         let (port, answer) = oneshot::channel();
-        let viewing = Box::new(Viewing { what, permit, port });
+        let deadline = ctx.deadline;
+        let viewing = Box::new(Viewing {
+            what,
+            permit,
+            deadline,
+            port,
+        });
         self.directory.route(entry, Message::View(viewing))?;
         self.answer(ctx, answer).await
     }

@@ -19,8 +19,8 @@ use crate::{
         disk_reserve::DiskReserve,
         engine::EngineError,
         journal::{AppendError, JournalLimits, JournalQueue, JournalWriter, PartitionId, WriterParts},
-        recovery::{self, Backend, Progress, RecoverError, RecoverOptions, Recovered},
-        snapshot::SnapshotReader,
+        recovery::{self, Backend, Progress, RecoverError, RecoverOptions, Recovered, SeedError, Seeded},
+        snapshot::{SnapshotError, SnapshotReader},
         state::StateOptions,
         trim_holds::TrimHolds,
     },
@@ -45,12 +45,15 @@ pub struct ShopOptions {
     /// Whose time.
     pub time: Time,
     /// A portable snapshot that fills an empty data directory.
-    pub seed: Option<SnapshotReader>,
+    pub seed: Option<Seed>,
     /// Told how far the replay is.
     pub progress: Box<dyn Fn(Progress) + Send>,
     /// Called when the disk can no longer be trusted; must end the process.
     pub on_fatal: OnFatal,
 }
+
+/// Opens the portable snapshot that fills an empty data directory; called more than once.
+pub type Seed = Box<dyn Fn() -> Result<SnapshotReader, SnapshotError> + Send>;
 
 /// Ends the process after saying why.
 pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
@@ -78,6 +81,9 @@ pub enum OpenError {
     /// The data cannot be read whole.
     #[error(transparent)]
     Recovery(#[from] RecoverError),
+    /// The snapshot could not fill the directory.
+    #[error(transparent)]
+    Seed(#[from] SeedError),
     /// The wall clock is far behind the log.
     #[error(transparent)]
     Clock(#[from] ClockGap),
@@ -273,14 +279,23 @@ impl Rebuild for FromDisk {
 
 fn read(
     config: &Config,
-    seed: Option<SnapshotReader>,
+    seed: Option<Seed>,
     progress: &dyn Fn(Progress),
 ) -> Result<(DataDir, DiskReserve, Recovered), OpenError> {
     let root: &Path = &config.data.dir;
-    let data_dir = DataDir::open(root)?;
+    let mut data_dir = DataDir::open(root)?;
     let reserve = DiskReserve::open(root, config.disk.reserve.bytes())?;
     let options = recover_options(config);
-    drop(seed);
+    if let Some(seed) = seed
+        && data_dir.is_unused()?
+    {
+        let Seeded { variants, position } = recovery::seed_from_snapshot(&mut data_dir, &options, || seed())?;
+        tracing::info!(
+            variants,
+            position,
+            "filled the empty data directory from a snapshot"
+        );
+    }
     let recovered = recovery::recover(&data_dir, &options, progress)?;
     Ok((data_dir, reserve, recovered))
 }

@@ -1,5 +1,6 @@
 //! Reservations: hold, extend, change, confirm, give back, look at.
 use super::{Answered, AppError, Context, Done, Keyed, Shop};
+use crate::clock::Stopwatch;
 use crate::{
     actor::{Answer, Entry, What},
     domain::{
@@ -55,30 +56,28 @@ impl Shop {
     /// # Errors
     /// A refusal with its figures, or an error of the way.
     pub async fn reserve(&self, ctx: &Context, ask: ReserveAsk) -> Result<Answered<Reservation>, AppError> {
+        let begun = Stopwatch::start();
         let entry = self.variant(ctx, &ask.variant)?;
+        let done = self.try_to_reserve(ctx, &entry, ask).await;
+        let done = self.counted(Operation::Reserve, begun, done)?;
+        self.reservation(&entry, done)
+    }
+
+    async fn try_to_reserve(
+        &self,
+        ctx: &Context,
+        entry: &Arc<Entry>,
+        ask: ReserveAsk,
+    ) -> Result<Done, AppError> {
         let key = match self.claim(ctx).await? {
-            Keyed::Known(logged) => {
-                return self.reservation(
-                    &entry,
-                    Done::Logged {
-                        logged,
-                        replayed: true,
-                    },
-                );
-            }
+            Keyed::Known(logged) => return Ok(Done::replayed(logged)),
             Keyed::Fresh(key) => key,
         };
         let now = self.clock.now();
         if let Some(until) = entry.gate.sold_out_until(now) {
             metrics().shed.of(Shed::SoldOut).increment(1);
-            metrics()
-                .commands
-                .of(Operation::Reserve, Outcome::InsufficientStock)
-                .increment(1);
-            return Err(AppError::Refused {
-                refusal: sold_out(ask.quantity, until),
-                at: now,
-            });
+            let refusal = sold_out(ask.quantity, until);
+            return Err(AppError::Refused { refusal, at: now });
         }
         if self.disk_is_low() {
             return Err(AppError::DiskReserve);
@@ -91,9 +90,7 @@ impl Shop {
             ttl_ms: ask.ttl_ms,
             allow_partial: ask.allow_partial,
         };
-        let done = self.send(ctx, &entry, Command::Reserve(reserve), key).await;
-        self.counted(Operation::Reserve, done)
-            .and_then(|done| self.reservation(&entry, done))
+        self.send(ctx, entry, Command::Reserve(reserve), key).await
     }
 
     /// Moves a reservation's deadline.
@@ -251,36 +248,26 @@ impl Shop {
         operation: Operation,
         command: impl Fn(AfterSale) -> Command,
     ) -> Result<Answered<Reservation>, AppError> {
-        let keep_ms = self.config.retention.ended.as_millis();
-        let by = ctx.caller.to_string();
-        let ask = AfterSale {
-            id,
-            quantity,
-            restock,
-            closed: None,
-            by,
-            keep_ms,
-        };
+        let begun = Stopwatch::start();
         let entry = self.variant_of(ctx, id)?;
-        let key = match self.claim(ctx).await? {
-            Keyed::Known(logged) => {
-                return self.reservation(
-                    &entry,
-                    Done::Logged {
-                        logged,
-                        replayed: true,
-                    },
-                );
-            }
-            Keyed::Fresh(key) => key,
+        let done = async {
+            let key = match self.claim(ctx).await? {
+                Keyed::Known(logged) => return Ok(Done::replayed(logged)),
+                Keyed::Fresh(key) => key,
+            };
+            let ask = AfterSale {
+                id,
+                quantity,
+                restock,
+                // The variant is asked with the stored row at hand; its own copy, if it keeps one, stands above it.
+                closed: self.ended(id).await?.map(Box::new),
+                by: ctx.caller.to_string(),
+                keep_ms: self.config.retention.ended.as_millis(),
+            };
+            self.send(ctx, &entry, command(ask), key).await
         };
-        // The variant is asked with the stored row at hand; its own copy, if it keeps one, stands above it.
-        let closed = self.ended(id).await?.map(Box::new);
-        let done = self
-            .send(ctx, &entry, command(AfterSale { closed, ..ask }), key)
-            .await;
-        self.counted(operation, done)
-            .and_then(|done| self.reservation(&entry, done))
+        let done = self.counted(operation, begun, done.await)?;
+        self.reservation(&entry, done)
     }
 
     /// A reservation, live or ended.
@@ -395,9 +382,10 @@ impl Shop {
         operation: Operation,
         command: Command,
     ) -> Result<Answered<Reservation>, AppError> {
+        let begun = Stopwatch::start();
         let entry = self.variant_of(ctx, id)?;
         let done = self.command(ctx, &entry, command).await;
-        match self.counted(operation, done) {
+        match self.counted(operation, begun, done) {
             Ok(done) => self.reservation(&entry, done),
             Err(AppError::Refused {
                 refusal: Refusal::ReservationNotFound,
@@ -438,9 +426,11 @@ impl Shop {
         }
     }
 
+    /// Counts a command and how long it took, from its first step here to its durable answer.
     pub(super) fn counted(
         &self,
         operation: Operation,
+        begun: Stopwatch,
         done: Result<Done, AppError>,
     ) -> Result<Done, AppError> {
         let outcome = match &done {
@@ -448,7 +438,7 @@ impl Shop {
             Ok(Done::Logged { replayed: true, .. } | Done::Repeat { .. }) => Outcome::Repeated,
             Err(error) => error.outcome(),
         };
-        metrics().commands.of(operation, outcome).increment(1);
+        count(operation, outcome, begun, done.as_ref().err());
         done
     }
 }
@@ -472,5 +462,14 @@ fn as_expired(hold: &Hold) -> Hold {
         status: HoldStatus::Expired,
         ended,
         ..hold.clone()
+    }
+}
+
+/// Counts a command by operation and outcome, its time, and why it was turned away if it was.
+pub(super) fn count(operation: Operation, outcome: Outcome, begun: Stopwatch, error: Option<&AppError>) {
+    metrics().commands.of(operation, outcome).increment(1);
+    metrics().commands.seconds(operation).record(begun.seconds());
+    if let Some(reason) = error.and_then(AppError::shed) {
+        metrics().shed.of(reason).increment(1);
     }
 }

@@ -2,6 +2,7 @@
 use super::{Answered, AppError, Context, Done, Shop};
 use crate::{
     actor::{Answer, Entry, What},
+    clock::Stopwatch,
     domain::{
         ids::{VariantId, VariantOrdinal},
         time::Timestamp,
@@ -143,8 +144,9 @@ impl Shop {
             expected_on_hand,
             by,
         };
+        let begun = Stopwatch::start();
         let done = self.command(ctx, &entry, command).await;
-        let logged = self.shops_side(self.counted(Operation::Administer, done)?)?;
+        let logged = self.shops_side(self.counted(Operation::Administer, begun, done)?)?;
         let (Some(view), Some(entry)) = (logged.view, logged.entry) else {
             return Err(AppError::bug("the record of an adjustment has no ledger line"));
         };
@@ -313,8 +315,9 @@ impl Shop {
         entry: &Arc<Entry>,
         command: Command,
     ) -> Result<Answered<View>, AppError> {
+        let begun = Stopwatch::start();
         let done = self.command(ctx, entry, command).await;
-        let logged = self.shops_side(self.counted(Operation::Administer, done)?)?;
+        let logged = self.shops_side(self.counted(Operation::Administer, begun, done)?)?;
         let view = logged
             .view
             .ok_or_else(|| AppError::bug("the record of an admin command has no view"))?;

@@ -1,6 +1,7 @@
 //! What the handlers share: the shop, and the few limits of the edge itself.
 use crate::app::{Context, RequestKey, Shop};
-use crate::config::Loaded;
+use crate::clock::Clock;
+use crate::config::{Config, Loaded};
 use crate::domain::ids::StoreId;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,20 @@ pub struct Site {
     pub shop: Arc<Shop>,
     /// The configuration with the source of each value, for operators.
     pub loaded: Arc<Loaded>,
+    edge: Edge,
+}
+
+impl Site {
+    /// The site of a shop.
+    pub fn new(shop: Arc<Shop>, loaded: Arc<Loaded>) -> Self {
+        let edge = Edge::new(shop.clock().clone(), &loaded.config);
+        Self { shop, loaded, edge }
+    }
+}
+
+/// What reading a request needs: limits, the time, and who asks. It knows no shop, so reading can be tested alone.
+#[derive(Clone, Debug)]
+pub struct Edge {
     /// Whether a changing request without an idempotency key is refused.
     pub(super) keys_required: bool,
     /// The largest body, bytes.
@@ -27,40 +42,60 @@ pub struct Site {
     /// slow answer.
     pub(super) body_deadline: Duration,
     request_deadline_ms: i64,
+    clock: Clock,
     store: StoreId,
     caller: Arc<str>,
 }
 
-impl Site {
-    /// The site of a shop.
-    pub fn new(shop: Arc<Shop>, loaded: Arc<Loaded>) -> Self {
-        let (server, keys) = (&loaded.config.server, &loaded.config.keys);
+impl Edge {
+    /// The edge of a configuration.
+    ///
+    /// # Panics
+    /// Never: the name of the default store is an id.
+    pub fn new(clock: Clock, config: &Config) -> Self {
+        let server = &config.server;
         Self {
-            shop,
-            keys_required: keys.required,
+            keys_required: config.keys.required,
             body_max: server.body_max.as_usize(),
             bulk_body_max: server.bulk_body_max.as_usize(),
             body_deadline: server.request_deadline.duration() / 2,
             request_deadline_ms: server.request_deadline.as_millis(),
+            clock,
             store: StoreId::parse(STORE).expect("a constant within the limits of ids"),
             caller: Arc::from(CALLER),
-            loaded,
         }
     }
 
     /// Who asks, and until when they wait.
     pub(super) fn context(&self, key: Option<RequestKey>) -> Context {
-        let deadline = self.shop.clock().now().saturating_add(self.request_deadline_ms);
         Context {
             store: self.store.clone(),
             caller: Arc::clone(&self.caller),
             key,
-            deadline,
+            deadline: self.clock.now().saturating_add(self.request_deadline_ms),
         }
     }
 
     /// The key of a request: the same key of another store or caller is another key.
     pub(super) fn request_key(&self, key: &str, route: &str, target: &str, body: &[u8]) -> RequestKey {
         RequestKey::new(&self.store, &self.caller, key, (route, target, body))
+    }
+}
+
+/// A router's state that can read requests.
+pub trait HasEdge: Send + Sync {
+    /// What reading needs.
+    fn edge(&self) -> &Edge;
+}
+
+impl HasEdge for Arc<Site> {
+    fn edge(&self) -> &Edge {
+        &self.edge
+    }
+}
+
+impl HasEdge for Arc<Edge> {
+    fn edge(&self) -> &Edge {
+        self
     }
 }

@@ -127,8 +127,74 @@ impl DataDir {
         self.root.join(SNAPSHOTS)
     }
 
+    /// Whether the current epoch has never held anything.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn is_unused(&self) -> Result<bool, DataDirError> {
+        for dir in [self.journal_dir(), self.state_dir()] {
+            let mut content = fs::read_dir(&dir).map_err(EngineError::io("read the directory", &dir))?;
+            if content.next().is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Makes room for the next epoch beside the current one; what an interrupted restore left there is removed.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn begin_epoch(&self) -> Result<NextEpoch, DataDirError> {
+        let epoch = self.epoch + 1;
+        let dir = epoch_dir(&self.root, epoch);
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(EngineError::io("remove", &dir)(error).into());
+            }
+            Ok(()) | Err(_) => {}
+        }
+        create_dirs(&self.root.join(EPOCHS), &[&epoch.to_string()])?;
+        create_dirs(&dir, &["journal", "state"])?;
+        Ok(NextEpoch { epoch, dir })
+    }
+
+    /// Makes an epoch whose content is complete and durable the current one, in one durable step.
+    ///
+    /// # Errors
+    /// The file system refuses; the epoch before is still the current one then, or this one is.
+    pub fn enter_epoch(&mut self, next: NextEpoch) -> Result<(), DataDirError> {
+        publish_epoch(&self.root, next.epoch)?;
+        self.epoch = next.epoch;
+        Ok(())
+    }
+
     fn epoch_dir(&self) -> PathBuf {
         epoch_dir(&self.root, self.epoch)
+    }
+}
+
+/// An epoch being built beside the current one; nobody reads it before [`DataDir::enter_epoch`].
+#[derive(Debug)]
+pub struct NextEpoch {
+    epoch: u64,
+    dir: PathBuf,
+}
+
+impl NextEpoch {
+    /// Its number.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Where its journal will lie; exists.
+    pub fn journal_dir(&self) -> PathBuf {
+        self.dir.join("journal")
+    }
+
+    /// Where its stored states will lie; exists.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.join("state")
     }
 }
 
@@ -354,6 +420,28 @@ mod tests {
         fs::write(home.path().join("CURRENT.new"), b"holdf").unwrap();
         fs::write(home.path().join("LOCK"), b"").unwrap();
         assert_eq!(DataDir::open(home.path()).unwrap().epoch(), 1);
+    }
+
+    #[test]
+    fn an_epoch_is_built_beside_the_current_one_and_then_entered() {
+        let home = tempfile::tempdir().unwrap();
+        let mut dir = DataDir::open(home.path()).unwrap();
+        assert!(dir.is_unused().unwrap());
+        let left = dir.begin_epoch().unwrap();
+        fs::write(left.state_dir().join("half"), b"").unwrap();
+        drop(left);
+        let next = dir.begin_epoch().unwrap();
+        assert!(
+            !next.state_dir().join("half").exists(),
+            "an interrupted one is begun anew"
+        );
+        fs::write(next.journal_dir().join("0"), b"records").unwrap();
+        assert_eq!(dir.epoch(), 1);
+        dir.enter_epoch(next).unwrap();
+        assert!(dir.epoch() == 2 && !dir.is_unused().unwrap());
+        drop(dir);
+        let dir = DataDir::open(home.path()).unwrap();
+        assert_eq!(dir.journal_dir(), home.path().join("epochs/2/journal"));
     }
 
     #[test]

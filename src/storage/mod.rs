@@ -5,8 +5,12 @@
 //! | [`record`], `dto` | what a record says, and its bytes |
 //! | [`journal`] | the log: queue, writer thread, back ends |
 //! | [`state`] | the stored rows: entity states, ended reservations, keys, ledger |
+//! | [`checkpoint`], [`trim_holds`] | the follower of the log that keeps the rows up to date, and who still needs the log |
+//! | [`projection`] | lists and statistics |
+//! | [`recovery`] | from rows and log to a house that goes on; verify; a snapshot into an empty directory |
 //! | [`keys`] | the idempotency keys of a partition |
 //! | [`snapshot`] | the portable file |
+//! | [`entity_rows`] | where entities lie in the rows |
 //! | [`engine`], [`data_dir`] | sled opened the safe way; lock, epochs and reserve of a data directory |
 pub mod checkpoint;
 pub mod data_dir;

@@ -1,18 +1,17 @@
 //! A whole request that changes something: its body, and the key that makes a retry safe.
 use super::bodies::Body;
 use super::body::{check_content_type, parse};
-use super::header::{Expected, idempotency_key, if_match, required_if_match};
+use super::header::{Expected, idempotency_key, required_if_match};
 use super::query::Params;
 use crate::app::Context;
 use crate::http::problem::{Code, Problem};
-use crate::http::site::Site;
+use crate::http::site::HasEdge;
 use axum::body::Body as HttpBody;
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request};
 use axum::http::request::Parts;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
-use std::sync::Arc;
 
 /// A request that changes something: its body, and who asks under which key.
 #[derive(Clone, Debug)]
@@ -32,21 +31,22 @@ impl Body for NoBody {
     const OPTIONAL: bool = true;
 }
 
-impl<T: Body> FromRequest<Arc<Site>> for Ask<T> {
+impl<S: HasEdge, T: Body> FromRequest<S> for Ask<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, site: &Arc<Site>) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let edge = state.edge();
         let (parts, body) = request.into_parts();
         let key = idempotency_key(&parts.headers)?;
-        if key.is_none() && site.keys_required {
+        if key.is_none() && edge.keys_required && !T::READS {
             return Err(Problem::new(Code::IdempotencyKeyMissing));
         }
         let limit = if T::BULK {
-            site.bulk_body_max
+            edge.bulk_body_max
         } else {
-            site.body_max
+            edge.body_max
         };
-        let arriving = tokio::time::timeout(site.body_deadline, collect(body, limit));
+        let arriving = tokio::time::timeout(edge.body_deadline, collect(body, limit));
         let bytes = arriving.await.map_err(|_| Problem::new(Code::RequestTimeout))??;
         let body = if bytes.is_empty() && T::OPTIONAL {
             parse(b"{}")?
@@ -56,11 +56,11 @@ impl<T: Body> FromRequest<Arc<Site>> for Ask<T> {
         };
         let key = key.map(|key| {
             let (route, target) = address(&parts);
-            site.request_key(key, &route, target, &bytes)
+            edge.request_key(key, &route, target, &bytes)
         });
         Ok(Self {
             body,
-            context: site.context(key),
+            context: edge.context(key),
         })
     }
 }
@@ -94,23 +94,11 @@ fn address(parts: &Parts) -> (String, &str) {
 #[derive(Clone, Debug)]
 pub struct Look(pub Context);
 
-impl FromRequestParts<Arc<Site>> for Look {
+impl<S: HasEdge> FromRequestParts<S> for Look {
     type Rejection = Problem;
 
-    async fn from_request_parts(_: &mut Parts, site: &Arc<Site>) -> Result<Self, Problem> {
-        Ok(Self(site.context(None)))
-    }
-}
-
-/// If-Match where it may be absent.
-#[derive(Clone, Copy, Debug)]
-pub struct IfMatch(pub Option<Expected>);
-
-impl<S: Sync> FromRequestParts<S> for IfMatch {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        if_match(&parts.headers).map(Self)
+    async fn from_request_parts(_: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Ok(Self(state.edge().context(None)))
     }
 }
 
@@ -135,38 +123,4 @@ impl<S: Sync> FromRequestParts<S> for Params {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_target_tells_paths_and_queries_apart() {
-        let of = |method: &str, uri: &str| {
-            let (parts, ()) = axum::http::Request::builder()
-                .method(method)
-                .uri(uri)
-                .body(())
-                .unwrap()
-                .into_parts();
-            let (route, target) = address(&parts);
-            (route, target.to_owned())
-        };
-        let all = [
-            of("POST", "/a/1"),
-            of("PUT", "/a/1"),
-            of("POST", "/a/2"),
-            of("POST", "/a/1?x=1"),
-        ];
-        for (index, one) in all.iter().enumerate() {
-            assert_eq!(all.iter().position(|other| other == one), Some(index));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_body_is_read_up_to_its_limit() {
-        assert_eq!(collect(HttpBody::from("1234"), 4).await.unwrap(), "1234");
-        assert_eq!(
-            collect(HttpBody::from("12345"), 4).await.unwrap_err().code(),
-            Code::BodyTooLarge
-        );
-    }
-}
+mod tests;

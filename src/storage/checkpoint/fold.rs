@@ -1,6 +1,13 @@
 //! Durable records folded into the rows as they stand after the last of them. Between is nothing: a hold that was made and
 //! ended within the batch is written once, as ended.
-use super::super::{
+use crate::domain::{
+    bulk::{self, Bulk},
+    ids::{BulkId, ReservationId, StoreId, VariantId, VariantOrdinal},
+    policy::Policy,
+    time::Timestamp,
+    variant::{Event, Head, Hold, Owner, Purchases},
+};
+use crate::storage::{
     dto,
     entity_rows::{
         DECIDED_AT, NEXT_ORDINAL, RowError, bulk_key, head_key, head_row, hold_key, ledger_key, load_head,
@@ -9,21 +16,14 @@ use super::super::{
     fate::{Fate, fate},
     journal::Record,
     keys::{Fingerprint, KeyEntry, KeyHash},
-    projection::{Statistics, selector::Selector},
+    projection::{Statistics, selector::ended_lists},
     record::{Fact, Turn, VariantFact},
     state::{Family, RowChanges, StateStore},
-};
-use crate::domain::{
-    bulk::{self, Bulk},
-    ids::{BulkId, ReservationId, StoreId, VariantOrdinal},
-    policy::Policy,
-    time::Timestamp,
-    variant::{Event, Head, Hold, Owner, Purchases},
 };
 use hashbrown::HashMap;
 
 /// A batch of records on its way into rows.
-pub(super) struct Fold<'a> {
+pub(in crate::storage) struct Fold<'a> {
     state: &'a StateStore,
     changes: RowChanges,
     heads: HashMap<VariantOrdinal, (u64, Head)>,
@@ -50,7 +50,7 @@ enum Stands {
 }
 
 impl<'a> Fold<'a> {
-    pub(super) fn new(state: &'a StateStore) -> Self {
+    pub(in crate::storage) fn new(state: &'a StateStore) -> Self {
         Self {
             state,
             changes: RowChanges::default(),
@@ -66,7 +66,7 @@ impl<'a> Fold<'a> {
     }
 
     /// Takes in the next record.
-    pub(super) fn record(&mut self, record: &Record) -> Result<(), RowError> {
+    pub(in crate::storage) fn record(&mut self, record: &Record) -> Result<(), RowError> {
         let turn = dto::decode_turn(&record.payload).map_err(|error| {
             RowError::content(Family::Entity, format!("record {}: {error}", record.number))
         })?;
@@ -97,9 +97,13 @@ impl<'a> Fold<'a> {
         if let Some((store, id)) = fact.named {
             let next = ordinal.0 + 1;
             self.next_ordinal = Some(self.next_ordinal.map_or(next, |known| known.max(next)));
-            self.heads.insert(ordinal, (0, Head::unborn(store, id, ordinal)));
+            self.named(ordinal, store, id)?;
         }
-        let store = self.head(ordinal)?.1.store.clone();
+        let (number, head) = self.head(ordinal)?;
+        if record.number.0 <= *number {
+            return Ok(()); // a portable snapshot may have taken this variant later than the record
+        }
+        let store = head.store.clone();
         for event in fact.events {
             let (number, head) = self.head(ordinal)?;
             *number = record.number.0;
@@ -113,6 +117,13 @@ impl<'a> Fold<'a> {
             self.statistics(&store)?.count(&event);
             self.hold(event, record.logged_at_ms);
         }
+        Ok(())
+    }
+
+    fn named(&mut self, ordinal: VariantOrdinal, store: StoreId, id: VariantId) -> Result<(), RowError> {
+        let stored = load_head(self.state, ordinal)?;
+        let head = stored.unwrap_or_else(|| (0, Head::unborn(store, id, ordinal)));
+        self.heads.insert(ordinal, head);
         Ok(())
     }
 
@@ -209,7 +220,7 @@ impl<'a> Fold<'a> {
     }
 
     /// The rows to write.
-    pub(super) fn finish(mut self) -> Result<RowChanges, RowError> {
+    pub(in crate::storage) fn finish(mut self) -> Result<RowChanges, RowError> {
         for (id, folded) in std::mem::take(&mut self.holds) {
             self.finish_hold(id, folded)?;
         }
@@ -262,17 +273,7 @@ impl<'a> Fold<'a> {
             Stands::Gone => self.changes.delete(Family::Hold, hold_key(id)),
             Stands::Ended { hold, logged_at_ms } => {
                 let store = &self.head(id.variant())?.1.store;
-                let of_variant = Selector::variant(store, id.variant());
-                let lists = [
-                    Some(Selector::store(store)),
-                    Some(of_variant),
-                    Selector::customer(store, &hold.shopper),
-                    Selector::cart(store, &hold.shopper),
-                ];
-                let listed = lists.into_iter().flatten();
-                let listed =
-                    listed.filter_map(|selector| Some((selector.stored_kind(hold.status)?, selector.hash)));
-                let listed: Vec<(u8, u64)> = listed.collect();
+                let listed = ended_lists(store, &hold);
                 let row = dto::encode_hold(&hold);
                 self.changes
                     .put_ended(id.as_u128().to_be_bytes(), millis(logged_at_ms), &row, &listed);
@@ -318,6 +319,6 @@ impl<'a> Fold<'a> {
 }
 
 /// Times before 1970 do not occur; they would count as 1970.
-pub(super) fn millis(at_ms: i64) -> u64 {
+pub(in crate::storage) fn millis(at_ms: i64) -> u64 {
     u64::try_from(at_ms).unwrap_or(0)
 }

@@ -12,7 +12,7 @@
 //!
 //! Laws: a row never has more than the durable log; the mark and the rows change in one step; a record is trimmed only when
 //! the rows have it. A failed write is final: the process ends and the next start goes on from the last mark.
-mod fold;
+pub(super) mod fold;
 
 use super::{
     entity_rows::RowError,

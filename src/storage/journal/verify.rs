@@ -2,7 +2,7 @@
 use std::path::Path;
 
 use super::disk::Disk;
-use super::{Epoch, LogReader, OpenError, PartitionId, ReadError, RecordNumber, TornTail, file};
+use super::{Epoch, Group, LogReader, OpenError, PartitionId, ReadError, RecordNumber, TornTail, file};
 
 /// What a walk over a whole log saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,11 +29,26 @@ pub fn verify_files(
     partition: PartitionId,
     epoch: Epoch,
 ) -> Result<Verified, OpenError> {
+    walk_files(disk, dir, partition, epoch, &mut |_| {})
+}
+
+/// As [`verify_files`], and shows each verified group on the way.
+///
+/// # Errors
+/// As [`verify_files`].
+pub fn walk_files(
+    disk: &dyn Disk,
+    dir: &Path,
+    partition: PartitionId,
+    epoch: Epoch,
+    each: &mut dyn FnMut(&Group),
+) -> Result<Verified, OpenError> {
     let mut seen = Seen::default();
     let found = file::scan_dir(disk, dir, partition, epoch, &mut |group| {
         seen.first.get_or_insert(group.first());
         seen.groups += 1;
         seen.bytes += group.bytes().len() as u64;
+        each(group);
     })?;
     let last = found.tail.last;
     Ok(Verified {
@@ -57,6 +72,18 @@ struct Seen {
 /// # Errors
 /// The first violation, or what the disk refused.
 pub fn verify_log(reader: &dyn LogReader, partition: PartitionId) -> Result<Verified, ReadError> {
+    walk_log(reader, partition, &mut |_| {})
+}
+
+/// As [`verify_log`], and shows each verified group on the way.
+///
+/// # Errors
+/// As [`verify_log`].
+pub fn walk_log(
+    reader: &dyn LogReader,
+    partition: PartitionId,
+    each: &mut dyn FnMut(&Group),
+) -> Result<Verified, ReadError> {
     const STEP_BYTES: usize = 4 * 1024 * 1024;
     let mut verified = Verified {
         first: reader.first(),
@@ -90,6 +117,7 @@ pub fn verify_log(reader: &dyn LogReader, partition: PartitionId) -> Result<Veri
             verified.last = group.last();
             verified.groups += 1;
             verified.bytes += group.bytes().len() as u64;
+            each(&group);
         }
     }
 }

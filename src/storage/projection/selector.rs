@@ -4,7 +4,7 @@
 //! front. It is stored in the index of ended reservations, so its definition is frozen by a golden test.
 use crate::domain::{
     ids::{StoreId, VariantOrdinal},
-    variant::{HoldStatus, Shopper},
+    variant::{Hold, HoldStatus, Shopper},
 };
 
 /// The kinds of lists; the numbers are stored.
@@ -70,6 +70,20 @@ impl Selector {
         };
         Some((self.kind as u8) << 4 | status)
     }
+}
+
+/// The stored index's lists of a reservation that ended: kind and hash of each.
+pub(in crate::storage) fn ended_lists(store: &StoreId, hold: &Hold) -> Vec<(u8, u64)> {
+    let lists = [
+        Some(Selector::store(store)),
+        Some(Selector::variant(store, hold.id.variant())),
+        Selector::customer(store, &hold.shopper),
+        Selector::cart(store, &hold.shopper),
+    ];
+    let listed = lists.into_iter().flatten();
+    listed
+        .filter_map(|selector| Some((selector.stored_kind(hold.status)?, selector.hash)))
+        .collect()
 }
 
 #[cfg(test)]

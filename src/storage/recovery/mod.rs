@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `replay` | one record after the other into variants, policies and coordinators |
 //! | `open` | opens rows and log and checks that they fit together |
+//! | `verify` | the same for an operator, who wants to know and change nothing |
+//! | `seed` | a portable snapshot becomes the rows of a new epoch |
 //!
 //! Laws: LOG_CLOSED before anything is believed; REPLAY_EQUAL, state = rows + tail; the variants' own by counting every
 //! reservation again. Replay reads no clock and no randomness. Damage refuses the start and names file, record and
@@ -11,10 +13,14 @@
 mod error;
 mod open;
 mod replay;
+mod seed;
+mod verify;
 
 pub use error::RecoverError;
 pub use open::{Backend, Progress, RecoverOptions, Recovered, RecoveredVariant, recover};
 pub use replay::state_digest;
+pub use seed::{SeedError, Seeded, seed_from_snapshot};
+pub use verify::{VerifyReport, verify};
 
 use super::{checkpoint::Checkpointer, journal::RecordNumber};
 use crate::domain::{ids::VariantOrdinal, variant::Variant};

@@ -31,6 +31,8 @@ const MS: i64 = 1000;
 pub trait Body: DeserializeOwned {
     /// Whether no body at all means an empty object.
     const OPTIONAL: bool = false;
+    /// Whether the route only looks, so that no key is wanted.
+    const READS: bool = false;
     /// Whether the limit of bulk requests goes for it.
     const BULK: bool = false;
 }
@@ -42,10 +44,10 @@ macro_rules! bodies {
 }
 
 bodies! {
-    VariantBody VariantPatchBody StockBody AdjustmentBody AvailabilityBody
+    VariantBody VariantPatchBody StockBody AdjustmentBody AvailabilityBody { READS }
     ReserveBody ReservationActionBody QuantityBody
     ExtendBody { OPTIONAL } ConfirmBody { OPTIONAL } AfterSaleBody { OPTIONAL }
-    ValidateBody { BULK } BulkBody { BULK } CleanupBody { OPTIONAL } PolicyBody
+    ValidateBody { BULK READS } BulkBody { BULK } CleanupBody { OPTIONAL } PolicyBody
 }
 
 fn shopper(

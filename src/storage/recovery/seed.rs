@@ -1,0 +1,279 @@
+//! A portable snapshot becomes the rows of a new epoch: `serve --demo`, and later a restore.
+//!
+//! The snapshot is read twice: first to its digest, because nothing in it is certain before, then into rows. States go in
+//! as they are, the records behind them are folded as a checkpoint folds the log. The new epoch's log begins behind the
+//! snapshot's position, with a hash chain of its own. Only when rows and log are durable does `CURRENT` name the epoch; a
+//! crash before that leaves the epoch before, and the next try begins anew.
+//!
+//! Figures about the past (statistics) are not in a snapshot: they begin with its records.
+use super::{RecoverError, RecoverOptions, open::open_backend};
+use crate::storage::{
+    checkpoint::{CheckpointError, fold::Fold},
+    data_dir::{DataDir, DataDirError, NextEpoch},
+    dto::{self, FormatError},
+    entity_rows::{
+        DECIDED_AT, NEXT_ORDINAL, bulk_key, head_key, head_row, hold_key, policy_key, purchases_key, store_of,
+    },
+    journal::{Anchor, Epoch, Record, RecordNumber},
+    keys::{KeyEntry, KeyHash},
+    projection::selector::ended_lists,
+    snapshot::{EntityKind, Entry, Item, SnapshotError, SnapshotReader, TailRecord},
+    state::{Checkpoint, Family, RowChanges, StateError, StateStore},
+};
+
+/// Rows or records that go in as one change.
+const AT_ONCE: usize = 10_000;
+
+/// Why a snapshot could not become an epoch. The data directory is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    /// The directory has data already.
+    #[error("the data directory is in use already; a snapshot goes into an empty one")]
+    NotEmpty,
+    /// The snapshot is damaged, or of a later version.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// An entity in it is none.
+    #[error("{what} in the snapshot cannot be restored: {reason}")]
+    Entity {
+        /// Its kind, and the record it is at.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+    /// Its records do not fit its states.
+    #[error("the records in the snapshot do not fit its states")]
+    Tail(#[from] CheckpointError),
+    /// The data directory.
+    #[error(transparent)]
+    Directory(#[from] DataDirError),
+    /// The stored rows could not be written.
+    #[error("the stored states could not be written")]
+    State(#[from] StateError),
+    /// The log could not be created.
+    #[error("the log could not be created")]
+    Log(#[source] RecoverError),
+}
+
+/// What went in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seeded {
+    /// Variants.
+    pub variants: u64,
+    /// The last record number of the snapshot; the log goes on behind it.
+    pub position: u64,
+}
+
+/// Fills an empty data directory from a snapshot; `open` is called twice.
+///
+/// # Errors
+/// [`SeedError`]; nothing but an unused epoch's files was written then.
+pub fn seed_from_snapshot(
+    dir: &mut DataDir,
+    options: &RecoverOptions,
+    open: impl Fn() -> Result<SnapshotReader, SnapshotError>,
+) -> Result<Seeded, SeedError> {
+    if !dir.is_unused()? {
+        return Err(SeedError::NotEmpty);
+    }
+    open()?.verify()?;
+    let next = dir.begin_epoch()?;
+    let state = StateStore::open(&next.state_dir(), options.state)?;
+    let mut seed = Seed::new(&state, epoch_of(&next), &open()?);
+    for item in open()? {
+        match item? {
+            Item::Entity(entry) => seed.entity(&entry)?,
+            Item::Record(record) => seed.record(record)?,
+        }
+    }
+    let (seeded, anchor) = seed.finish()?;
+    state.close()?;
+    let journal = open_backend(&next.journal_dir(), epoch_of(&next), options, anchor);
+    drop(journal.map_err(SeedError::Log)?);
+    dir.enter_epoch(next)?;
+    Ok(seeded)
+}
+
+fn epoch_of(next: &NextEpoch) -> Epoch {
+    Epoch(u32::try_from(next.epoch()).expect("an operator restores less than 2^32 times"))
+}
+
+struct Seed<'a> {
+    state: &'a StateStore,
+    epoch: Epoch,
+    changes: RowChanges,
+    records: Vec<Record>,
+    seeded: Seeded,
+    next_ordinal: u32,
+    decided_at_ms: i64,
+    logged_at_ms: i64,
+    states_are_in: bool,
+}
+
+impl<'a> Seed<'a> {
+    fn new(state: &'a StateStore, epoch: Epoch, snapshot: &SnapshotReader) -> Self {
+        let about = snapshot.manifest();
+        Self {
+            state,
+            epoch,
+            changes: RowChanges::default(),
+            records: Vec::new(),
+            seeded: Seeded {
+                variants: 0,
+                position: about.position,
+            },
+            next_ordinal: 0,
+            decided_at_ms: i64::MIN,
+            logged_at_ms: about.created_at_ms,
+            states_are_in: false,
+        }
+    }
+
+    fn entity(&mut self, entry: &Entry) -> Result<(), SeedError> {
+        let put = self.put_entity(entry);
+        put.map_err(|reason| SeedError::Entity {
+            what: format!("one of the {} (record {})", entry.kind.name(), entry.number),
+            reason,
+        })?;
+        if self.changes.len() >= AT_ONCE {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn put_entity(&mut self, entry: &Entry) -> Result<(), String> {
+        let wrong = |error: FormatError| error.to_string();
+        let state = entry.state.as_slice();
+        match entry.kind {
+            EntityKind::VARIANT => self.put_variant(entry)?,
+            EntityKind::POLICY => {
+                let policy = dto::decode_policy(state).map_err(wrong)?;
+                let store = store_of(&entry.id, Family::Entity).map_err(|error| error.to_string())?;
+                let row = dto::encode_policy(&policy);
+                self.changes.put(Family::Entity, policy_key(&store), row);
+            }
+            EntityKind::BULK => {
+                let bulk = dto::decode_bulk(state).map_err(wrong)?;
+                self.changes.put(Family::Entity, bulk_key(bulk.id), state);
+            }
+            EntityKind::LEDGER => {
+                dto::decode_ledger_entry(state).map_err(wrong)?;
+                self.changes.put(Family::Ledger, entry.id.as_slice(), state);
+            }
+            EntityKind::ENDED => self.put_ended(entry)?,
+            EntityKind::KEY => self.put_key(entry).ok_or("it has another length")?,
+            EntityKind(kind) => return Err(format!("this release knows no entities of kind {kind}")),
+        }
+        Ok(())
+    }
+
+    fn put_variant(&mut self, entry: &Entry) -> Result<(), String> {
+        let variant = dto::decode_variant(&entry.state).map_err(|error| error.to_string())?;
+        variant.recount().map_err(|violation| violation.to_string())?;
+        let head = variant.head();
+        let ordinal = head.ordinal;
+        self.changes
+            .put(Family::Entity, head_key(ordinal), head_row(entry.number, head));
+        for hold in variant.holds() {
+            self.changes
+                .put(Family::Hold, hold_key(hold.id), dto::encode_hold(hold));
+        }
+        for (owner, bought) in variant.purchases() {
+            let row = dto::encode_purchases(owner, bought);
+            self.changes
+                .put(Family::Entity, purchases_key(ordinal, owner), row);
+        }
+        self.seeded.variants += 1;
+        self.next_ordinal = self.next_ordinal.max(ordinal.0 + 1);
+        self.decided_at_ms = self.decided_at_ms.max(head.decided_at.as_millis());
+        Ok(())
+    }
+
+    /// An ended reservation: id, and store (length-prefixed by a u16) and hold.
+    fn put_ended(&mut self, entry: &Entry) -> Result<(), String> {
+        let split = entry.state.split_first_chunk::<2>().and_then(|(length, rest)| {
+            let length = usize::from(u16::from_be_bytes(*length));
+            rest.split_at_checked(length)
+        });
+        let (store, row) = split.ok_or("it has another length")?;
+        let store = store_of(store, Family::Ended).map_err(|error| error.to_string())?;
+        let hold = dto::decode_hold(row).map_err(|error| error.to_string())?;
+        let ended_at_ms = hold.ended.map_or(self.logged_at_ms, |ended| ended.at.as_millis());
+        let lists = ended_lists(&store, &hold);
+        let ended_at_ms = u64::try_from(ended_at_ms).unwrap_or(0);
+        self.changes
+            .put_ended(hold.id.as_u128().to_be_bytes(), ended_at_ms, row, &lists);
+        Ok(())
+    }
+
+    /// A key: its hash, and logged time, entry and payload of its record.
+    fn put_key(&mut self, entry: &Entry) -> Option<()> {
+        let hash = KeyHash(entry.id.as_slice().try_into().ok()?);
+        let (logged_at_ms, rest) = entry.state.split_first_chunk::<8>()?;
+        let (key, payload) = rest.split_first_chunk::<{ KeyEntry::BYTES }>()?;
+        let key = KeyEntry::from_bytes(key)?;
+        self.changes
+            .put_key(hash, key, payload, u64::from_be_bytes(*logged_at_ms));
+        Some(())
+    }
+
+    /// Writes what is known of the states, once, before the records: folding them may raise both figures.
+    fn end_states(&mut self) -> Result<(), SeedError> {
+        if std::mem::replace(&mut self.states_are_in, true) {
+            return Ok(());
+        }
+        let next_ordinal = self.next_ordinal.to_be_bytes();
+        self.changes.put(Family::Meta, NEXT_ORDINAL, next_ordinal);
+        if self.decided_at_ms > i64::MIN {
+            self.changes
+                .put(Family::Meta, DECIDED_AT, self.decided_at_ms.to_be_bytes());
+        }
+        self.write()
+    }
+
+    fn record(&mut self, record: TailRecord) -> Result<(), SeedError> {
+        self.end_states()?;
+        self.logged_at_ms = self.logged_at_ms.max(record.logged_at);
+        self.records.push(Record {
+            number: RecordNumber(record.number),
+            logged_at_ms: record.logged_at,
+            payload: record.payload.into(),
+        });
+        if self.records.len() >= AT_ONCE {
+            self.fold()?;
+        }
+        Ok(())
+    }
+
+    fn fold(&mut self) -> Result<(), SeedError> {
+        let mut fold = Fold::new(self.state);
+        for record in std::mem::take(&mut self.records) {
+            fold.record(&record).map_err(CheckpointError::from)?;
+        }
+        self.changes = fold.finish().map_err(CheckpointError::from)?;
+        self.write()
+    }
+
+    fn write(&mut self) -> Result<(), SeedError> {
+        let mark = Checkpoint {
+            number: self.seeded.position,
+            epoch: u64::from(self.epoch.0),
+            chain: Anchor::GENESIS.chain,
+            logged_at_ms: u64::try_from(self.logged_at_ms).unwrap_or(0),
+        };
+        Ok(self.state.apply(std::mem::take(&mut self.changes), mark)?)
+    }
+
+    fn finish(mut self) -> Result<(Seeded, Anchor), SeedError> {
+        self.end_states()?;
+        if !self.records.is_empty() {
+            self.fold()?;
+        }
+        let anchor = Anchor {
+            last: RecordNumber(self.seeded.position),
+            chain: Anchor::GENESIS.chain,
+            logged_at_ms: self.logged_at_ms,
+        };
+        Ok((self.seeded, anchor))
+    }
+}

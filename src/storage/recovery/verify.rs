@@ -1,0 +1,285 @@
+//! `holdfast verify`: does what lies on the disk obey the laws?
+//!
+//! The log is walked from end to end (LOG_CLOSED), the rows are loaded and the log behind them replayed, every variant is
+//! counted again, and where the log still begins with record 1 the whole of it is replayed from nothing and compared
+//! (REPLAY_EQUAL).
+//!
+//! It modifies as little as it can. Segment files are only read. sled writes when it opens a database, so opening the
+//! stored rows completes an interrupted change, and opening a log in sled cuts an unsynced tail: both as the next start
+//! would. It takes the directory's lock, so it never runs beside a server.
+use super::{
+    RecoverError, RecoverOptions,
+    open::{Backend, each_variant, epoch_of, load_small, open_backend},
+    replay::{Replay, StateDigest},
+};
+use crate::{
+    domain::variant::Variant,
+    storage::{
+        data_dir::DataDir,
+        dto,
+        journal::{
+            Anchor, ChainHash, Group, RecordNumber, TornTail,
+            disk::RealDisk,
+            verify::{Verified, walk_files, walk_log},
+        },
+        state::{Family, StateStore},
+    },
+};
+
+/// Violations told before the rest is only counted.
+const VIOLATIONS_TOLD: usize = 20;
+
+/// What a verification saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// The first record of the log.
+    pub first: u64,
+    /// The last record of the log.
+    pub last: u64,
+    /// Groups of the log.
+    pub groups: u64,
+    /// Their bytes.
+    pub log_bytes: u64,
+    /// An unsynced tail that the next start cuts.
+    pub torn: Option<TornTail>,
+    /// Up to where the rows have the log; 0 before the first checkpoint.
+    pub checkpoint: u64,
+    /// Records replayed behind it.
+    pub replayed: u64,
+    /// Variants counted again.
+    pub variants: u64,
+    /// Reservations they keep.
+    pub holds: u64,
+    /// Ended reservations in the rows.
+    pub ended: u64,
+    /// Idempotency keys in the rows.
+    pub keys: u64,
+    /// Lines of the ledger in the rows.
+    pub ledger: u64,
+    /// Whether the whole log was replayed from nothing and compared.
+    pub compared_with_whole_log: bool,
+    /// The digest of the variants' states.
+    pub digest: [u8; 32],
+    /// What is wrong, in words; empty when all is well. At most the first twenty.
+    pub violations: Vec<String>,
+    /// How many more there are.
+    pub violations_untold: u64,
+}
+
+impl VerifyReport {
+    /// Whether nothing was found.
+    pub fn is_sound(&self) -> bool {
+        self.violations.is_empty()
+    }
+
+    fn violation(&mut self, what: impl ToString) {
+        if self.violations.len() < VIOLATIONS_TOLD {
+            self.violations.push(what.to_string());
+        } else {
+            self.violations_untold += 1;
+        }
+    }
+}
+
+/// Verifies the current epoch of a data directory.
+///
+/// # Errors
+/// What could not be read at all; broken laws are in the report.
+pub fn verify(dir: &DataDir, options: &RecoverOptions) -> Result<VerifyReport, RecoverError> {
+    verify_epoch(dir, options)
+        .map_err(|error| error.in_data_dir(dir.root(), &dir.journal_dir(), &dir.state_dir()))
+}
+
+fn verify_epoch(dir: &DataDir, options: &RecoverOptions) -> Result<VerifyReport, RecoverError> {
+    let state = StateStore::open(&dir.state_dir(), options.state)?;
+    let mark = state.checkpoint();
+    let mut walk = Walk {
+        stored: RecordNumber(mark.map_or(0, |mark| mark.number)),
+        chain: mark.map(|mark| mark.chain),
+        continues: None,
+        tail: load_small(&state)?,
+        whole: None,
+        replayed: 0,
+        error: None,
+    };
+    let verified = walk.log(dir, options)?;
+    let mut report = VerifyReport {
+        first: verified.first.0,
+        last: verified.last.0,
+        groups: verified.groups,
+        log_bytes: verified.bytes,
+        torn: verified.torn,
+        checkpoint: walk.stored.0,
+        replayed: walk.replayed,
+        compared_with_whole_log: walk.whole.is_some(),
+        ..VerifyReport::default()
+    };
+    judge_log(&walk, &mut report);
+    if let Some(error) = walk.error {
+        report.violation(format!("the log cannot be replayed: {error}"));
+        return Ok(report);
+    }
+    judge_states(&state, walk.tail, walk.whole.as_ref(), &mut report)?;
+    count_rows(&state, &mut report)?;
+    Ok(report)
+}
+
+/// One walk over the log, for all that is asked of it.
+struct Walk<'a> {
+    stored: RecordNumber,
+    /// The chain hash the rows end with.
+    chain: Option<ChainHash>,
+    /// Whether the log was seen to continue it.
+    continues: Option<bool>,
+    /// Rows and what comes behind them.
+    tail: Replay<'a>,
+    /// From nothing, if the log begins with record 1.
+    whole: Option<Replay<'a>>,
+    replayed: u64,
+    error: Option<RecoverError>,
+}
+
+impl Walk<'_> {
+    fn log(&mut self, dir: &DataDir, options: &RecoverOptions) -> Result<Verified, RecoverError> {
+        let journal = dir.journal_dir();
+        match options.backend {
+            Backend::File => walk_files(
+                &RealDisk,
+                &journal,
+                options.partition,
+                epoch_of(dir),
+                &mut |group| self.group(group),
+            )
+            .map_err(RecoverError::Open),
+            Backend::Sled => {
+                let opened = open_backend(&journal, epoch_of(dir), options, Anchor::GENESIS)?;
+                let reader = opened.reader();
+                Ok(walk_log(&*reader, options.partition, &mut |group| {
+                    self.group(group);
+                })?)
+            }
+        }
+    }
+
+    fn group(&mut self, group: &Group) {
+        if group.first() == RecordNumber(1) {
+            self.whole = Some(Replay::new(None));
+        }
+        if group.last() == self.stored {
+            self.continues = Some(self.chain == Some(*group.chain()));
+        } else if group.first() == self.stored.next() && self.chain.is_some() {
+            self.continues = Some(self.chain == Some(*group.previous()));
+        }
+        if self.error.is_none() {
+            self.error = self.replay(group).err();
+        }
+    }
+
+    fn replay(&mut self, group: &Group) -> Result<(), RecoverError> {
+        for record in group.records() {
+            if let Some(whole) = &mut self.whole {
+                whole.record(&record)?;
+            }
+            if record.number > self.stored {
+                self.tail.record(&record)?;
+                self.replayed += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn judge_log(walk: &Walk<'_>, report: &mut VerifyReport) {
+    let stored = walk.stored.0;
+    if report.last < stored {
+        report.violation(format!(
+            "LOG_CLOSED: the log ends at record {}, the stored states have everything up to record {stored}",
+            report.last
+        ));
+    }
+    if report.first > stored + 1 {
+        report.violation(format!(
+            "LOG_CLOSED: the log begins at record {}, the stored states end at record {stored}",
+            report.first
+        ));
+    }
+    if walk.continues == Some(false) {
+        report.violation(format!(
+            "LOG_CLOSED: the log does not continue the hash chain of the stored states at record {stored}"
+        ));
+    }
+}
+
+fn judge_states(
+    state: &StateStore,
+    tail: Replay<'_>,
+    whole: Option<&Replay<'_>>,
+    report: &mut VerifyReport,
+) -> Result<(), RecoverError> {
+    let mut digest = StateDigest::default();
+    if let Some(whole) = whole {
+        compare_small(&tail, whole, report);
+    }
+    each_variant(state, tail, |variant, number| {
+        report.variants += 1;
+        report.holds += variant.holds().len() as u64;
+        digest.add(&dto::encode_variant(variant));
+        if let Err(violation) = variant.recount() {
+            report.violation(violation);
+        }
+        if let Some(whole) = whole {
+            compare(variant, number, whole, report);
+        }
+        Ok(())
+    })?;
+    if let Some(whole) = whole {
+        let replayed = whole.variants.values();
+        let expected = replayed.filter(|(variant, _)| variant.head().exists()).count() as u64;
+        if expected != report.variants {
+            report.violation(format!(
+                "REPLAY_EQUAL: {} variants from the stored states, {expected} from the whole log",
+                report.variants
+            ));
+        }
+    }
+    report.digest = digest.finish();
+    Ok(())
+}
+
+fn compare_small(tail: &Replay<'_>, whole: &Replay<'_>, report: &mut VerifyReport) {
+    if tail.policies != whole.policies {
+        report.violation("REPLAY_EQUAL: policies differ from those of the whole log");
+    }
+    if tail.bulks != whole.bulks {
+        report.violation("REPLAY_EQUAL: unfinished coordinators differ from those of the whole log");
+    }
+    if tail.next_ordinal != whole.next_ordinal {
+        report.violation("REPLAY_EQUAL: the next variant's ordinal differs from that of the whole log");
+    }
+}
+
+fn compare(variant: &Variant, number: u64, whole: &Replay<'_>, report: &mut VerifyReport) {
+    let head = variant.head();
+    let replayed = whole.variants.get(&head.ordinal);
+    if !replayed.is_some_and(|(again, last)| again == variant && *last == number) {
+        report.violation(format!(
+            "REPLAY_EQUAL: variant {} of store {} differs from the replay of the whole log",
+            head.id, head.store
+        ));
+    }
+}
+
+fn count_rows(state: &StateStore, report: &mut VerifyReport) -> Result<(), RecoverError> {
+    let count = |family| -> Result<u64, RecoverError> {
+        let mut rows = 0;
+        for row in state.scan(family, &[], None, usize::MAX) {
+            row?;
+            rows += 1;
+        }
+        Ok(rows)
+    };
+    report.ended = count(Family::Ended)?;
+    report.keys = count(Family::Key)?;
+    report.ledger = count(Family::Ledger)?;
+    Ok(())
+}
