@@ -139,7 +139,7 @@ impl RowChanges {
     }
 
     /// Remembers an idempotency key, with the payload of its record, from which the answer is rebuilt once the log was trimmed.
-    /// Keys come in log order, within a change and from one to the next.
+    /// Keys that come in log order are stored in the least space and leave the disk soonest.
     ///
     /// # Panics
     /// On a payload above half of [`ROW_MAX_BYTES`].

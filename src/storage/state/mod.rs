@@ -52,7 +52,7 @@ use parking_lot::{Mutex, RwLock};
 
 pub use changes::{Checkpoint, RowChanges};
 pub use filter::FALSE_POSITIVES;
-pub use retention::Swept;
+pub use retention::{StoredKey, Swept};
 pub use rows::{Family, ROW_MAX_BYTES};
 
 use super::data_dir::replace_file;
@@ -163,9 +163,6 @@ impl StateStore {
     ///
     /// # Errors
     /// Any error is final: end the process; the next start completes or never began the change.
-    ///
-    /// # Panics
-    /// When a key's record number is below one that was stored before: keys come in log order.
     pub fn apply(&self, changes: RowChanges, checkpoint: Checkpoint) -> Result<(), StateError> {
         let mut writing = self.writing.lock();
         let trees = self.trees();

@@ -16,6 +16,19 @@ pub struct Swept {
     pub more: bool,
 }
 
+/// A stored key with all that is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredKey {
+    /// What it is stored under.
+    pub hash: KeyHash,
+    /// Which request and which record.
+    pub entry: KeyEntry,
+    /// The logged time of the record, in Unix milliseconds.
+    pub logged_at_ms: u64,
+    /// The payload of the record.
+    pub payload: Vec<u8>,
+}
+
 impl StateStore {
     /// The bytes that the stored keys and the payloads behind them fill, for the limit `keys.disk_max`. sled's pages and the slack
     /// in them are not in it, see `runs`.
@@ -26,6 +39,11 @@ impl StateStore {
     /// How many keys are stored, those past retention included until they leave the disk.
     pub fn keys_len(&self) -> u64 {
         self.runs.keys()
+    }
+
+    /// How many ended holds are stored, counted as [`StateStore::keys_len`].
+    pub fn ended_len(&self) -> u64 {
+        self.runs.ended()
     }
 
     /// The memory of the filters and page indexes of all runs, in bytes.
@@ -100,7 +118,41 @@ impl StateStore {
         limit: usize,
     ) -> Result<Vec<[u8; 16]>, StateError> {
         let prefix = index_prefix(kind, hash);
-        self.runs.listed(|| self.trees(), &prefix, after, limit)
+        let after = after.map(|id| [&prefix[..], &id].concat());
+        let listed = self
+            .runs
+            .range(|| self.trees(), Kind::Index, &prefix, after.as_deref(), limit)?;
+        Ok(listed.iter().map(|item| item.id(Kind::Index)).collect())
+    }
+
+    /// At most `limit` stored keys in order of their hashes, after `after`: for a copy of everything.
+    ///
+    /// # Errors
+    /// Damage, or a refusal of the disk.
+    pub fn keys_after(&self, after: Option<KeyHash>, limit: usize) -> Result<Vec<StoredKey>, StateError> {
+        let after = after.as_ref().map(|hash| &hash.0[..]);
+        let mut keys = Vec::new();
+        for item in self.runs.range(|| self.trees(), Kind::Keys, &[], after, limit)? {
+            if let Some(payload) = self.runs.value(&self.trees(), Kind::Keys, &item)? {
+                keys.push(StoredKey {
+                    hash: KeyHash(item.id(Kind::Keys)),
+                    entry: item.entry(),
+                    logged_at_ms: item.at_ms,
+                    payload,
+                });
+            }
+        }
+        Ok(keys)
+    }
+
+    /// The ids of at most `limit` ended holds in order, after `after`: for a copy of everything.
+    ///
+    /// # Errors
+    /// Damage, or a refusal of the disk.
+    pub fn ended_after(&self, after: Option<[u8; 16]>, limit: usize) -> Result<Vec<[u8; 16]>, StateError> {
+        let after = after.as_ref().map(<[u8; 16]>::as_slice);
+        let found = self.runs.range(|| self.trees(), Kind::Ended, &[], after, limit)?;
+        Ok(found.iter().map(|item| item.id(Kind::Ended)).collect())
     }
 
     /// Keys logged before `keys_older_than_ms` and holds ended before `ended_older_than_ms` are not found from now on. Deletes

@@ -1,11 +1,11 @@
 //! What lies in a run, and how a page of it is written.
 //!
 //! ```text
-//! page: base_at u64 | base_seq u64 | items
+//! page: base_at u64 | base_seq u64 | base_number u64 | items
 //! item: shared u8 (leading bytes of the key that are those of the item before) | the other bytes of the key
 //!       | varint ((at - base_at) << 1 | gone)
 //!       | varint (seq - base_seq), of keys and ended holds that are not gone
-//!       | fingerprint 8, of keys
+//!       | zigzag varint (number - base_number) - (seq - base_seq), fingerprint 8, of keys
 //! ```
 //!
 //! Numbers are little-endian, varints LEB128. A page is a row of its family: key run u64 | page u32, both big-endian.
@@ -18,7 +18,7 @@ pub(super) const KEY_MAX: usize = 9 + 16;
 /// What a run holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::storage::state) enum Kind {
-    /// Idempotency keys by hash; `seq` is the record number.
+    /// Idempotency keys by hash; `seq` finds the payload.
     Keys,
     /// Ended holds by id; `seq` finds the row.
     Ended,
@@ -61,17 +61,21 @@ pub(in crate::storage::state) struct Item {
     pub(in crate::storage::state) at_ms: u64,
     /// Whether this hides what older runs say of the key.
     pub(super) gone: bool,
+    /// Where the payload or row lies among the values.
     pub(super) seq: u64,
+    /// The record of a key.
+    pub(super) number: u64,
     pub(super) fingerprint: [u8; 8],
 }
 
 impl Item {
-    pub(super) fn of_key(hash: &[u8; 16], entry: &KeyEntry, at_ms: u64) -> Item {
+    pub(super) fn of_key(hash: &[u8; 16], entry: &KeyEntry, at_ms: u64, seq: u64) -> Item {
         Item {
             key: item_key(hash),
             at_ms,
             gone: false,
-            seq: entry.number,
+            seq,
+            number: entry.number,
             fingerprint: entry.fingerprint.0,
         }
     }
@@ -83,14 +87,21 @@ impl Item {
             at_ms,
             gone: seq.is_none(),
             seq: seq.unwrap_or(0),
+            number: 0,
             fingerprint: [0; 8],
         }
+    }
+
+    /// The hash or id at the end of the key.
+    pub(in crate::storage::state) fn id(&self, kind: Kind) -> [u8; 16] {
+        let key = &self.key[..kind.key_len()];
+        *key.last_chunk().expect("every key ends in 16 bytes of its own")
     }
 
     pub(in crate::storage::state) fn entry(&self) -> KeyEntry {
         KeyEntry {
             fingerprint: Fingerprint(self.fingerprint),
-            number: self.seq,
+            number: self.number,
         }
     }
 }
@@ -106,25 +117,28 @@ pub(super) fn item_key(key: &[u8]) -> ItemKey {
 pub(super) struct Base {
     pub(super) at_ms: u64,
     pub(super) seq: u64,
+    pub(super) number: u64,
 }
 
 impl Base {
     pub(super) fn of(items: &[Item]) -> Base {
-        let live = items.iter().filter(|item| !item.gone);
+        let live = || items.iter().filter(|item| !item.gone);
         Base {
             at_ms: items.iter().map(|item| item.at_ms).min().unwrap_or(0),
-            seq: live.map(|item| item.seq).min().unwrap_or(0),
+            seq: live().map(|item| item.seq).min().unwrap_or(0),
+            number: live().map(|item| item.number).min().unwrap_or(0),
         }
     }
 }
 
-pub(super) const PAGE_HEADER_BYTES: usize = 16;
+pub(super) const PAGE_HEADER_BYTES: usize = 24;
 
 /// Begins a page in an emptied buffer.
 pub(super) fn begin_page(page: &mut Vec<u8>, base: Base) {
     page.clear();
     page.extend_from_slice(&base.at_ms.to_le_bytes());
     page.extend_from_slice(&base.seq.to_le_bytes());
+    page.extend_from_slice(&base.number.to_le_bytes());
 }
 
 /// Appends an item; `before` is the one before it in this page. No number of it is below the base.
@@ -140,8 +154,12 @@ pub(super) fn push_item(page: &mut Vec<u8>, kind: Kind, base: Base, before: Opti
     if item.gone || kind == Kind::Index {
         return;
     }
-    push_varint(page, u128::from(item.seq.saturating_sub(base.seq)));
+    let seq = item.seq.saturating_sub(base.seq);
+    push_varint(page, u128::from(seq));
     if kind == Kind::Keys {
+        // Keys are stored in the order of their records, so the two run side by side.
+        let ahead = i128::from(item.number.saturating_sub(base.number)) - i128::from(seq);
+        push_varint(page, ((ahead << 1) ^ (ahead >> 127)).cast_unsigned());
         page.extend_from_slice(&item.fingerprint);
     }
 }
@@ -158,12 +176,14 @@ impl<'a> PageItems<'a> {
     pub(super) fn new(page: &'a [u8], kind: Kind) -> Option<PageItems<'a>> {
         let (at_ms, rest) = page.split_first_chunk()?;
         let (seq, rest) = rest.split_first_chunk()?;
+        let (number, rest) = rest.split_first_chunk()?;
         Some(PageItems {
             rest,
             kind,
             base: Base {
                 at_ms: u64::from_le_bytes(*at_ms),
                 seq: u64::from_le_bytes(*seq),
+                number: u64::from_le_bytes(*number),
             },
             key: [0; KEY_MAX],
         })
@@ -180,12 +200,17 @@ impl<'a> PageItems<'a> {
             at_ms: self.base.at_ms.checked_add(u64::try_from(timed >> 1).ok()?)?,
             gone: timed & 1 == 1,
             seq: 0,
+            number: 0,
             fingerprint: [0; 8],
         };
         if !item.gone && self.kind != Kind::Index {
             let after_base = u64::try_from(take_varint(&mut rest)?).ok()?;
             item.seq = self.base.seq.checked_add(after_base)?;
             if self.kind == Kind::Keys {
+                let zigzag = take_varint(&mut rest)?;
+                let ahead = (zigzag >> 1).cast_signed() ^ -((zigzag & 1).cast_signed());
+                let number = i128::from(self.base.number) + i128::from(after_base) + ahead;
+                item.number = u64::try_from(number).ok()?;
                 (item.fingerprint, rest) = rest.split_first_chunk().map(|(taken, rest)| (*taken, rest))?;
             }
         }
@@ -218,7 +243,7 @@ pub(super) fn push_varint(out: &mut Vec<u8>, mut number: u128) {
     out.push((number & 0x7f) as u8);
 }
 
-/// Takes a number in LEB128 off the front; `None` when there is none of at most 65 bits.
+/// Takes a number in LEB128 off the front; `None` when there is none of at most 70 bits.
 pub(super) fn take_varint(bytes: &mut &[u8]) -> Option<u128> {
     let mut number = 0;
     for shift in (0..70).step_by(7) {
@@ -251,6 +276,7 @@ mod tests {
                     number: u64::MAX,
                 },
                 5,
+                77,
             ),
             Item::of_key(
                 &[4; 16],
@@ -259,6 +285,7 @@ mod tests {
                     number: 12,
                 },
                 50_000,
+                u64::MAX,
             ),
         ];
         for (kind, items) in [(Kind::Index, &items[..]), (Kind::Keys, &keys[..])] {

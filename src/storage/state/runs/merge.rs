@@ -62,6 +62,7 @@ impl Merge {
         let base = Base {
             at_ms: least(|run| run.about.oldest_ms).max(older_than_ms),
             seq: least(|run| run.about.base_seq),
+            number: least(|run| run.about.base_number),
         };
         let items: u64 = inputs.iter().map(|run| run.about.items).sum();
         let room = usize::try_from(items).expect("items are counted in memory");
@@ -102,8 +103,13 @@ impl Merge {
         Ok(self.cursors.iter().all(|cursor| cursor.item().is_none()))
     }
 
-    /// The run that takes the place of the inputs, unless nothing is left, and the inputs.
-    pub(super) fn finish(self, trees: &Trees) -> Result<(Option<Arc<Run>>, Vec<Arc<Run>>), StateError> {
-        Ok((self.writer.finish(trees)?, self.inputs))
+    /// The runs merged.
+    pub(super) fn inputs(&self) -> &[Arc<Run>] {
+        &self.inputs
+    }
+
+    /// The run that takes their place, unless nothing is left.
+    pub(super) fn finish(self, trees: &Trees) -> Result<Option<Arc<Run>>, StateError> {
+        self.writer.finish(trees)
     }
 }

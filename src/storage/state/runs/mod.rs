@@ -90,7 +90,7 @@ pub(super) struct Bounds {
     pub(super) keys_from_ms: u64,
     /// Holds that ended before this are not found.
     pub(super) ended_from_ms: u64,
-    /// The record number of the last payload.
+    /// The number of the last payload.
     last_payload: u64,
     /// The number of the last row of an ended hold.
     last_row: u64,
@@ -99,7 +99,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    fn from_ms(&self, kind: Kind) -> u64 {
+    fn bound_ms(&self, kind: Kind) -> u64 {
         match kind {
             Kind::Keys => self.keys_from_ms,
             Kind::Ended | Kind::Index => self.ended_from_ms,
@@ -212,7 +212,7 @@ impl Runs {
         Arc::clone(&self.lists.read())
     }
 
-    pub(super) fn from_ms(&self, kind: Kind) -> u64 {
+    pub(super) fn bound_ms(&self, kind: Kind) -> u64 {
         let bound = match kind {
             Kind::Keys => &self.keys_from_ms,
             Kind::Ended | Kind::Index => &self.ended_from_ms,
@@ -244,7 +244,7 @@ impl Runs {
         key: &[u8],
     ) -> Result<Option<Item>, StateError> {
         let found = self.steady(trees, |lists, trees| lists.find(trees, kind, key))?;
-        let from_ms = self.from_ms(kind);
+        let from_ms = self.bound_ms(kind);
         Ok(found.filter(|item| !item.gone && item.at_ms >= from_ms))
     }
 
@@ -260,41 +260,44 @@ impl Runs {
             Kind::Ended | Kind::Index => Family::EndedRow,
         };
         match values::read(trees, family, item.seq)? {
-            None if item.at_ms >= self.from_ms(kind) => Err(trees.damage(family, &item.seq.to_be_bytes())),
+            None if item.at_ms >= self.bound_ms(kind) => Err(trees.damage(family, &item.seq.to_be_bytes())),
             found => Ok(found),
         }
     }
 
-    /// At most `limit` ids of the list with this prefix, after `after`.
-    pub(super) fn listed(
+    /// At most `limit` items after `after`, in order, as long as their keys begin with `prefix`.
+    pub(super) fn range(
         &self,
         trees: impl Fn() -> Arc<Trees>,
-        prefix: &[u8; 9],
-        after: Option<[u8; 16]>,
+        kind: Kind,
+        prefix: &[u8],
+        after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<[u8; 16]>, StateError> {
-        let from = [&prefix[..], &after.unwrap_or([0; 16])].concat();
+    ) -> Result<Vec<Item>, StateError> {
+        let from = after.unwrap_or(prefix);
+        let beyond = after.map(item::item_key);
         self.steady(trees, |lists, trees| {
             let mut cursors = Vec::new();
-            for run in lists.of(Kind::Index) {
-                cursors.push(Cursor::from(trees, Arc::clone(run), &from)?);
+            for run in lists.of(kind) {
+                cursors.push(Cursor::from(trees, Arc::clone(run), from)?);
             }
-            let (mut ids, from_ms) = (Vec::new(), self.from_ms(Kind::Index));
-            while ids.len() < limit {
-                let Some(item) = next_of(&mut cursors, trees)? else {
+            let (mut items, bound_ms) = (Vec::new(), self.bound_ms(kind));
+            while items.len() < limit {
+                let next = next_of(&mut cursors, trees)?;
+                let Some(item) = next.filter(|item| item.key.starts_with(prefix)) else {
                     break;
                 };
-                let (list, id) = item.key.split_first_chunk().expect("it is longer than a prefix");
-                if list != prefix {
-                    break;
-                }
-                let id: [u8; 16] = id.try_into().expect("what is left of it is an id");
-                if !item.gone && item.at_ms >= from_ms && after != Some(id) {
-                    ids.push(id);
+                if !item.gone && item.at_ms >= bound_ms && beyond != Some(item.key) {
+                    items.push(item);
                 }
             }
-            Ok(ids)
+            Ok(items)
         })
+    }
+
+    /// How many ended holds are stored, those that were stored twice or live again included until a merge.
+    pub(super) fn ended(&self) -> u64 {
+        self.lists().sum(Kind::Ended, |run| run.about.items)
     }
 
     /// How many keys are stored, on disk in all or not yet left out by a merge.
@@ -377,7 +380,7 @@ impl Runs {
         let mut prepared = self.nothing();
         let mut swept = super::Swept::default();
         for run in self.lists().0.iter().flatten() {
-            let is_past = run.about.newest_ms < writer.bounds.from_ms(run.kind);
+            let is_past = run.about.newest_ms < writer.bounds.bound_ms(run.kind);
             if is_past && !writer.merges.iter().any(|merge| merge.reads(run)) {
                 let items = usize::try_from(run.about.items).expect("items are counted in memory");
                 match run.kind {
@@ -443,7 +446,7 @@ impl RunsWriter {
     fn merge(&mut self, trees: &Trees, prepared: &mut Prepared) -> Result<(), StateError> {
         for kind in Kind::ALL {
             let runs = prepared.lists.of(kind);
-            let from_ms = self.bounds.from_ms(kind);
+            let from_ms = self.bounds.bound_ms(kind);
             let tiers: Vec<u8> = runs.iter().map(|run| run.about.tier).collect();
             for (at, tier) in tiers.iter().enumerate() {
                 let is_first = tiers.get(at.wrapping_sub(1)) != Some(tier);
@@ -465,13 +468,14 @@ impl RunsWriter {
             }
         }
         for mut merge in std::mem::take(&mut self.merges) {
-            if !merge.go_on(trees, self.bounds.from_ms(merge.kind))? {
+            if !merge.go_on(trees, self.bounds.bound_ms(merge.kind))? {
                 self.merges.push(merge);
                 continue;
             }
-            let (run, inputs) = merge.finish(trees)?;
-            inputs.iter().for_each(|input| prepared.drop_run(input));
-            if let Some(run) = run {
+            for input in merge.inputs() {
+                prepared.drop_run(input);
+            }
+            if let Some(run) = merge.finish(trees)? {
                 prepared.add_run(run);
             }
         }
@@ -486,7 +490,7 @@ impl RunsWriter {
         mut items: Vec<Item>,
         prepared: &mut Prepared,
     ) -> Result<(), StateError> {
-        items.sort_by(|one, other| one.key.cmp(&other.key));
+        items.sort_by_key(|item| item.key);
         let number = self.next_run();
         let mut writer = RunWriter::new(kind, number, 0, number, Base::of(&items), items.len());
         for (at, item) in items.iter().enumerate() {
@@ -510,18 +514,10 @@ impl RunsWriter {
         let mut writer = ValueWriter::new(trees, Family::KeyPayload, change);
         let mut items = Vec::with_capacity(changes.keys.len());
         for key in &changes.keys {
-            let number = key.entry.number;
-            // Two keys of one record share its payload.
-            if number != self.bounds.last_payload {
-                assert!(
-                    number > self.bounds.last_payload,
-                    "a key of record {number} came after one of record {}",
-                    self.bounds.last_payload
-                );
-                writer.push(number, key.logged_at_ms, &changes.bytes[key.payload.clone()])?;
-                self.bounds.last_payload = number;
-            }
-            items.push(Item::of_key(&key.hash.0, &key.entry, key.logged_at_ms));
+            self.bounds.last_payload += 1;
+            let seq = self.bounds.last_payload;
+            writer.push(seq, key.logged_at_ms, &changes.bytes[key.payload.clone()])?;
+            items.push(Item::of_key(&key.hash.0, &key.entry, key.logged_at_ms, seq));
         }
         self.bounds.payload_bytes += writer.finish()?;
         Ok(items)

@@ -5,7 +5,7 @@
 //!                     run u64 | 0xffffffff -> the first key of each page
 //!                     run u64 | 0xfffffffe -> the filter
 //! row of Family::Run: family u8 | run u64 -> tier u8 | upto u64 | items u64 | pages u32 | bytes u64
-//!                     | oldest u64 | newest u64 | base_seq u64       (little-endian)
+//!                     | oldest u64 | newest u64 | base_seq u64 | base_number u64       (little-endian)
 //! ```
 //!
 //! The last row makes the run visible and is written by the change that the run belongs to; all others are written and synced before.
@@ -46,17 +46,24 @@ pub(super) struct About {
     pub(super) oldest_ms: u64,
     pub(super) newest_ms: u64,
     pub(super) base_seq: u64,
+    pub(super) base_number: u64,
 }
 
 impl About {
-    const BYTES: usize = 1 + 8 + 8 + 4 + 8 + 8 + 8 + 8;
+    const BYTES: usize = 1 + 8 + 8 + 4 + 8 + 8 + 8 + 8 + 8;
 
     fn to_bytes(self) -> Vec<u8> {
         let mut out = vec![self.tier];
         out.extend_from_slice(&self.upto.to_le_bytes());
         out.extend_from_slice(&self.items.to_le_bytes());
         out.extend_from_slice(&self.pages.to_le_bytes());
-        for number in [self.bytes, self.oldest_ms, self.newest_ms, self.base_seq] {
+        for number in [
+            self.bytes,
+            self.oldest_ms,
+            self.newest_ms,
+            self.base_seq,
+            self.base_number,
+        ] {
             out.extend_from_slice(&number.to_le_bytes());
         }
         out
@@ -68,7 +75,7 @@ impl About {
         let (upto, rest) = rest.split_first_chunk()?;
         let (items, rest) = rest.split_first_chunk()?;
         let (pages, rest) = rest.split_first_chunk()?;
-        let ([bytes, oldest_ms, newest_ms, base_seq], _) = rest.as_chunks::<8>() else {
+        let ([bytes, oldest_ms, newest_ms, base_seq, base_number], _) = rest.as_chunks::<8>() else {
             return None;
         };
         Some(About {
@@ -81,6 +88,7 @@ impl About {
             oldest_ms: u64::from_le_bytes(*oldest_ms),
             newest_ms: u64::from_le_bytes(*newest_ms),
             base_seq: u64::from_le_bytes(*base_seq),
+            base_number: u64::from_le_bytes(*base_number),
         })
     }
 }
@@ -233,6 +241,7 @@ impl RunWriter {
             oldest_ms: base.at_ms,
             newest_ms: 0,
             base_seq: base.seq,
+            base_number: base.number,
         };
         RunWriter {
             kind,
@@ -249,6 +258,7 @@ impl RunWriter {
         let base = Base {
             at_ms: self.about.oldest_ms,
             seq: self.about.base_seq,
+            number: self.about.base_number,
         };
         let before = self.page.len();
         if before > 0 {

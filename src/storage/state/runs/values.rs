@@ -5,8 +5,7 @@
 //! value: varint (seq - first) | varint length | bytes          (newest little-endian)
 //! ```
 //!
-//! Values are numbered upwards (a key's by its record number, an ended hold's by a counter) and written in that order, which is
-//! nearly the order of time; so the page of a value is found by one seek, and retention takes pages off the front. A value that is
+//! Values are numbered upwards as they come, which is nearly the order of time; so the page of a value is found by one seek, and retention takes pages off the front. A value that is
 //! too long for a page has one of its own in several pieces.
 use super::item::{push_varint, take_varint};
 use crate::storage::state::StateError;
