@@ -5,6 +5,10 @@ use super::runs::item::Kind;
 use super::{StateError, StateStore};
 use crate::storage::keys::{KeyEntry, KeyHash, KeyLookupError, OlderKeys};
 
+/// What the disk gives for a byte of a run or value, with sled's half-filled pages and the segments it has not rewritten yet.
+/// Measured with a million to four million keys: 1.8 to 2.2, freshly copied 1.8.
+pub const DISK_FACTOR: u64 = 2;
+
 /// What a sweep did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
@@ -30,10 +34,10 @@ pub struct StoredKey {
 }
 
 impl StateStore {
-    /// The bytes that the stored keys and the payloads behind them fill, for the limit `keys.disk_max`. sled's pages and the slack
-    /// in them are not in it, see `runs`.
+    /// The bytes that the stored keys and the payloads behind them occupy on disk, for the limit `keys.disk_max`: an estimate,
+    /// [`DISK_FACTOR`] times what was written of them.
     pub fn keys_bytes(&self) -> u64 {
-        self.runs.keys_bytes()
+        self.runs.keys_bytes() * DISK_FACTOR
     }
 
     /// How many keys are stored, those past retention included until they leave the disk.
@@ -125,7 +129,8 @@ impl StateStore {
         Ok(listed.iter().map(|item| item.id(Kind::Index)).collect())
     }
 
-    /// At most `limit` stored keys in order of their hashes, after `after`: for a copy of everything.
+    /// At most `limit` stored keys in order of their hashes, after `after`, for a copy of everything: there are no more when none
+    /// comes.
     ///
     /// # Errors
     /// Damage, or a refusal of the disk.

@@ -7,6 +7,9 @@
 //! of one key the newest counts, and one that is gone hides the older ones. The payloads and rows lie apart in the order they were
 //! written, see `values`, and are never copied.
 //!
+//! A key takes 35 bytes on disk beside its payload, an ended hold some 25 beside its row and 20 for each list, filters included; sled's
+//! half-filled pages about double all that. Values are not compressed: ids and hashes, most of their bytes, hardly shrink.
+//!
 //! Retention is exact for who asks: what is older than the bound of its kind is not found, from the sweep on that set it. It leaves
 //! the disk later: values a page at a time, items with their whole run, in the next merge of their run, or when half of their
 //! run is past retention. Bounds only rise; they are stored, and lie in front of everything that was deleted because of them.
@@ -26,23 +29,19 @@ mod run;
 #[cfg(test)]
 mod tests;
 mod values;
+mod write;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hashbrown::HashMap;
 use parking_lot::RwLock;
 
 use super::StateError;
-use super::changes::{EndedChange, RowChange, RowChanges, ended_row};
+use super::changes::{RowChange, RowChanges};
 use super::rows::{Family, Trees};
-use item::{Base, Item, Kind};
-#[cfg(test)]
-use merge::FAN_IN;
-use merge::Merge;
-use run::{Cursor, Run, RunWriter, next_of, page_key};
-use values::ValueWriter;
+use item::{Item, Kind};
+use run::{Cursor, Run, next_of, page_key};
+pub(super) use write::RunsWriter;
 
 /// How many pages of runs that are gone one change deletes at most.
 const DOOMED_PAGES_PER_ROUND: usize = 16_384;
@@ -154,17 +153,6 @@ pub(super) struct Runs {
     payload_bytes: AtomicU64,
 }
 
-/// What the one who writes needs.
-#[derive(Debug)]
-pub(super) struct RunsWriter {
-    next_run: u64,
-    bounds: Bounds,
-    stored_bounds: Bounds,
-    merges: Vec<Merge>,
-    /// Pages of runs that are gone.
-    doomed: VecDeque<(Family, [u8; 12])>,
-}
-
 /// What a change does to the runs, written but not visible yet.
 pub(super) struct Prepared {
     /// Belongs to the change.
@@ -191,14 +179,7 @@ impl Runs {
         }
         delete_values(trees, Family::KeyPayload, bounds.last_payload)?;
         delete_values(trees, Family::EndedRow, bounds.last_row)?;
-        let all = lists.0.iter().flatten();
-        let writer = RunsWriter {
-            next_run: 1 + all.map(|run| run.about.number).max().unwrap_or(0),
-            bounds,
-            stored_bounds: bounds,
-            merges: Vec::new(),
-            doomed: VecDeque::new(),
-        };
+        let writer = RunsWriter::new(&lists, bounds);
         let runs = Runs {
             lists: RwLock::new(Arc::new(lists)),
             keys_from_ms: AtomicU64::new(bounds.keys_from_ms),
@@ -331,10 +312,13 @@ impl Runs {
             let family = run.kind.family();
             writer.doomed.extend(run.page_keys().map(|key| (family, key)));
         }
-        for _ in 0..DOOMED_PAGES_PER_ROUND {
-            let Some((family, key)) = writer.doomed.pop_front() else {
-                break;
-            };
+        Runs::delete_doomed(trees, writer)
+    }
+
+    /// Deletes a round's pages of runs that are gone.
+    pub(super) fn delete_doomed(trees: &Trees, writer: &mut RunsWriter) -> Result<(), StateError> {
+        let round = writer.doomed.len().min(DOOMED_PAGES_PER_ROUND);
+        for (family, key) in writer.doomed.drain(..round) {
             trees.delete(family, &key)?;
         }
         Ok(())
@@ -434,168 +418,6 @@ impl Prepared {
         self.lists.remove(run);
         self.gone.push(Arc::clone(run));
     }
-}
-
-impl RunsWriter {
-    fn next_run(&mut self) -> u64 {
-        self.next_run += 1;
-        self.next_run - 1
-    }
-
-    /// Begins the merges that are due and gives each under way its round.
-    fn merge(&mut self, trees: &Trees, prepared: &mut Prepared) -> Result<(), StateError> {
-        for kind in Kind::ALL {
-            let runs = prepared.lists.of(kind);
-            let from_ms = self.bounds.bound_ms(kind);
-            let tiers: Vec<u8> = runs.iter().map(|run| run.about.tier).collect();
-            for (at, tier) in tiers.iter().enumerate() {
-                let is_first = tiers.get(at.wrapping_sub(1)) != Some(tier);
-                let is_busy = self
-                    .merges
-                    .iter()
-                    .any(|merge| merge.kind == kind && merge.tier == *tier);
-                if !is_first || is_busy {
-                    continue;
-                }
-                if let Some(inputs) = Merge::wanted(runs, *tier, from_ms) {
-                    let oldest = inputs.last().zip(runs.last());
-                    let is_oldest = oldest.is_some_and(|(input, run)| Arc::ptr_eq(input, run));
-                    let number = self.next_run;
-                    self.next_run += 1;
-                    self.merges
-                        .push(Merge::begin(trees, inputs, number, is_oldest, from_ms)?);
-                }
-            }
-        }
-        for mut merge in std::mem::take(&mut self.merges) {
-            if !merge.go_on(trees, self.bounds.bound_ms(merge.kind))? {
-                self.merges.push(merge);
-                continue;
-            }
-            for input in merge.inputs() {
-                prepared.drop_run(input);
-            }
-            if let Some(run) = merge.finish(trees)? {
-                prepared.add_run(run);
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes the items, of which the last of a key counts, as a run.
-    fn add_run(
-        &mut self,
-        trees: &Trees,
-        kind: Kind,
-        mut items: Vec<Item>,
-        prepared: &mut Prepared,
-    ) -> Result<(), StateError> {
-        items.sort_by_key(|item| item.key);
-        let number = self.next_run();
-        let mut writer = RunWriter::new(kind, number, 0, number, Base::of(&items), items.len());
-        for (at, item) in items.iter().enumerate() {
-            if items.get(at + 1).is_none_or(|next| next.key != item.key) {
-                writer.push(trees, item)?;
-            }
-        }
-        if let Some(run) = writer.finish(trees)? {
-            prepared.add_run(run);
-        }
-        Ok(())
-    }
-
-    /// Writes the payloads behind the keys.
-    fn put_payloads(
-        &mut self,
-        trees: &Trees,
-        changes: &RowChanges,
-        change: u64,
-    ) -> Result<Vec<Item>, StateError> {
-        let mut writer = ValueWriter::new(trees, Family::KeyPayload, change);
-        let mut items = Vec::with_capacity(changes.keys.len());
-        for key in &changes.keys {
-            self.bounds.last_payload += 1;
-            let seq = self.bounds.last_payload;
-            writer.push(seq, key.logged_at_ms, &changes.bytes[key.payload.clone()])?;
-            items.push(Item::of_key(&key.hash.0, &key.entry, key.logged_at_ms, seq));
-        }
-        self.bounds.payload_bytes += writer.finish()?;
-        Ok(items)
-    }
-
-    /// Writes the rows of ended holds; tells the items of ended holds and of their lists.
-    fn put_ended(
-        &mut self,
-        lists: &Lists,
-        trees: &Trees,
-        changes: &RowChanges,
-        change: u64,
-        now_ms: u64,
-    ) -> Result<(Vec<Item>, Vec<Item>), StateError> {
-        let mut writer = ValueWriter::new(trees, Family::EndedRow, change);
-        let (mut items, mut listed) = (Vec::with_capacity(changes.ended.len()), Vec::new());
-        let revived: HashMap<[u8; 16], usize> = { changes.ended.iter().enumerate() }
-            .filter(|(_, change)| change.ended.is_none())
-            .map(|(at, change)| (change.id, at))
-            .collect();
-        for (at, EndedChange { id, ended }) in changes.ended.iter().enumerate() {
-            let last_revival = revived.get(id).copied();
-            let Some(hold) = ended else {
-                if last_revival == Some(at)
-                    && let Some((gone, unlisted)) = revival(lists, trees, id, now_ms, &self.bounds)?
-                {
-                    items.push(gone);
-                    listed.extend(unlisted);
-                }
-                continue;
-            };
-            if last_revival.is_some_and(|revival| revival > at) {
-                continue;
-            }
-            let row = &changes.bytes[hold.row.clone()];
-            self.bounds.last_row += 1;
-            writer.push(self.bounds.last_row, hold.at_ms, row)?;
-            items.push(Item::new(id, hold.at_ms, Some(self.bounds.last_row)));
-            let (prefixes, _) = ended_row(row).expect("written by put_ended");
-            for prefix in prefixes {
-                listed.push(Item::new(&[&prefix[..], id].concat(), hold.at_ms, Some(0)));
-            }
-        }
-        self.bounds.row_bytes += writer.finish()?;
-        Ok((items, listed))
-    }
-
-    fn bounds_row(&self, prepared: &mut Prepared) {
-        if self.bounds != self.stored_bounds {
-            prepared.rows.push(RowChange {
-                family: Family::Run,
-                key: BOUNDS_KEY.to_vec(),
-                row: Some(self.bounds.to_bytes()),
-            });
-        }
-    }
-}
-
-/// The items that take a stored hold out of the ended ones and of every list it is in.
-fn revival(
-    lists: &Lists,
-    trees: &Trees,
-    id: &[u8; 16],
-    now_ms: u64,
-    bounds: &Bounds,
-) -> Result<Option<(Item, Vec<Item>)>, StateError> {
-    let stored = lists.find(trees, Kind::Ended, id)?;
-    let Some(stored) = stored.filter(|item| !item.gone && item.at_ms >= bounds.ended_from_ms) else {
-        return Ok(None);
-    };
-    let missing = || trees.damage(Family::EndedRow, &stored.seq.to_be_bytes());
-    // It must outlive what it hides.
-    let at_ms = now_ms.max(stored.at_ms);
-    let row = values::read(trees, Family::EndedRow, stored.seq)?.ok_or_else(missing)?;
-    let (prefixes, _) = ended_row(&row).ok_or_else(missing)?;
-    let listed = prefixes.iter().map(|prefix| [&prefix[..], id].concat());
-    let listed = listed.map(|key| Item::new(&key, at_ms, None)).collect();
-    Ok(Some((Item::new(id, at_ms, None), listed)))
 }
 
 /// Deletes the pages of runs that do not exist.

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::merge::FAN_IN;
 use super::*;
 use crate::storage::data_dir::replace_file;
 use crate::storage::keys::{Fingerprint, KeyEntry, KeyHash};
@@ -459,7 +460,7 @@ fn memory_and_disk_of_a_key_are_the_stated_ones() {
     }
     let memory = store.runs_memory_bytes() as f64 / number as f64;
     assert!(memory < 2.6, "{memory} bytes of memory a key");
-    let disk = store.keys_bytes() as f64 / number as f64 - payload.len() as f64;
+    let disk = store.runs.keys_bytes() as f64 / number as f64 - payload.len() as f64;
     assert!(disk < 38.0, "{disk} bytes of disk a key beside its payload");
 }
 
