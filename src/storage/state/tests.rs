@@ -238,6 +238,38 @@ fn a_scan_keeps_to_its_range_its_limit_and_its_family() {
 }
 
 #[test]
+fn a_revived_hold_leaves_the_ended_ones_and_may_end_again() {
+    let home = tempfile::tempdir().unwrap();
+    let store = StateStore::open(home.path(), OPTIONS).unwrap();
+    let listed = || [(b'c', 7), (b'v', 1)].map(|(kind, hash)| store.ended_ids(kind, hash, None, 9).unwrap());
+    let put = |at_ms, again: bool| {
+        let mut changes = RowChanges::default();
+        if again {
+            changes.revive([1; 16]);
+        }
+        changes.put_ended([1; 16], at_ms, b"row", &[(b'c', 7), (b'v', 1)]);
+        changes
+    };
+    store.apply(put(100, false), at(1)).unwrap();
+
+    let mut changes = RowChanges::default();
+    changes.revive([1; 16]);
+    changes.revive([2; 16]); // was never stored
+    store.apply(changes, at(2)).unwrap();
+    assert_eq!(store.ended(&[1; 16]).unwrap(), None);
+    assert_eq!(listed(), [[], []] as [[[u8; 16]; 0]; 2]);
+
+    store.apply(put(200, false), at(3)).unwrap();
+    store.apply(put(300, true), at(4)).unwrap();
+    assert_eq!(store.ended(&[1; 16]).unwrap(), Some((300, b"row".to_vec())));
+    assert_eq!(
+        listed(),
+        [[[1; 16]], [[1; 16]]],
+        "back and ended again in one change"
+    );
+}
+
+#[test]
 fn an_ended_hold_is_found_and_listed_until_its_retention_ends() {
     let home = tempfile::tempdir().unwrap();
     let store = StateStore::open(home.path(), OPTIONS).unwrap();
