@@ -2,7 +2,7 @@
 //!
 //! Runs of one tier are made by changes or by merging [`FAN_IN`] runs of the tier below, oldest first; so the tiers are in order of
 //! age, and eight runs of one tier are neighbours in age too. A tier's merge takes so much in each change that it is done before
-//! the next one is due: a tier never has more than twice [`FAN_IN`] runs. A run of which retention has outlived half is rewritten
+//! the next one is due: under a steady load a tier has at most twice [`FAN_IN`] runs. A run of which retention has outlived half is rewritten
 //! alone.
 use std::sync::Arc;
 
