@@ -208,14 +208,6 @@ impl Shop {
             let _ = directory.resume_bulk(bulk).await;
         }
         directory.start_timers();
-        let older = Arc::clone(&state);
-        std::thread::Builder::new()
-            .name("older-keys".into())
-            .spawn(move || {
-                if let Err(error) = older.read_key_blocks() {
-                    tracing::error!(%error, "the stored idempotency keys could not be read ahead");
-                }
-            })?;
         let shop = Arc::new(Self {
             directory,
             admission,
@@ -312,9 +304,6 @@ pub fn recover_options(config: &Config) -> RecoverOptions {
         journal_cache_bytes: JOURNAL_CACHE_BYTES,
         state: StateOptions {
             cache_bytes: config.state.cache.bytes(),
-            key_block_span_ms: u64::try_from(config.retention.keys.as_millis() / 16)
-                .unwrap_or(1)
-                .max(1),
             compact_floor_bytes: COMPACT_FLOOR_BYTES,
         },
         keys_memory_max: config.keys.memory_max,
