@@ -174,7 +174,10 @@ impl fmt::Debug for Projection {
 /// The lines that a coordinator's decision makes real.
 fn promised(event: &bulk::Event) -> impl Iterator<Item = &Hold> {
     let outcomes = match event {
-        bulk::Event::Decided { commit: true, outcomes } => outcomes.as_slice(),
+        bulk::Event::Decided {
+            commit: true,
+            outcomes,
+        } => outcomes.as_slice(),
         bulk::Event::Decided { commit: false, .. } | bulk::Event::Intended(_) | bulk::Event::Finished => &[],
     };
     outcomes.iter().filter_map(|outcome| match outcome {
@@ -188,7 +191,9 @@ impl Memory {
     /// caller must find them all the same. Their own records say the same again.
     fn promise(&mut self, hold: &Hold) {
         let ordinal = hold.id.variant();
-        let Some((store, index)) = self.home_mut(ordinal) else { return };
+        let Some((store, index)) = self.home_mut(ordinal) else {
+            return;
+        };
         if index.awaits(hold) {
             index.put(hold, Lists::of(store, ordinal, &hold.shopper), None);
         }

@@ -194,7 +194,10 @@ async fn a_bulk_is_listed_and_given_back_as_soon_as_it_is_answered() {
         let cart = format!("/api/stock/reservations?cartId={round}");
         let listed = house.get(&format!("{cart}&status=active")).await.json();
         assert_eq!(listed["items"].as_array().unwrap().len(), 2, "{round}: {listed}");
-        assert_eq!(house.get("/api/stock/reservations/statistics").await.json()["active"], 2);
+        assert_eq!(
+            house.get("/api/stock/reservations/statistics").await.json()["active"],
+            2
+        );
         house.send("DELETE", &cart, &[], Body::empty()).await;
         let given_back = house.get("/api/stock/variants/156").await.json();
         assert_eq!(given_back["held"], 0, "{round}: {given_back}");
