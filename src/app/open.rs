@@ -281,7 +281,7 @@ fn read(
     if let Some(seed) = seed
         && data_dir.is_unused()?
     {
-        let Seeded { variants, position } = recovery::seed_from_snapshot(&mut data_dir, &options, || seed())?;
+        let Seeded { variants, position } = recovery::seed_from_snapshot(&mut data_dir, &options, seed)?;
         tracing::info!(
             variants,
             position,
