@@ -254,9 +254,9 @@ impl<'a> Bench<'a> {
     }
 
     async fn round(&mut self, number: u64, target: Target) -> Result<Round, BenchError> {
-        let (address, child) = match target {
-            Target::Holdfast => (self.api, &self.server),
-            Target::Echo => (self.echo.as_ref().map(|echo| echo.api), &self.echo),
+        let address = match target {
+            Target::Holdfast => self.api,
+            Target::Echo => self.echo.as_ref().map(|echo| echo.api),
         };
         let address = address.expect("only servers that were started are in the order");
         let pace = if self.args.max {
@@ -270,11 +270,11 @@ impl<'a> Bench<'a> {
             }
         };
         self.settle().await;
-        let used_before = child.as_ref().map(Server::usage);
         let mut load = self.load(address, target, pace);
         if self.args.scenario == Scenario::ExpiryStorm && target == Target::Holdfast {
             load = self.preload(load).await?;
         }
+        let used_before = self.child(target).map(Server::usage);
         let syncs_before = self.syncs(target).await?;
         self.bar
             .set_message(format!("round {}, {}", number + 1, report::name_of(target)));
@@ -284,12 +284,7 @@ impl<'a> Bench<'a> {
             .await?
             .zip(syncs_before)
             .map(|(after, before)| after.saturating_sub(before));
-        let child = if target == Target::Echo {
-            &self.echo
-        } else {
-            &self.server
-        };
-        let used = child.as_ref().map(Server::usage).zip(used_before);
+        let used = self.child(target).map(Server::usage).zip(used_before);
         round.usage = used.map(|(after, before)| Usage {
             cpu_seconds: after.cpu_seconds - before.cpu_seconds,
             rss_bytes: after.rss_bytes,
@@ -297,6 +292,14 @@ impl<'a> Bench<'a> {
             syncs,
         });
         Ok(round)
+    }
+
+    /// The process of a target, when it is this run's own.
+    fn child(&self, target: Target) -> Option<&Server> {
+        match target {
+            Target::Holdfast => self.server.as_ref(),
+            Target::Echo => self.echo.as_ref(),
+        }
     }
 
     /// Waits until the servers have finished what the last round left them to do (checkpoints, expiries): their own cost

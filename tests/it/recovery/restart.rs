@@ -307,7 +307,6 @@ fn a_key_answers_from_the_log_and_from_its_row_when_the_log_is_trimmed() {
 
     // Past their retention they are gone, and so are reservations that ended.
     house.pass(RETENTION_MS + 20_000);
-    house.state.read_key_blocks().unwrap();
     house.checkpoint();
     assert_eq!(house.state.scan(Family::Key, &[], None, 9).count(), 0);
     assert_eq!(house.state.keys_bytes(), 0);
