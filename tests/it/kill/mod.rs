@@ -156,7 +156,8 @@ fn nothing_answered_is_lost(back_end: &str) {
         "{back_end}, seed {seed}: {cycles} kills {kills:?}, {answers} answers and {replays} replays checked, \
          {unknown} unanswered settled, {holds} holds at the end, 0 violations"
     );
-    writeln!(std::io::stdout(), "{story}").unwrap();
+    let mut out = std::io::stdout();
+    writeln!(out, "{story}").unwrap();
     let at_work: u64 = kills
         .iter()
         .filter(|(moment, _)| **moment != Moment::Load)
