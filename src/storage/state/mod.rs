@@ -187,6 +187,9 @@ impl StateStore {
             let block = self.filter.add(&key.hash, key.logged_at_ms);
             resolved.push(retention::key_row(block, &key));
         }
+        // Neighbours one after the other: sled finds the leaf of the row before still at hand. Stable, so that the last change
+        // of a row stays the last.
+        resolved.sort_by(|a, b| (a.family, &a.key).cmp(&(b.family, &b.key)));
         Ok(resolved)
     }
 
