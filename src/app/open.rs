@@ -26,7 +26,7 @@ use crate::{
     },
 };
 use parking_lot::Mutex;
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, thread::JoinHandle};
 use tokio::sync::watch;
 
 /// The one partition there is today.
@@ -104,8 +104,32 @@ pub(super) struct Running {
     queue: JournalQueue<Pending>,
     writer: JournalWriter,
     checkpoint: CheckpointThread,
+    /// Reads the stored keys ahead.
+    older: JoinHandle<()>,
     /// Its lock is held as long as the shop is open.
     _data_dir: DataDir,
+}
+
+impl Running {
+    /// Ends the threads, whose queue has been closed: the writer, then `last`, then the others. Blocks on the disk.
+    fn end(self, last: impl FnOnce()) {
+        self.writer.join();
+        last();
+        self.checkpoint.stop();
+        // It only reads ahead; a panic there has said so itself.
+        let _ = self.older.join();
+    }
+}
+
+/// A shop that is dropped without [`Shop::close`] ends like a killed process: what was on its way is not written and
+/// nobody is answered from it. Only its threads and its lock on the data directory end with it.
+impl Drop for Shop {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.get_mut().take() {
+            running.queue.abandon();
+            running.end(|| {});
+        }
+    }
 }
 
 impl Shop {
@@ -202,11 +226,11 @@ impl Shop {
             let _ = directory.resume_bulk(bulk).await;
         }
         directory.start_timers();
-        let older = Arc::clone(&state);
-        std::thread::Builder::new()
+        let stored = Arc::clone(&state);
+        let older = std::thread::Builder::new()
             .name("older-keys".into())
             .spawn(move || {
-                if let Err(error) = older.read_key_blocks() {
+                if let Err(error) = stored.read_key_blocks() {
                     tracing::error!(%error, "the stored idempotency keys could not be read ahead");
                 }
             })?;
@@ -227,6 +251,7 @@ impl Shop {
                 queue,
                 writer,
                 checkpoint,
+                older,
                 _data_dir: data_dir,
             })),
         });
@@ -244,17 +269,11 @@ impl Shop {
         };
         let checkpointer = self.checkpointer.clone();
         let ended = tokio::task::spawn_blocking(move || {
-            let Running {
-                queue,
-                writer,
-                checkpoint,
-                _data_dir,
-            } = running;
-            queue.close();
-            writer.join();
-            // An error has been told to `on_fatal`; the log has everything.
-            let _ = checkpointer.run_now();
-            checkpoint.stop();
+            running.queue.close();
+            running.end(|| {
+                // An error has been told to `on_fatal`; the log has everything.
+                let _ = checkpointer.run_now();
+            });
         });
         if let Err(error) = ended.await {
             tracing::error!(%error, "closing the shop panicked");

@@ -16,6 +16,7 @@ mod model;
 mod record;
 mod record_golden;
 mod scenario;
+mod shop;
 mod snapshot_file;
 mod strategies;
 mod tidy;
