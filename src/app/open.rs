@@ -19,14 +19,14 @@ use crate::{
         disk_reserve::DiskReserve,
         engine::EngineError,
         journal::{AppendError, JournalLimits, JournalQueue, JournalWriter, PartitionId, WriterParts},
-        recovery::{self, Backend, Progress, RecoverError, RecoverOptions, Recovered},
-        snapshot::SnapshotReader,
+        recovery::{self, Backend, Progress, RecoverError, RecoverOptions, Recovered, SeedError, Seeded},
+        snapshot::{SnapshotError, SnapshotReader},
         state::StateOptions,
         trim_holds::TrimHolds,
     },
 };
 use parking_lot::Mutex;
-use std::{path::Path, sync::Arc, thread::JoinHandle};
+use std::{path::Path, sync::Arc};
 use tokio::sync::watch;
 
 /// The one partition there is today.
@@ -45,12 +45,15 @@ pub struct ShopOptions {
     /// Whose time.
     pub time: Time,
     /// A portable snapshot that fills an empty data directory.
-    pub seed: Option<SnapshotReader>,
+    pub seed: Option<Seed>,
     /// Told how far the replay is.
     pub progress: Box<dyn Fn(Progress) + Send>,
     /// Called when the disk can no longer be trusted; must end the process.
     pub on_fatal: OnFatal,
 }
+
+/// Opens the portable snapshot that fills an empty data directory; called more than once.
+pub type Seed = Box<dyn Fn() -> Result<SnapshotReader, SnapshotError> + Send>;
 
 /// Ends the process after saying why.
 pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
@@ -78,6 +81,9 @@ pub enum OpenError {
     /// The data cannot be read whole.
     #[error(transparent)]
     Recovery(#[from] RecoverError),
+    /// The snapshot could not fill the directory.
+    #[error(transparent)]
+    Seed(#[from] SeedError),
     /// The wall clock is far behind the log.
     #[error(transparent)]
     Clock(#[from] ClockGap),
@@ -104,8 +110,6 @@ pub(super) struct Running {
     queue: JournalQueue<Pending>,
     writer: JournalWriter,
     checkpoint: CheckpointThread,
-    /// Reads the stored keys ahead.
-    older: JoinHandle<()>,
     /// Its lock is held as long as the shop is open.
     _data_dir: DataDir,
 }
@@ -116,8 +120,6 @@ impl Running {
         self.writer.join();
         last();
         self.checkpoint.stop();
-        // It only reads ahead; a panic there has said so itself.
-        let _ = self.older.join();
     }
 }
 
@@ -226,14 +228,6 @@ impl Shop {
             let _ = directory.resume_bulk(bulk).await;
         }
         directory.start_timers();
-        let stored = Arc::clone(&state);
-        let older = std::thread::Builder::new()
-            .name("older-keys".into())
-            .spawn(move || {
-                if let Err(error) = stored.read_key_blocks() {
-                    tracing::error!(%error, "the stored idempotency keys could not be read ahead");
-                }
-            })?;
         let shop = Arc::new(Self {
             directory,
             admission,
@@ -251,7 +245,6 @@ impl Shop {
                 queue,
                 writer,
                 checkpoint,
-                older,
                 _data_dir: data_dir,
             })),
         });
@@ -292,14 +285,23 @@ impl Rebuild for FromDisk {
 
 fn read(
     config: &Config,
-    seed: Option<SnapshotReader>,
+    seed: Option<Seed>,
     progress: &dyn Fn(Progress),
 ) -> Result<(DataDir, DiskReserve, Recovered), OpenError> {
     let root: &Path = &config.data.dir;
-    let data_dir = DataDir::open(root)?;
+    let mut data_dir = DataDir::open(root)?;
     let reserve = DiskReserve::open(root, config.disk.reserve.bytes())?;
     let options = recover_options(config);
-    drop(seed);
+    if let Some(seed) = seed
+        && data_dir.is_unused()?
+    {
+        let Seeded { variants, position } = recovery::seed_from_snapshot(&mut data_dir, &options, || seed())?;
+        tracing::info!(
+            variants,
+            position,
+            "filled the empty data directory from a snapshot"
+        );
+    }
     let recovered = recovery::recover(&data_dir, &options, progress)?;
     Ok((data_dir, reserve, recovered))
 }
@@ -316,9 +318,6 @@ pub fn recover_options(config: &Config) -> RecoverOptions {
         journal_cache_bytes: JOURNAL_CACHE_BYTES,
         state: StateOptions {
             cache_bytes: config.state.cache.bytes(),
-            key_block_span_ms: u64::try_from(config.retention.keys.as_millis() / 16)
-                .unwrap_or(1)
-                .max(1),
             compact_floor_bytes: COMPACT_FLOOR_BYTES,
         },
         keys_memory_max: config.keys.memory_max,

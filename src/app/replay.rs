@@ -21,11 +21,8 @@ impl Shop {
                 Ok(None) | Err(ReadError::Trimmed { .. }) => {}
                 Err(error) => return Err(AppError::internal("a record could not be read", &error)),
             }
-            let row = state.key(&key);
-            let row = row.map_err(|error| AppError::internal("a key's row could not be read", &error))?;
-            let payload = row
-                .filter(|(entry, _)| entry.number == number)
-                .map(|(_, payload)| payload);
+            let row = state.key_payload(&key);
+            let payload = row.map_err(|error| AppError::internal("a key's row could not be read", &error))?;
             turn(&payload.ok_or_else(|| AppError::bug("a known key has neither record nor row"))?)
         };
         Ok(Logged {

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::{ConfigOptions, Exit, Failure, Output, demo};
-use crate::app::{OpenError, Opened, Shop, ShopOptions, Time};
+use crate::app::{OpenError, Opened, Seed, Shop, ShopOptions, Time};
 use crate::clock::Stopwatch;
 use crate::config::Loaded;
 use crate::http::frame::Frame;
@@ -19,6 +19,7 @@ use crate::http::operations::{Operations, operations};
 use crate::http::router::router;
 use crate::http::site::Site;
 use crate::storage::data_dir::DataDirError;
+use crate::storage::recovery::SeedError;
 use crate::storage::snapshot::SnapshotReader;
 use crate::telemetry;
 use crate::telemetry::metrics::metrics;
@@ -130,12 +131,8 @@ async fn open(
     loaded: &Arc<Loaded>,
     health: &Arc<Health>,
 ) -> Result<Arc<Shop>, Failure> {
-    let seed = options
-        .demo
-        .then(|| SnapshotReader::from_bytes(Path::new("demo.holdfast"), demo::SNAPSHOT));
-    let seed = seed
-        .transpose()
-        .map_err(|error| Failure::new(Exit::Damage, error.to_string()))?;
+    let demo = || SnapshotReader::from_bytes(Path::new("demo.holdfast"), demo::SNAPSHOT);
+    let seed = options.demo.then_some(Box::new(demo) as Seed);
     let reported = Arc::clone(health);
     let begun = Stopwatch::start();
     let opening = Shop::open(ShopOptions {
@@ -181,16 +178,22 @@ fn failed_to_open(error: &OpenError, loaded: &Loaded) -> Failure {
         OpenError::DataDir(DataDirError::Foreign { .. }) | OpenError::Clock(_) => Exit::Unsafe,
         OpenError::DataDir(DataDirError::Damaged { .. }) => Exit::Damage,
         OpenError::Recovery(error) if error.is_damage() => Exit::Damage,
+        OpenError::Seed(SeedError::Snapshot(_) | SeedError::Entity { .. }) => Exit::Damage,
         OpenError::DataDir(DataDirError::Disk(_))
         | OpenError::Disk(_)
         | OpenError::Recovery(_)
+        | OpenError::Seed(_)
         | OpenError::Thread(_) => Exit::Failed,
     };
     let failure = Failure::new(code, error.to_string());
     match error {
         OpenError::Clock(_) => failure.next(format!("holdfast serve --data-dir {dir} --accept-clock")),
         _ if code == Exit::Damage => failure.next(format!("holdfast verify --data-dir {dir}")),
-        OpenError::DataDir(_) | OpenError::Disk(_) | OpenError::Recovery(_) | OpenError::Thread(_) => failure,
+        OpenError::DataDir(_)
+        | OpenError::Disk(_)
+        | OpenError::Recovery(_)
+        | OpenError::Seed(_)
+        | OpenError::Thread(_) => failure,
     }
 }
 

@@ -3,8 +3,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{ConfigOptions, Failure, Output, serve};
+use super::{ConfigOptions, Exit, Failure, Output, serve};
+use crate::app::recover_options;
 use crate::config::Loaded;
+use crate::storage::data_dir::{DataDir, DataDirError};
+use crate::storage::recovery::{VerifyReport, verify};
 
 /// What to verify.
 #[derive(Debug, Args)]
@@ -16,12 +19,96 @@ pub(super) struct VerifyOptions {
     config: ConfigOptions,
 }
 
-pub(super) fn run(options: &VerifyOptions, _output: Output) -> Result<(), Failure> {
+pub(super) fn run(options: &VerifyOptions, output: Output) -> Result<(), Failure> {
     let loaded = prepare(options)?;
-    Err(Failure::failed(format!(
-        "this build cannot read {}: it has no engine",
-        loaded.config.data.dir.display()
-    )))
+    let root = &loaded.config.data.dir;
+    let dir = DataDir::open(root).map_err(|error| match error {
+        DataDirError::Locked { .. } => Failure::new(Exit::Locked, error.to_string()),
+        DataDirError::Foreign { .. } => Failure::new(Exit::Unsafe, error.to_string()),
+        DataDirError::Damaged { .. } => Failure::new(Exit::Damage, error.to_string()),
+        DataDirError::Disk(_) => Failure::failed(error.to_string()),
+    })?;
+    let report = verify(&dir, &recover_options(&loaded.config)).map_err(|error| {
+        let code = if error.is_damage() {
+            Exit::Damage
+        } else {
+            Exit::Failed
+        };
+        Failure::new(code, error.to_string())
+    })?;
+    output.data(|| table(&report), &json(&report))?;
+    if report.is_sound() {
+        return Ok(());
+    }
+    let broken = report.violations.len() as u64 + report.violations_untold;
+    let message = format!(
+        "{broken} broken laws in {}: {}",
+        root.display(),
+        report.violations.join("; ")
+    );
+    Err(Failure::new(Exit::Damage, message))
+}
+
+fn table(report: &VerifyReport) -> String {
+    let torn = report
+        .torn
+        .as_ref()
+        .map_or_else(|| "none".to_owned(), |torn| format!("{} bytes", torn.bytes));
+    let compared = if report.compared_with_whole_log {
+        "yes"
+    } else {
+        "no, its beginning was trimmed"
+    };
+    let log = match report.groups {
+        0 => format!("empty, goes on with record {}", report.first),
+        groups => format!("records {} to {} in {groups} groups", report.first, report.last),
+    };
+    let verdict = if report.is_sound() { "sound" } else { "BROKEN" };
+    let rows = [
+        ("log", log),
+        ("torn tail", torn),
+        ("stored rows up to", format!("record {}", report.checkpoint)),
+        ("replayed behind", format!("{} records", report.replayed)),
+        ("variants", report.variants.to_string()),
+        (
+            "reservations",
+            format!("{} kept, {} ended", report.holds, report.ended),
+        ),
+        ("idempotency keys", report.keys.to_string()),
+        ("ledger lines", report.ledger.to_string()),
+        ("replay equal", compared.to_owned()),
+        ("state digest", hex(&report.digest)),
+        ("verdict", verdict.to_owned()),
+    ];
+    rows.iter()
+        .map(|(name, value)| format!("{name:<18}{value}\n"))
+        .collect()
+}
+
+fn json(report: &VerifyReport) -> serde_json::Value {
+    serde_json::json!({
+        "firstRecord": report.first,
+        "lastRecord": report.last,
+        "groups": report.groups,
+        "logBytes": report.log_bytes,
+        "tornBytes": report.torn.as_ref().map_or(0, |torn| torn.bytes),
+        "checkpoint": report.checkpoint,
+        "replayed": report.replayed,
+        "variants": report.variants,
+        "reservations": report.holds,
+        "endedReservations": report.ended,
+        "keys": report.keys,
+        "ledgerLines": report.ledger,
+        "comparedWithWholeLog": report.compared_with_whole_log,
+        "digest": hex(&report.digest),
+        "violations": report.violations,
+        "violationsUntold": report.violations_untold,
+        "sound": report.is_sound(),
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Loads the configuration and makes sure that there is something to verify.

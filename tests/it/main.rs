@@ -15,6 +15,7 @@ mod journal;
 mod model;
 mod record;
 mod record_golden;
+mod recovery;
 mod scenario;
 mod shop;
 mod snapshot_file;

@@ -93,7 +93,7 @@ pub struct RecoveredVariant {
     pub next_deadline: Option<Timestamp>,
 }
 
-/// Everything a house needs to go on. Call [`StateStore::read_key_blocks`] on a thread of its own soon.
+/// Everything a house needs to go on.
 pub struct Recovered {
     /// The log, acquired: ready for its writer.
     pub journal: Box<dyn Journal>,

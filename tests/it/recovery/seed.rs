@@ -1,0 +1,131 @@
+//! A portable snapshot becomes a data directory.
+use super::house::{Home, shopper};
+use holdfast::{
+    domain::time::Timestamp,
+    storage::{
+        data_dir::DataDir,
+        dto,
+        journal::{PartitionId, RecordNumber},
+        recovery::{Backend, SeedError, seed_from_snapshot, verify},
+        snapshot::{About, EntityKind, Entry, SnapshotReader, SnapshotWriter, TailRecord},
+        state::Family,
+    },
+};
+
+/// A snapshot whose first variant was taken before the last records and whose second after them.
+fn snapshot(home: &Home, path: &std::path::Path) -> [u8; 32] {
+    let mut house = home.open();
+    let soap = house.create("default", "soap", 100);
+    let towel = house.create("default", "towel", 100);
+    let early = house.variants[&soap.0].clone();
+    for variant in [soap, towel, soap, towel] {
+        let command = house.reserve(variant, 2, shopper(Some(1), Some(2)), 60_000);
+        house.ask(variant, &command);
+    }
+    house.settle();
+    let mut writer = SnapshotWriter::create(path).unwrap();
+    for (variant, number) in [(&early, 1), (&house.variants[&towel.0], 6)] {
+        let id = variant.head().ordinal.0.to_be_bytes().to_vec();
+        let state = dto::encode_variant(variant);
+        writer
+            .entity(&Entry {
+                kind: EntityKind::VARIANT,
+                id,
+                number,
+                state,
+            })
+            .unwrap();
+    }
+    for number in 2..=6 {
+        let record = house
+            .reader
+            .record(PartitionId(0), RecordNumber(number))
+            .unwrap()
+            .unwrap();
+        writer
+            .record(&TailRecord {
+                number,
+                logged_at: record.logged_at_ms,
+                payload: record.payload.to_vec(),
+            })
+            .unwrap();
+    }
+    let about = About {
+        written_by: "test".to_owned(),
+        created_at_ms: house.now().as_millis(),
+        epoch: 1,
+        position: 6,
+        totals: [].into(),
+        attribution: Vec::new(),
+        source: "a test".to_owned(),
+    };
+    writer.finish(about).unwrap();
+    let digest = house.digest();
+    house.close();
+    digest
+}
+
+#[test]
+fn a_snapshot_taken_while_records_ran_becomes_the_house_at_its_position() {
+    for backend in [Backend::File, Backend::Sled] {
+        let (source, home) = (Home::new(Backend::File), Home::new(backend));
+        let path = source.dir.path().join("shop.holdfast");
+        let digest = snapshot(&source, &path);
+
+        let mut dir = DataDir::open(&home.root()).unwrap();
+        let open = || SnapshotReader::open(&path);
+        let seeded = seed_from_snapshot(&mut dir, &home.options, open).unwrap();
+        assert_eq!((seeded.variants, seeded.position, dir.epoch()), (2, 6, 2));
+        let again = seed_from_snapshot(&mut dir, &home.options, open).unwrap_err();
+        assert!(matches!(again, SeedError::NotEmpty), "{again:?}");
+        assert!(verify(&dir, &home.options).unwrap().is_sound());
+        drop(dir);
+
+        let mut house = home.open();
+        assert_eq!((house.digest(), house.next_ordinal), (digest, 2));
+        assert!(house.now() > Timestamp::from_millis(0));
+        let brush = house.create("default", "brush", 1);
+        house.settle();
+        assert_eq!(
+            (brush.0, house.reader.last()),
+            (2, RecordNumber(7)),
+            "numbers go on"
+        );
+        let digest = house.digest();
+        house.close();
+        let house = home.open();
+        assert_eq!(house.digest(), digest);
+        house.close();
+    }
+}
+
+#[test]
+fn a_damaged_snapshot_leaves_the_directory_unused() {
+    let (source, home) = (Home::new(Backend::File), Home::new(Backend::File));
+    let path = source.dir.path().join("shop.holdfast");
+    snapshot(&source, &path);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let last = bytes.len() - 40;
+    bytes[last] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let mut dir = DataDir::open(&home.root()).unwrap();
+    seed_from_snapshot(&mut dir, &home.options, || SnapshotReader::open(&path)).unwrap_err();
+    assert!(dir.is_unused().unwrap() && dir.epoch() == 1);
+}
+
+#[test]
+fn the_demo_shop_opens() {
+    let home = Home::new(Backend::File);
+    let mut dir = DataDir::open(&home.root()).unwrap();
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("snapshots/demo.holdfast");
+    let seeded = seed_from_snapshot(&mut dir, &home.options, || SnapshotReader::open(&path)).unwrap();
+    drop(dir);
+    let house = home.open();
+    assert_eq!(house.recovered.len() as u64, seeded.variants);
+    assert!(seeded.variants >= 3_000);
+    assert_eq!(
+        house.state.scan(Family::Ledger, &[], None, usize::MAX).count() as u64,
+        seeded.variants
+    );
+    house.close();
+}
