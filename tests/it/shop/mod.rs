@@ -1,8 +1,10 @@
 //! A whole shop in this process: fresh directory, clock turned by hand, both back ends of the log. It can be closed in
 //! good order or dropped hard, and opened again; what it left behind is audited record by record.
 mod audit;
+mod bulk;
 mod expiry;
 mod keys;
+mod lists;
 mod race;
 
 use holdfast::{
@@ -13,7 +15,7 @@ use holdfast::{
     clock::{Clock, ManualClock},
     config::{ByteSize, Config, JournalBackend, Length},
     domain::{
-        bulk::Mode,
+        bulk::{LineOutcome, Mode},
         ids::{CartId, CustomerId, ReservationId, StoreId, VariantId},
         time::Timestamp,
         variant::{Hold, Refusal, Settings, Shopper, View},
@@ -58,6 +60,8 @@ pub(crate) struct House {
     dir: TempDir,
     /// Worker threads of the runtime; with none everything runs in the thread of the test.
     workers: usize,
+    /// It goes by the machine's time instead of `clock`.
+    by_the_wall: bool,
 }
 
 /// One life of the shop, from opening to close or crash. The runtime is its own, so that a crash ends every task.
@@ -74,15 +78,25 @@ impl House {
 
     /// An open shop with some limits changed.
     pub(crate) fn with(backend: JournalBackend, change: impl FnOnce(&mut Config)) -> Self {
-        Self::build(backend, 2, change)
+        Self::build(backend, 2, false, change)
+    }
+
+    /// An open shop whose clock runs by itself.
+    pub(crate) fn by_the_wall(backend: JournalBackend) -> Self {
+        Self::build(backend, 2, true, |_| {})
     }
 
     /// The same, with all tasks in one thread: what a story does between two awaits comes before what other tasks do.
     pub(crate) fn in_one_thread(backend: JournalBackend, change: impl FnOnce(&mut Config)) -> Self {
-        Self::build(backend, 0, change)
+        Self::build(backend, 0, false, change)
     }
 
-    fn build(backend: JournalBackend, workers: usize, change: impl FnOnce(&mut Config)) -> Self {
+    fn build(
+        backend: JournalBackend,
+        workers: usize,
+        by_the_wall: bool,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         config.data.dir = dir.path().to_owned();
@@ -98,6 +112,7 @@ impl House {
             config: Arc::new(config),
             dir,
             workers,
+            by_the_wall,
         };
         house.open();
         house
@@ -122,7 +137,11 @@ impl House {
         let (shop, opened) = runtime
             .block_on(Shop::open(ShopOptions {
                 config: Arc::clone(&self.config),
-                time: Time::Given(Clock::from(self.clock.clone())),
+                time: if self.by_the_wall {
+                    Time::System { accept_gap: false }
+                } else {
+                    Time::Given(Clock::from(self.clock.clone()))
+                },
                 seed: None,
                 progress: Box::new(|_| {}),
                 on_fatal: Arc::new(|why| panic!("{why}")),
@@ -301,6 +320,34 @@ pub(crate) async fn until(condition: impl Fn() -> bool) {
     while !condition() {
         tokio::task::yield_now().await;
     }
+}
+
+/// Asks again as long as a coordinator has its hands on what is asked for: it is settling, which takes no clock.
+pub(crate) async fn until_ok<T: std::fmt::Debug>(ask: impl AsyncFn() -> Result<T, AppError>) -> T {
+    loop {
+        match ask().await {
+            Err(AppError::InFlight) => tokio::task::yield_now().await,
+            Err(AppError::Refused { refusal, .. })
+                if matches!(
+                    refusal,
+                    Refusal::InFlight | Refusal::InsufficientStock { contended: true, .. }
+                ) =>
+            {
+                tokio::task::yield_now().await;
+            }
+            Err(AppError::BulkRefused { lines, .. }) if lines.iter().any(|(_, line)| is_contended(line)) => {
+                tokio::task::yield_now().await;
+            }
+            done => return done.unwrap(),
+        }
+    }
+}
+
+fn is_contended(outcome: &LineOutcome) -> bool {
+    matches!(
+        outcome,
+        LineOutcome::Refused(Refusal::InFlight | Refusal::InsufficientStock { contended: true, .. })
+    )
 }
 
 /// Waits until the statistics say that so many reservations have expired.
