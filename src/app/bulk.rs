@@ -5,7 +5,8 @@ use crate::{
     clock::Stopwatch,
     domain::{
         bulk::{Action, Event, Line, LineOutcome, Mode, Plan},
-        ids::{BulkId, ReservationId, VariantId},
+        ids::{BulkId, ReservationId, Slot, VariantId, VariantOrdinal},
+        time::Timestamp,
         variant::{Refusal, Shopper},
     },
     storage::record::Fact,
@@ -137,7 +138,8 @@ impl Shop {
                     let reservation = entry.as_ref().map(|entry| entry.new_reservation(now));
                     Line {
                         variant: entry.map(|entry| entry.ordinal),
-                        reservation: reservation.unwrap_or(ReservationId::FIRST),
+                        reservation: reservation
+                            .unwrap_or_else(|| nobodys_reservation(ctx, &variant_id, now)),
                         variant_id,
                         quantity,
                     }
@@ -215,6 +217,12 @@ impl Shop {
             Err(AppError::BulkRefused { lines, at })
         }
     }
+}
+
+/// An id for a line whose variant is not there: no reservation ever has it, but the log takes nothing that is no id.
+fn nobodys_reservation(ctx: &Context, variant_id: &VariantId, now: Timestamp) -> ReservationId {
+    let slot = Slot::of_variant(&ctx.store, variant_id);
+    ReservationId::new(now, slot, VariantOrdinal(u32::MAX), 0)
 }
 
 fn unknown_variant() -> VariantId {

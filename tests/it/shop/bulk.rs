@@ -25,7 +25,6 @@ on_both_logs! {
     all_lines_or_none,
     of_two_bulks_over_the_last_of_two_variants_exactly_one_wins,
     a_crash_at_any_moment_leaves_all_lines_or_none,
-    the_lines_of_one_variant_are_summed_against_its_stock,
     existing_reservations_are_changed_all_or_none,
     best_effort_does_what_it_can,
     a_bulk_confirms_what_was_live_when_it_asked,
@@ -182,21 +181,6 @@ async fn retry_all(shop: &Arc<Shop>, lives: usize) -> BTreeMap<(usize, usize), O
         });
     }
     asking.join_all().await.into_iter().collect()
-}
-
-fn the_lines_of_one_variant_are_summed_against_its_stock(backend: JournalBackend) {
-    // Edge case B: two lines of 3 against 5.
-    let house = House::new(backend);
-    house.run(async |shop| {
-        stock(&shop, "a", 5).await;
-        let refused = shop.bulk(&ctx(), all_or_nothing(&[("a", 3), ("a", 3)])).await;
-        assert!(
-            matches!(refused, Err(AppError::BulkRefused { .. })),
-            "{refused:?}"
-        );
-        super::until_ok(async || shop.bulk(&ctx(), all_or_nothing(&[("a", 3), ("a", 2)])).await).await;
-        assert_eq!(view(&shop, "a").await.held, 5);
-    });
 }
 
 fn existing_reservations_are_changed_all_or_none(backend: JournalBackend) {

@@ -3,6 +3,7 @@
 mod audit;
 mod bulk;
 mod expiry;
+mod gate;
 mod keys;
 mod lists;
 mod race;
@@ -353,6 +354,13 @@ fn is_contended(outcome: &LineOutcome) -> bool {
 /// Waits until the statistics say that so many reservations have expired.
 pub(crate) async fn until_expired(shop: &Shop, count: u64) {
     until(|| shop.statistics(&ctx()).body.expired >= count).await;
+}
+
+/// Waits until nothing is due any more in any running variant.
+pub(crate) async fn until_settled(shop: &Shop) {
+    while shop.clean_up(&ctx(), true).await.unwrap().body.due > 0 {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Everything a caller can see, for comparing two lives.
