@@ -71,9 +71,14 @@ impl Shop {
         };
         let entry = self.variant(ctx, &ask.variant)?;
         let now = self.clock.now();
-        if let Some(until) = entry.gate.sold_out_until(now) {
+        if let Some(sold_out) = entry.gate.sold_out(now) {
             metrics().shed.of(Shed::SoldOut).increment(1);
-            let refusal = sold_out(ask.quantity, until);
+            let refusal = Refusal::InsufficientStock {
+                requested: u64::from(ask.quantity),
+                available: 0,
+                next_release_at: sold_out.next_release_at,
+                contended: false,
+            };
             return Err(AppError::Refused { refusal, at: now });
         }
         if self.disk_is_low() {
@@ -437,15 +442,6 @@ impl Shop {
         };
         count(operation, outcome, begun, done.as_ref().err());
         done
-    }
-}
-
-fn sold_out(quantity: u32, until: Timestamp) -> Refusal {
-    Refusal::InsufficientStock {
-        requested: u64::from(quantity),
-        available: 0,
-        next_release_at: (until.as_millis() < i64::MAX).then_some(until),
-        contended: false,
     }
 }
 
