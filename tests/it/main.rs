@@ -20,6 +20,7 @@ mod record_golden;
 mod recovery;
 mod scenario;
 mod server;
+mod shop;
 mod snapshot_file;
 mod socket;
 mod stops;
