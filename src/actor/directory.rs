@@ -487,9 +487,9 @@ impl Directory {
         Arc::clone(&self.sleepers)
     }
 
-    /// The number of the last durable record.
-    pub fn durable(&self) -> u64 {
-        self.services.queue.durable().0
+    /// The last record that is durable and in the projections: what rests on it may be told.
+    pub fn told(&self) -> u64 {
+        self.services.queue.told().0
     }
 
     /// Entries on their way to the log.

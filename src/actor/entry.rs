@@ -145,7 +145,7 @@ const FOR_EVER: Timestamp = Timestamp::from_millis(i64::MAX);
 fn sold_out_until(variant: &Variant, now: Timestamp) -> Timestamp {
     let settings = &variant.head().settings;
     // A shopper's own hold is told by the actor, and so is a sale that is not open.
-    let plain = !settings.one_hold_per_customer && variant.is_open(now);
+    let plain = variant.head().exists() && !settings.one_hold_per_customer && variant.is_open(now);
     if !plain || variant.published_available() != Some(0) {
         return Timestamp::from_millis(0);
     }

@@ -32,6 +32,8 @@ pub enum Message {
     Wake,
     /// The actor's own timer.
     Tick,
+    /// The actor's own word: a full turn of expiries left more that is due.
+    More,
     /// What the actor waited for is durable: it may leave if nobody has written since.
     Leave,
 }

@@ -67,6 +67,10 @@ pub(super) struct Running {
     /// The reserved pool was empty: nothing is tried before this moment.
     paused_until: Timestamp,
     leaving: bool,
+    /// A [`Message::More`] is in the mailbox.
+    more: bool,
+    /// A barrier that ends in [`Message::Leave`] is on its way.
+    asked_to_leave: bool,
 }
 
 impl Actor for VariantActor {
@@ -94,6 +98,8 @@ impl Actor for VariantActor {
             only_woken: true,
             paused_until: last_used,
             leaving: false,
+            more: false,
+            asked_to_leave: false,
         };
         running.entry.gate.publish(&running.variant, last_used);
         running.arm(&myself, last_used);
@@ -136,9 +142,18 @@ impl Running {
             }
             Message::Tick => {
                 self.timer.fired();
+                if !self.more {
+                    self.expire(myself, now);
+                }
+            }
+            Message::More => {
+                self.more = false;
                 self.expire(myself, now);
             }
-            Message::Leave => self.leave(),
+            Message::Leave => {
+                self.asked_to_leave = false;
+                self.leave();
+            }
         }
         if !self.leaving {
             self.arm(myself, now);
@@ -222,10 +237,11 @@ impl Running {
             port: None,
             permit: None,
         };
+        let mut logged = true;
         let outcome = match self.variant.decide(command, now) {
             Ok(Decision::Granted(events)) => {
                 let hold = events.last().and_then(Event::hold).cloned();
-                let logged = self.log(silent(events), now);
+                logged = self.log(silent(events), now);
                 hold.filter(|_| logged)
                     .map_or(LineOutcome::Unanswered, LineOutcome::Done)
             }
@@ -236,6 +252,9 @@ impl Running {
             }
             Err(refusal) => LineOutcome::Refused(refusal),
         };
+        if !logged && matches!(command, Command::Settle { .. }) {
+            return; // The coordinator asks again.
+        }
         let settled = matches!(command, Command::Settle { .. });
         let answer = if settled {
             BulkMessage::Settled { from }
@@ -312,8 +331,8 @@ impl Running {
             .next_deadline()
             .is_some_and(|deadline| deadline <= now)
         {
-            // A full turn: the rest takes its place behind the buyers who wait.
-            let _ = myself.cast(Message::Tick);
+            // A full turn: the rest takes its place behind the buyers who wait, once.
+            self.more = myself.cast(Message::More).is_ok();
         } else {
             self.try_to_leave(myself, now);
         }
@@ -360,9 +379,6 @@ impl Running {
             self.leaving = true;
             return false;
         }
-        self.entry
-            .deleted
-            .store(self.variant.head().deleted, Ordering::Release);
         self.entry.gate.publish(&self.variant, now);
         while events.len() > EXPIRIES_PER_TURN + 1 {
             let rest = events.split_off(EXPIRIES_PER_TURN);
@@ -385,6 +401,10 @@ impl Running {
             0,
             now,
         );
+        // Only now: whoever creates a variant of this id anew must come behind this record.
+        self.entry
+            .deleted
+            .store(self.variant.head().deleted, Ordering::Release);
         true
     }
 
@@ -427,7 +447,7 @@ impl Running {
 
     /// Answers from facts that may still be on their way to the disk.
     fn later(&self, port: Port, outcome: Outcome, permit: Permit) {
-        if self.directory.durable() >= self.number {
+        if self.directory.told() >= self.number {
             drop(permit);
             let _ = port.send(outcome);
         } else {
@@ -442,6 +462,9 @@ impl Running {
     // --- coming and going ---
 
     fn arm(&mut self, myself: &ActorRef<Message>, now: Timestamp) {
+        if self.more || self.asked_to_leave {
+            return; // A message of its own is on its way.
+        }
         let idle_at =
             (self.variant.held() == 0).then(|| self.last_used.saturating_add(self.directory.idle_ms()));
         let next = [self.variant.next_deadline(), idle_at]
@@ -461,10 +484,14 @@ impl Running {
         if !idle && !only_woken {
             return;
         }
-        if self.directory.durable() >= self.number {
+        if self.directory.told() >= self.number {
             self.leave();
             return;
         }
+        if self.asked_to_leave {
+            return;
+        }
+        self.asked_to_leave = true;
         let myself = myself.clone();
         self.directory.after_durable(Pending::Barrier(Box::new(move || {
             // An actor that died meanwhile is rebuilt by the supervisor.
@@ -473,7 +500,7 @@ impl Running {
     }
 
     fn leave(&mut self) {
-        if self.directory.durable() < self.number {
+        if self.directory.told() < self.number {
             return;
         }
         let retired = Retired {

@@ -137,10 +137,11 @@ impl House {
             terms: TERMS,
         };
         let bulk = Bulk::intended(BulkId(at as u128), plan.clone());
+        let gather = Gather::new(Mode::AllOrNothing, &plan.lines);
         self.bulks.push(Coordinator {
             log: vec![(Event::Intended(Box::new(plan)), self.now)],
             bulk,
-            gather: Some(Gather::new(Mode::AllOrNothing, lines.len())),
+            gather: Some(gather),
             decided: None,
             settled: BTreeSet::new(),
         });
@@ -278,12 +279,12 @@ impl House {
                     });
                 }
                 let gather = self.bulks[bulk].gather.as_mut().unwrap();
-                gather.try_in_order();
+                let line = gather.try_in_order();
                 let number = gather.number();
                 self.network.push_back(Message::Ask {
                     bulk,
                     number,
-                    line: 0,
+                    line,
                 });
             }
             Next::Decide { commit } => {

@@ -22,8 +22,9 @@ use super::{
     variant::{Command, Confirm, Extend, Hold, Prepare, Refusal, Reserve, Shopper},
 };
 
-/// How long a coordinator may take to decide, ms; what it has not heard by then is given back.
-pub const DECIDE_WITHIN_MS: i64 = 5_000;
+/// How long a coordinator may take to decide, ms; what it has not heard by then is given back. Less than a caller waits by
+/// default, so that the caller hears of it.
+pub const DECIDE_WITHIN_MS: i64 = 4_000;
 
 /// Whether lines stand and fall together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

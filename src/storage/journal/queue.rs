@@ -106,6 +106,7 @@ struct Shared<T> {
     settled: AtomicU64,
     last: AtomicU64,
     durable: AtomicU64,
+    told: AtomicU64,
 }
 
 struct State<T> {
@@ -149,6 +150,7 @@ impl<T> JournalQueue<T> {
             settled: AtomicU64::new(0),
             last: AtomicU64::new(tail.last.0),
             durable: AtomicU64::new(tail.last.0),
+            told: AtomicU64::new(tail.last.0),
         };
         Self {
             shared: Arc::new(shared),
@@ -289,6 +291,15 @@ impl<T> JournalQueue<T> {
 
     pub(super) fn advance_durable(&self, number: RecordNumber) {
         self.shared.durable.store(number.0, Ordering::Release);
+    }
+
+    /// The last record the observer has been told of.
+    pub fn told(&self) -> RecordNumber {
+        RecordNumber(self.shared.told.load(Ordering::Acquire))
+    }
+
+    pub(super) fn advance_told(&self, number: RecordNumber) {
+        self.shared.told.store(number.0, Ordering::Release);
     }
 
     /// The places of `count` entries are free again.

@@ -314,6 +314,7 @@ impl<T> Writer<T> {
             item,
         });
         self.observer.durable(delivered.collect());
+        self.queue.advance_told(self.tail.last);
     }
 }
 
