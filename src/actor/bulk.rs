@@ -133,7 +133,7 @@ impl Actor for BulkActor {
         let (key, port, permit) = caller.map_or((None, None, None), |caller| {
             (caller.key, Some(caller.port), Some(caller.permit))
         });
-        let gather = Gather::new(bulk.plan.mode, bulk.plan.lines.len());
+        let gather = Gather::new(bulk.plan.mode, &bulk.plan.lines);
         let unsettled = BTreeSet::new();
         let mut running = Running {
             bulk,
@@ -241,8 +241,8 @@ impl Running {
             Next::AskAgain(line) => self.ask_again(line),
             Next::TryInOrder => {
                 self.settle(self.gather.number(), false, self.directory.now());
-                self.gather.try_in_order();
-                self.ask(0);
+                let first = self.gather.try_in_order();
+                self.ask(first);
             }
             Next::Decide { commit } => self.decide(commit),
         }

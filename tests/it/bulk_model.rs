@@ -136,11 +136,12 @@ impl House {
             lines: lines.iter().map(line).collect(),
             terms: TERMS,
         };
+        let gather = Some(Gather::new(Mode::AllOrNothing, &plan.lines));
         let bulk = Bulk::intended(BulkId(at as u128), plan.clone());
         self.bulks.push(Coordinator {
             log: vec![(Event::Intended(Box::new(plan)), self.now)],
             bulk,
-            gather: Some(Gather::new(Mode::AllOrNothing, lines.len())),
+            gather,
             decided: None,
             settled: BTreeSet::new(),
         });
@@ -278,13 +279,9 @@ impl House {
                     });
                 }
                 let gather = self.bulks[bulk].gather.as_mut().unwrap();
-                gather.try_in_order();
+                let line = gather.try_in_order();
                 let number = gather.number();
-                self.network.push_back(Message::Ask {
-                    bulk,
-                    number,
-                    line: 0,
-                });
+                self.network.push_back(Message::Ask { bulk, number, line });
             }
             Next::Decide { commit } => {
                 let outcomes = self.bulks[bulk].gather.take().unwrap().outcomes();

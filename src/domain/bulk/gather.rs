@@ -1,6 +1,6 @@
 //! Gathering the lines' answers: which line to ask next, and when it is decided. Not logged: after a crash a
 //! coordinator without a decision gives up.
-use super::{LineOutcome, Mode};
+use super::{Line, LineOutcome, Mode};
 use crate::domain::variant::Refusal;
 
 /// Tries of one coordinator: all at once, and after a collision once more in id order, waiting at a
@@ -20,7 +20,7 @@ pub enum Next {
     Ask(usize),
     /// This line is in another coordinator's hands: ask it again, in this try, after [`ASK_AGAIN_MS`].
     AskAgain(usize),
-    /// Give back what this try has, then ask line 0 of the order in a new try.
+    /// Give back what this try has, then ask the first line of the order in a new try.
     TryInOrder,
     /// Decided.
     Decide {
@@ -34,19 +34,26 @@ pub enum Next {
 pub struct Gather {
     mode: Mode,
     number: u32,
+    /// The lines in the order of the second try: the same for everybody, whoever asked for them in which order. Two
+    /// coordinators that wait at lines of their own orders could each have what the other waits for.
+    order: Vec<usize>,
     outcomes: Vec<Option<LineOutcome>>,
     /// The latest answer of an earlier ask, for lines that have no final one.
     earlier: Vec<Option<LineOutcome>>,
 }
 
 impl Gather {
-    /// The first try over `lines` lines: all are asked at once.
-    pub fn new(mode: Mode, lines: usize) -> Self {
+    /// The first try over `lines`: all are asked at once.
+    pub fn new(mode: Mode, lines: &[Line]) -> Self {
+        let mut order: Vec<usize> = (0..lines.len()).collect();
+        // Lines of one new hold each are told apart by their variants, those of existing ones by their ids.
+        order.sort_by_key(|line| (&lines[*line].variant_id, lines[*line].reservation));
         Self {
             mode,
             number: 1,
-            outcomes: vec![None; lines],
-            earlier: vec![None; lines],
+            order,
+            outcomes: vec![None; lines.len()],
+            earlier: vec![None; lines.len()],
         }
     }
 
@@ -78,10 +85,11 @@ impl Gather {
         }
     }
 
-    /// The second try, in order: nothing has answered yet.
-    pub fn try_in_order(&mut self) {
+    /// The second try, in order: nothing has answered yet. The line to ask first.
+    pub fn try_in_order(&mut self) -> usize {
         self.number += 1;
         self.earlier = std::mem::replace(&mut self.outcomes, vec![None; self.earlier.len()]);
+        self.order[0]
     }
 
     /// Every line's outcome. A line that was not asked any more stands as the earlier try left it, so that a refusal
@@ -105,8 +113,9 @@ impl Gather {
         }
         // In order: after a refusal nothing more is asked, so that a coordinator that cannot win takes nothing.
         let refused = self.outcomes.iter().flatten().any(|outcome| !outcome.is_done());
-        match self.outcomes.iter().position(Option::is_none) {
-            Some(line) if !refused => Next::Ask(line),
+        let open = |line: &&usize| self.outcomes[**line].is_none();
+        match self.order.iter().find(open) {
+            Some(&line) if !refused => Next::Ask(line),
             Some(_) | None => self.judge(),
         }
     }
@@ -137,6 +146,28 @@ fn is_collision(outcome: &LineOutcome) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::{ReservationId, VariantId, VariantOrdinal};
+
+    fn lines(variants: &[&str]) -> Vec<Line> {
+        let line = |variant: &&str| Line {
+            variant_id: VariantId::parse(variant).unwrap(),
+            variant: Some(VariantOrdinal(0)),
+            reservation: ReservationId::FIRST,
+            quantity: 1,
+        };
+        variants.iter().map(line).collect()
+    }
+
+    #[test]
+    fn everybody_tries_again_in_the_same_order() {
+        for (variants, order) in [(["x", "y"], [0, 1]), (["y", "x"], [1, 0])] {
+            let mut gather = Gather::new(Mode::AllOrNothing, &lines(&variants));
+            gather.answered(1, 0, refused(true));
+            gather.answered(1, 1, refused(true));
+            assert_eq!(gather.try_in_order(), order[0], "x first: {variants:?}");
+            assert_eq!(gather.order, order);
+        }
+    }
 
     fn refused(contended: bool) -> LineOutcome {
         let refusal = Refusal::InsufficientStock {
@@ -150,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_plain_refusal_aborts_once_every_line_has_answered() {
-        let mut gather = Gather::new(Mode::AllOrNothing, 2);
+        let mut gather = Gather::new(Mode::AllOrNothing, &lines(&["a", "b"]));
         assert_eq!(gather.answered(1, 0, refused(false)), Next::Wait);
         assert_eq!(
             gather.answered(1, 1, refused(true)),
@@ -160,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_collision_is_tried_once_more_in_order() {
-        let mut gather = Gather::new(Mode::AllOrNothing, 2);
+        let mut gather = Gather::new(Mode::AllOrNothing, &lines(&["a", "b"]));
         gather.answered(1, 0, refused(true));
         assert_eq!(gather.answered(1, 1, refused(true)), Next::TryInOrder);
         gather.try_in_order();
@@ -184,7 +215,7 @@ mod tests {
 
     #[test]
     fn best_effort_always_commits() {
-        let mut gather = Gather::new(Mode::BestEffort, 2);
+        let mut gather = Gather::new(Mode::BestEffort, &lines(&["a", "b"]));
         gather.answered(1, 0, refused(false));
         assert_eq!(gather.timed_out(), Next::Decide { commit: true });
         assert_eq!(gather.outcomes()[1], LineOutcome::Unanswered);
