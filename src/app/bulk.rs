@@ -5,7 +5,7 @@ use crate::{
     clock::Stopwatch,
     domain::{
         bulk::{Action, Event, Line, LineOutcome, Mode, Plan},
-        ids::{BulkId, ReservationId, Slot, VariantId, VariantOrdinal},
+        ids::{BulkId, ReservationId, Slot, StoreId, VariantId, VariantOrdinal},
         time::Timestamp,
         variant::{Refusal, Shopper},
     },
@@ -138,8 +138,7 @@ impl Shop {
                     let reservation = entry.as_ref().map(|entry| entry.new_reservation(now));
                     Line {
                         variant: entry.map(|entry| entry.ordinal),
-                        reservation: reservation
-                            .unwrap_or_else(|| nobodys_reservation(ctx, &variant_id, now)),
+                        reservation: reservation.unwrap_or_else(|| nobodys(&ctx.store, &variant_id, now)),
                         variant_id,
                         quantity,
                     }
@@ -219,10 +218,10 @@ impl Shop {
     }
 }
 
-/// An id for a line whose variant is not there: no reservation ever has it, but the log takes nothing that is no id.
-fn nobodys_reservation(ctx: &Context, variant_id: &VariantId, now: Timestamp) -> ReservationId {
-    let slot = Slot::of_variant(&ctx.store, variant_id);
-    ReservationId::new(now, slot, VariantOrdinal(u32::MAX), 0)
+/// The id of a line whose variant is unknown. It is logged with the plan, so it must be one that reads back; no variant is
+/// ever asked for it, and no caller sees it.
+fn nobodys(store: &StoreId, variant: &VariantId, now: Timestamp) -> ReservationId {
+    ReservationId::new(now, Slot::of_variant(store, variant), VariantOrdinal(u32::MAX), 0)
 }
 
 fn unknown_variant() -> VariantId {

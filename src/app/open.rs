@@ -181,7 +181,7 @@ impl Shop {
             clock: Box::new(move || now.now().as_millis()),
             disk_is_low: Box::new(low),
             on_fatal: ends(&on_fatal, |error: CheckpointError| {
-                format!("the checkpoint failed: {error}")
+                format!("the checkpoint failed: {}", chain(&error))
             }),
         };
         let (checkpointer, checkpoint) = Checkpointer::start(checkpoint, checkpoint_options(&config))?;
@@ -192,7 +192,7 @@ impl Shop {
             metrics: Box::new(measure::Journal::new(checkpointer.clone())),
             clock: Box::new(move || now.now().as_millis()),
             on_fatal: ends(&on_fatal, |error: AppendError| {
-                format!("the journal failed: {error}")
+                format!("the journal failed: {}", chain(&error))
             }),
         };
         let (queue, writer) =
@@ -295,7 +295,7 @@ fn read(
     if let Some(seed) = seed
         && data_dir.is_unused()?
     {
-        let Seeded { variants, position } = recovery::seed_from_snapshot(&mut data_dir, &options, || seed())?;
+        let Seeded { variants, position } = recovery::seed_from_snapshot(&mut data_dir, &options, seed)?;
         tracing::info!(
             variants,
             position,
@@ -341,6 +341,12 @@ fn journal_limits(config: &Config) -> JournalLimits {
         group_records: config.journal.group_records,
         group_bytes: config.journal.group_bytes.as_usize(),
     }
+}
+
+/// An error with its causes, for one line of the log.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
 }
 
 fn ends<E: 'static>(

@@ -59,7 +59,7 @@ impl Default for CheckpointOptions {
             partition: PartitionId(0),
             every: Duration::from_secs(10),
             log_bytes: 64 << 20,
-            batch_bytes: 4 << 20,
+            batch_bytes: 16 << 20,
             keys_ms: DAY_MS,
             ended_ms: DAY_MS,
             sweep_rows: 50_000,

@@ -5,7 +5,7 @@
 //! customer and cart, and a third more for the trees' slack.
 use super::{selector::Selector, statistics::Statistics};
 use crate::domain::{
-    ids::{ReservationId, StoreId, VariantOrdinal},
+    ids::{ReservationId, StoreId},
     variant::{Hold, HoldStatus, Shopper},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,9 +19,10 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    pub(super) fn of(store: &StoreId, ordinal: VariantOrdinal, shopper: &Shopper) -> Self {
+    /// `variant` is the hash of the variant's list.
+    pub(super) fn of(store: &StoreId, variant: u64, shopper: &Shopper) -> Self {
         Self {
-            variant: Selector::variant(store, ordinal).hash,
+            variant,
             customer: Selector::customer(store, shopper).map(|selector| selector.hash),
             cart: Selector::cart(store, shopper).map(|selector| selector.hash),
         }
@@ -117,17 +118,29 @@ pub(super) struct StoreIndex {
 }
 
 impl StoreIndex {
-    /// A reservation stands like this from now on; `ended_with` is the record it left its variant with.
-    pub(super) fn put(&mut self, hold: &Hold, lists: Lists, ended_with: Option<u64>) {
+    /// A reservation stands like this from now on; `ended_with` is the record it left its variant with. `lists` is asked
+    /// only for one that is new.
+    pub(super) fn put(&mut self, hold: &Hold, lists: impl FnOnce() -> Lists, ended_with: Option<u64>) {
         let kept = Kept::new(hold.status, hold.quantity, ended_with.unwrap_or(0));
         match self.kept.insert(hold.id, kept) {
             Some(before) => self.uncount(before),
             None => self
                 .lists
-                .extend(lists.hashes().map(|hash| Place::of(hash, hold.id.as_u128()))),
+                .extend(lists().hashes().map(|hash| Place::of(hash, hold.id.as_u128()))),
         }
         self.statistics.active += u64::from(kept.is_live());
         self.held_units += kept.held_units();
+    }
+
+    /// Whether a decision to keep or sell `hold` is news here. A line of a best-effort request has logged its own record
+    /// long before, and may have moved on since.
+    pub(super) fn awaits(&self, hold: &Hold) -> bool {
+        let before = self.kept.get(&hold.id).map(|kept| kept.status());
+        matches!(
+            (before, hold.status),
+            (Some(HoldStatus::Tentative), HoldStatus::Active)
+                | (Some(HoldStatus::Active), HoldStatus::Confirmed)
+        )
     }
 
     /// A reservation is gone.

@@ -29,12 +29,14 @@ use super::{
     state::StateStore,
 };
 use crate::domain::{
+    bulk::{self, LineOutcome},
     ids::{ReservationId, StoreId, VariantOrdinal},
-    variant::{Event, Variant},
+    variant::{Event, Hold, Variant},
 };
 use hashbrown::HashMap;
 use index::{Lists, StoreIndex};
 use parking_lot::Mutex;
+use selector::Selector;
 use std::{collections::VecDeque, fmt, sync::Arc};
 
 /// Reservations that leave memory in one hold of the lock after a checkpoint.
@@ -59,13 +61,19 @@ pub struct Totals {
 struct Memory {
     stores: Vec<(StoreId, StoreIndex)>,
     numbers: HashMap<StoreId, u32>,
-    /// The store of each variant, by ordinal; [`NO_STORE`] for those never seen.
-    homes: Vec<u32>,
+    /// Of each variant, by ordinal.
+    homes: Vec<Option<VariantHome>>,
     /// Ends in log order, until a checkpoint has them.
     ended: VecDeque<EndedHere>,
 }
 
-const NO_STORE: u32 = u32::MAX;
+/// Whose a variant is.
+#[derive(Clone, Copy)]
+struct VariantHome {
+    store: u32,
+    /// The hash of its list.
+    list: u64,
+}
 
 /// A reservation that ended above the last checkpoint.
 struct EndedHere {
@@ -85,13 +93,21 @@ impl Projection {
 
     /// Takes in a durable record. Called in log order, before the answers of its group leave.
     pub fn apply(&self, number: u64, turn: &Turn) {
-        let Fact::Variant(fact) = &turn.fact else { return };
-        let mut memory = self.memory.lock();
-        if let Some((store, _)) = &fact.named {
-            memory.settle(fact.ordinal, store);
-        }
-        for event in &fact.events {
-            memory.apply(number, fact.ordinal, event);
+        match &turn.fact {
+            Fact::Variant(fact) => {
+                let mut memory = self.memory.lock();
+                if let Some((store, _)) = &fact.named {
+                    memory.settle(fact.ordinal, store);
+                }
+                for event in &fact.events {
+                    memory.apply(number, fact.ordinal, event);
+                }
+            }
+            Fact::Bulk { event, .. } => {
+                let mut memory = self.memory.lock();
+                promised(event).for_each(|hold| memory.promise(hold));
+            }
+            Fact::Policy { .. } => {}
         }
     }
 
@@ -104,8 +120,8 @@ impl Projection {
     /// The record a reservation ended with, if that is above the last checkpoint; older ones are in the stored rows.
     pub fn ended(&self, id: ReservationId) -> Option<u64> {
         let memory = self.memory.lock();
-        let (_, index) = memory.home(id.variant())?;
-        index.ended_with(id)
+        let home = memory.home(id.variant())?;
+        memory.stores[home.store as usize].1.ended_with(id)
     }
 
     /// The figures of a store so far; zeros for a store without reservations.
@@ -132,12 +148,10 @@ impl Projection {
     pub(super) fn restore_variant(&self, variant: &Variant) {
         let head = variant.head();
         let mut memory = self.memory.lock();
-        memory.settle(head.ordinal, &head.store);
+        let home = memory.settle(head.ordinal, &head.store);
+        let (store, index) = &mut memory.stores[home.store as usize];
         for hold in variant.holds() {
-            let lists = Lists::of(&head.store, head.ordinal, &hold.shopper);
-            if let Some((_, index)) = memory.home_mut(head.ordinal) {
-                index.put(hold, lists, None);
-            }
+            index.put(hold, || Lists::of(store, home.list, &hold.shopper), None);
         }
     }
 
@@ -162,7 +176,34 @@ impl fmt::Debug for Projection {
     }
 }
 
+/// The lines that a coordinator's decision makes real.
+fn promised(event: &bulk::Event) -> impl Iterator<Item = &Hold> {
+    let outcomes = match event {
+        bulk::Event::Decided {
+            commit: true,
+            outcomes,
+        } => outcomes.as_slice(),
+        bulk::Event::Decided { commit: false, .. } | bulk::Event::Intended(_) | bulk::Event::Finished => &[],
+    };
+    outcomes.iter().filter_map(|outcome| match outcome {
+        LineOutcome::Done(hold) => Some(hold),
+        LineOutcome::Refused(_) | LineOutcome::Unanswered => None,
+    })
+}
+
 impl Memory {
+    /// A coordinator's answer leaves with its decision, before the variants have logged what it made of their lines; its
+    /// caller must find them all the same. Their own records say the same again.
+    fn promise(&mut self, hold: &Hold) {
+        let Some(home) = self.home(hold.id.variant()) else {
+            return;
+        };
+        let (store, index) = &mut self.stores[home.store as usize];
+        if index.awaits(hold) {
+            index.put(hold, || Lists::of(store, home.list, &hold.shopper), None);
+        }
+    }
+
     fn number_of(&mut self, store: &StoreId) -> u32 {
         if let Some(number) = self.numbers.get(store) {
             return *number;
@@ -173,37 +214,40 @@ impl Memory {
         number
     }
 
-    fn settle(&mut self, ordinal: VariantOrdinal, store: &StoreId) {
-        let number = self.number_of(store);
+    fn settle(&mut self, ordinal: VariantOrdinal, store: &StoreId) -> VariantHome {
         let place = ordinal.0 as usize;
-        if self.homes.len() <= place {
-            self.homes.resize(place + 1, NO_STORE);
+        if let Some(home) = self.home(ordinal) {
+            return home;
         }
-        self.homes[place] = number;
+        if self.homes.len() <= place {
+            self.homes.resize(place + 1, None);
+        }
+        let home = VariantHome {
+            store: self.number_of(store),
+            list: Selector::variant(store, ordinal).hash,
+        };
+        self.homes[place] = Some(home);
+        home
     }
 
-    fn home(&self, ordinal: VariantOrdinal) -> Option<&(StoreId, StoreIndex)> {
-        let number = *self.homes.get(ordinal.0 as usize)?;
-        self.stores.get(number as usize)
-    }
-
-    fn home_mut(&mut self, ordinal: VariantOrdinal) -> Option<&mut (StoreId, StoreIndex)> {
-        let number = *self.homes.get(ordinal.0 as usize)?;
-        self.stores.get_mut(number as usize)
+    fn home(&self, ordinal: VariantOrdinal) -> Option<VariantHome> {
+        self.homes.get(ordinal.0 as usize).copied().flatten()
     }
 
     fn apply(&mut self, number: u64, ordinal: VariantOrdinal, event: &Event) {
-        let (store, index) = self
-            .home_mut(ordinal)
+        let home = self
+            .home(ordinal)
             .expect("a variant's store is said with its creation, or when its rows are loaded");
+        let (store, index) = &mut self.stores[home.store as usize];
         index.statistics.count(event);
+        let lists = |hold: &Hold| Lists::of(store, home.list, &hold.shopper);
         match fate(event) {
             None => {}
-            Some(Fate::Kept(hold)) => index.put(hold, Lists::of(store, ordinal, &hold.shopper), None),
-            Some(Fate::Withdrawn(hold)) => index.remove(hold.id, Lists::of(store, ordinal, &hold.shopper)),
+            Some(Fate::Kept(hold)) => index.put(hold, || lists(hold), None),
+            Some(Fate::Withdrawn(hold)) => index.remove(hold.id, lists(hold)),
             Some(Fate::Ended(hold)) => {
-                let lists = Lists::of(store, ordinal, &hold.shopper);
-                index.put(hold, lists, Some(number));
+                let lists = lists(hold);
+                index.put(hold, || lists, Some(number));
                 self.ended.push_back(EndedHere {
                     number,
                     id: hold.id,
@@ -219,7 +263,8 @@ impl Memory {
             let Some(ended) = self.ended.pop_front_if(|ended| ended.number <= upto) else {
                 return false;
             };
-            if let Some((_, index)) = self.home_mut(ended.id.variant()) {
+            if let Some(home) = self.home(ended.id.variant()) {
+                let (_, index) = &mut self.stores[home.store as usize];
                 // One that came back by a return, and perhaps ended again, has another number.
                 if index.ended_with(ended.id) == Some(ended.number) {
                     index.remove(ended.id, ended.lists);

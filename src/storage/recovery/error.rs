@@ -130,14 +130,14 @@ impl RecoverError {
             Self::Law { violation, number } => {
                 damage(state.to_owned(), RecordNumber(number), violation.to_string())
             }
-            other @ (Self::Damage { .. }
+            Self::Damage { .. }
             | Self::OtherBackend { .. }
             | Self::NoSuchVariant { .. }
             | Self::Open(_)
             | Self::Acquire(_)
             | Self::Read(_)
             | Self::State(_)
-            | Self::Row(_)) => other,
+            | Self::Row(_) => self,
         }
     }
 }

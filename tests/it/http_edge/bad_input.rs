@@ -36,6 +36,7 @@ GET    | R?status=tentative   |                   |                             
 GET    | R/validate           |                   |                                                        | 422 invalid-parameter
 POST   | R/bulk               | json              | {"action":"reserve","lines":[]}                        | 422 invalid-member
 POST   | R/bulk               | json              | {"action":"release","reservationIds":["foreign"]}      | 422 invalid-member
+POST   | R/bulk               | json              | {"action":"reserve","lines":[{"variantId":"a","quantity":1}]} | 409 lines-refused
 POST   | R/{held}/fulfil      |                   |                                                        | 409 reservation-not-confirmed
 POST   | /api/stock/variants  | json              | {"id":"123"}                                           | 409 already-exists
 POST   | /api/stock/variants  | json              | {"id":"1","price":[1,"USD"]}                           | 422 invalid-member
@@ -92,7 +93,7 @@ async fn bad_input_gets_what_the_contract_says_and_changes_nothing() {
         );
         rows += 1;
     }
-    assert_eq!(rows, 46);
+    assert_eq!(rows, 47);
     assert_eq!(house.seen().await, before, "nothing of it changed anything");
 }
 

@@ -181,6 +181,30 @@ async fn a_shortage_says_how_many_are_left_and_when_more_may_come() {
 }
 
 #[tokio::test]
+async fn a_bulk_is_listed_and_given_back_as_soon_as_it_is_answered() {
+    let house = House::stocked().await;
+    house
+        .post("/api/stock/variants", json!({"id": "156", "onHand": 2}))
+        .await;
+    let lines = json!([{"variantId": "123", "quantity": 2}, {"variantId": "156", "quantity": 2}]);
+    for round in 0..50 {
+        let body = json!({"action": "reserve", "cartId": round.to_string(), "lines": lines});
+        let done = house.post("/api/stock/reservations/bulk", body).await;
+        assert_eq!(done.status, 201, "{round}: {}", done.text);
+        let cart = format!("/api/stock/reservations?cartId={round}");
+        let listed = house.get(&format!("{cart}&status=active")).await.json();
+        assert_eq!(listed["items"].as_array().unwrap().len(), 2, "{round}: {listed}");
+        assert_eq!(
+            house.get("/api/stock/reservations/statistics").await.json()["active"],
+            2
+        );
+        house.send("DELETE", &cart, &[], Body::empty()).await;
+        let given_back = house.get("/api/stock/variants/156").await.json();
+        assert_eq!(given_back["held"], 0, "{round}: {given_back}");
+    }
+}
+
+#[tokio::test]
 async fn bulk_is_all_or_nothing_or_each_for_itself() {
     let house = House::stocked().await;
     house

@@ -43,6 +43,14 @@ fn story(backend: Backend, seed: u64, steps: usize) {
     house.checkpoint();
     check_lists(&house, &gone, &mut rng);
     check_ended(&house, &gone);
+    for family in [Family::Ended, Family::EndedByTime] {
+        let rows = house.state.scan(family, &[], None, usize::MAX).count();
+        assert_eq!(
+            rows,
+            gone.len(),
+            "{family:?}: one for each that is gone, none for one that came back"
+        );
+    }
     let digest = house.digest();
     house.close();
     let dir = DataDir::open(&home.root()).unwrap();
