@@ -136,12 +136,12 @@ impl House {
             lines: lines.iter().map(line).collect(),
             terms: TERMS,
         };
+        let gather = Some(Gather::new(Mode::AllOrNothing, &plan.lines));
         let bulk = Bulk::intended(BulkId(at as u128), plan.clone());
-        let gather = Gather::new(Mode::AllOrNothing, &plan.lines);
         self.bulks.push(Coordinator {
             log: vec![(Event::Intended(Box::new(plan)), self.now)],
             bulk,
-            gather: Some(gather),
+            gather,
             decided: None,
             settled: BTreeSet::new(),
         });
@@ -281,11 +281,7 @@ impl House {
                 let gather = self.bulks[bulk].gather.as_mut().unwrap();
                 let line = gather.try_in_order();
                 let number = gather.number();
-                self.network.push_back(Message::Ask {
-                    bulk,
-                    number,
-                    line,
-                });
+                self.network.push_back(Message::Ask { bulk, number, line });
             }
             Next::Decide { commit } => {
                 let outcomes = self.bulks[bulk].gather.take().unwrap().outcomes();

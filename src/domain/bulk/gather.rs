@@ -34,7 +34,8 @@ pub enum Next {
 pub struct Gather {
     mode: Mode,
     number: u32,
-    /// The lines in the order of the second try, which is the same for every coordinator.
+    /// The lines in the order of the second try: the same for everybody, whoever asked for them in which order. Two
+    /// coordinators that wait at lines of their own orders could each have what the other waits for.
     order: Vec<usize>,
     outcomes: Vec<Option<LineOutcome>>,
     /// The latest answer of an earlier ask, for lines that have no final one.
@@ -42,14 +43,11 @@ pub struct Gather {
 }
 
 impl Gather {
-    /// The first try over `lines`: all are asked at once. A second goes in the order of variant and reservation ids:
-    /// whoever wins the first common line then finds the others free.
+    /// The first try over `lines`: all are asked at once.
     pub fn new(mode: Mode, lines: &[Line]) -> Self {
         let mut order: Vec<usize> = (0..lines.len()).collect();
-        order.sort_by(|a, b| {
-            let key = |line: &usize| (&lines[*line].variant_id, lines[*line].reservation);
-            key(a).cmp(&key(b))
-        });
+        // Lines of one new hold each are told apart by their variants, those of existing ones by their ids.
+        order.sort_by_key(|line| (&lines[*line].variant_id, lines[*line].reservation));
         Self {
             mode,
             number: 1,
@@ -87,11 +85,11 @@ impl Gather {
         }
     }
 
-    /// The second try, in order: nothing has answered yet. Returns the line to ask first.
+    /// The second try, in order: nothing has answered yet. The line to ask first.
     pub fn try_in_order(&mut self) -> usize {
         self.number += 1;
         self.earlier = std::mem::replace(&mut self.outcomes, vec![None; self.earlier.len()]);
-        self.order.first().copied().unwrap_or(0)
+        self.order[0]
     }
 
     /// Every line's outcome. A line that was not asked any more stands as the earlier try left it, so that a refusal
@@ -115,8 +113,9 @@ impl Gather {
         }
         // In order: after a refusal nothing more is asked, so that a coordinator that cannot win takes nothing.
         let refused = self.outcomes.iter().flatten().any(|outcome| !outcome.is_done());
-        match self.order.iter().find(|line| self.outcomes[**line].is_none()) {
-            Some(line) if !refused => Next::Ask(*line),
+        let open = |line: &&usize| self.outcomes[**line].is_none();
+        match self.order.iter().find(open) {
+            Some(&line) if !refused => Next::Ask(line),
             Some(_) | None => self.judge(),
         }
     }
@@ -147,7 +146,28 @@ fn is_collision(outcome: &LineOutcome) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::{ReservationId, VariantId};
+    use crate::domain::ids::{ReservationId, VariantId, VariantOrdinal};
+
+    fn lines(variants: &[&str]) -> Vec<Line> {
+        let line = |variant: &&str| Line {
+            variant_id: VariantId::parse(variant).unwrap(),
+            variant: Some(VariantOrdinal(0)),
+            reservation: ReservationId::FIRST,
+            quantity: 1,
+        };
+        variants.iter().map(line).collect()
+    }
+
+    #[test]
+    fn everybody_tries_again_in_the_same_order() {
+        for (variants, order) in [(["x", "y"], [0, 1]), (["y", "x"], [1, 0])] {
+            let mut gather = Gather::new(Mode::AllOrNothing, &lines(&variants));
+            gather.answered(1, 0, refused(true));
+            gather.answered(1, 1, refused(true));
+            assert_eq!(gather.try_in_order(), order[0], "x first: {variants:?}");
+            assert_eq!(gather.order, order);
+        }
+    }
 
     fn refused(contended: bool) -> LineOutcome {
         let refusal = Refusal::InsufficientStock {
@@ -157,24 +177,6 @@ mod tests {
             contended,
         };
         LineOutcome::Refused(refusal)
-    }
-
-    fn lines(variants: &[&str]) -> Vec<Line> {
-        let line = |id: &&str| Line {
-            variant_id: VariantId::parse(id).unwrap(),
-            variant: None,
-            reservation: ReservationId::FIRST,
-            quantity: 1,
-        };
-        variants.iter().map(line).collect()
-    }
-
-    #[test]
-    fn the_second_try_goes_in_id_order_whatever_the_callers_order() {
-        let mut gather = Gather::new(Mode::AllOrNothing, &lines(&["y", "x"]));
-        gather.answered(1, 0, refused(true));
-        assert_eq!(gather.answered(1, 1, refused(true)), Next::TryInOrder);
-        assert_eq!(gather.try_in_order(), 1, "x comes first");
     }
 
     #[test]

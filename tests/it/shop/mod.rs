@@ -328,14 +328,10 @@ pub(crate) async fn until_ok<T: std::fmt::Debug>(ask: impl AsyncFn() -> Result<T
     loop {
         match ask().await {
             Err(AppError::InFlight) => tokio::task::yield_now().await,
-            Err(AppError::Refused { refusal, .. })
-                if matches!(
-                    refusal,
-                    Refusal::InFlight | Refusal::InsufficientStock { contended: true, .. }
-                ) =>
-            {
-                tokio::task::yield_now().await;
-            }
+            Err(AppError::Refused {
+                refusal: Refusal::InFlight | Refusal::InsufficientStock { contended: true, .. },
+                ..
+            }) => tokio::task::yield_now().await,
             Err(AppError::BulkRefused { lines, .. }) if lines.iter().any(|(_, line)| is_contended(line)) => {
                 tokio::task::yield_now().await;
             }
