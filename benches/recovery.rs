@@ -110,7 +110,6 @@ fn open(root: &Path, backend: Backend) -> Recovered {
         journal_cache_bytes: 16 << 20,
         state: StateOptions {
             cache_bytes: 64 << 20,
-            key_block_span_ms: 5_400_000,
             compact_floor_bytes: 1 << 30,
         },
         keys_memory_max: 1_000_000,

@@ -1,86 +1,123 @@
-//! Does the state directory stay bounded under endless change, and how long does it take to open?
+//! How fast does the state directory take checkpoints, does it stay bounded under endless change, and how long does it take to open?
 //!
-//! `cargo bench --bench state_growth -- [rows] [live] [compact_floor_mib]` writes `rows` row changes (20 million) in checkpoints
-//! of 10,000 over `live` live holds (100,000): half of each checkpoint are random upserts and deletes of holds, the rest is what passes
-//! through: ended holds with two indexes, and idempotency keys, each deleted by retention after 20 checkpoints.
+//! `cargo bench --bench state_growth -- [checkpoints] [keys] [holds] [compact_floor_mib]` writes `checkpoints` (100) of `keys`
+//! keys (100,000) with payloads of 150 bytes, half as many ended holds with rows of 160 bytes and three lists each, and `holds` random
+//! upserts and deletes of live holds (0). Keys and ended holds leave by retention after 20 checkpoints.
 #![allow(clippy::print_stdout, reason = "a report for the terminal")]
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use holdfast::storage::keys::{Fingerprint, KeyEntry, KeyHash};
 use holdfast::storage::state::{Checkpoint, Family, RowChanges, StateOptions, StateStore};
 
-const BATCH: u64 = 10_000;
 const KEPT_CHECKPOINTS: u64 = 20;
+const CHECKPOINT_MS: u64 = 1000;
+const LIVE: u64 = 100_000;
 const MIB: u64 = 1 << 20;
+
+/// What is written.
+struct Load {
+    checkpoints: u64,
+    keys: u64,
+    holds: u64,
+}
 
 fn main() {
     let numbers: Vec<u64> = std::env::args()
         .filter_map(|argument| argument.parse().ok())
         .collect();
-    let rows = numbers.first().copied().unwrap_or(20_000_000);
-    let live = numbers.get(1).copied().unwrap_or(100_000);
-    let floor_mib = numbers.get(2).copied().unwrap_or(256);
+    let number = |at: usize, default| numbers.get(at).copied().unwrap_or(default);
+    let load = Load {
+        checkpoints: number(0, 100),
+        keys: number(1, 100_000),
+        holds: number(2, 0),
+    };
     let options = StateOptions {
         cache_bytes: 64 * MIB,
-        key_block_span_ms: 2,
-        compact_floor_bytes: floor_mib * MIB,
+        compact_floor_bytes: number(3, 256) * MIB,
     };
     let home = tempfile::tempdir().expect("a temporary directory");
     let store = StateStore::open(home.path(), options).expect("an empty directory opens");
-    run(&store, rows, live);
+    let last = run(&store, &load);
+    store.compact().expect("the disk takes it");
+    println!(
+        "freshly copied {} MiB",
+        store.disk_bytes().expect("the directory is readable") / MIB
+    );
     store.close().expect("nothing reads any more");
-    reopen(home.path(), options);
+    reopen(home.path(), options, &last);
 }
 
-fn run(store: &StateStore, rows: u64, live: u64) {
+/// Writes the load; tells a key of the last checkpoint.
+fn run(store: &StateStore, load: &Load) -> KeyHash {
     let mut rng = fastrand::Rng::with_seed(1);
-    let began = Instant::now();
-    let (mut largest, mut copies, mut slowest_apply, mut slowest_copy) = (0, 0, 0.0f64, 0.0f64);
-    let checkpoints = rows / BATCH;
-    for number in 1..=checkpoints {
-        let changes = changes_of(number, live, &mut rng);
+    let mut largest = 0;
+    let (mut spent, mut slowest, mut cpu) = (Duration::ZERO, Duration::ZERO, 0.0);
+    let (mut copying, mut copies) = (Duration::ZERO, 0);
+    let mut last = KeyHash([0; 16]);
+    let step = (load.checkpoints / 20).max(1);
+    for number in 1..=load.checkpoints {
+        let (changes, key) = changes_of(number, load, &mut rng);
+        last = key;
         let checkpoint = Checkpoint {
-            number,
+            number: number * load.keys,
             epoch: 1,
             chain: [0; 32],
-            logged_at_ms: number,
+            logged_at_ms: number * CHECKPOINT_MS,
         };
-        let before = Instant::now();
+        let (before, cpu_before) = (Instant::now(), cpu_seconds());
         store.apply(changes, checkpoint).expect("the disk takes it");
-        slowest_apply = slowest_apply.max(before.elapsed().as_secs_f64());
-        let kept_from = number.saturating_sub(KEPT_CHECKPOINTS);
+        let from_ms = number.saturating_sub(KEPT_CHECKPOINTS) * CHECKPOINT_MS;
         while store
-            .sweep(kept_from, kept_from, 10_000)
+            .sweep(from_ms, from_ms, 10_000)
             .expect("the disk takes it")
             .more
         {}
+        spent += before.elapsed();
+        cpu += cpu_seconds() - cpu_before;
+        slowest = slowest.max(before.elapsed());
         let before = Instant::now();
         if store.compact_if_grown().expect("the disk takes it") {
             copies += 1;
-            slowest_copy = slowest_copy.max(before.elapsed().as_secs_f64());
+            copying += before.elapsed();
         }
         let bytes = store.disk_bytes().expect("the directory is readable");
         largest = largest.max(bytes);
-        if number % (checkpoints / 20).max(1) == 0 {
+        if number % step == 0 {
+            let items = (load.keys + load.keys / 2 + load.holds) * step;
             println!(
-                "{:>9} rows {:>6.1} s  now {:>5} MiB  largest {:>5} MiB  copies {copies} (slowest {slowest_copy:.2} s)  slowest checkpoint {:>6.1} ms",
-                number * BATCH,
-                began.elapsed().as_secs_f64(),
+                "{number:>5} checkpoints  {:>8.0} keys, ended and live holds/s, {:>8.0} a processor second  slowest {:>5.0} ms  now {:>5} MiB  largest {:>5} MiB  keys {:>9} x {:>5.1} bytes  memory {:>6} KiB  copies {copies} in {:.1} s",
+                items as f64 / spent.as_secs_f64(),
+                items as f64 / cpu,
+                slowest.as_secs_f64() * 1e3,
                 bytes / MIB,
                 largest / MIB,
-                slowest_apply * 1e3,
+                store.keys_len(),
+                store.keys_bytes() as f64 / store.keys_len().max(1) as f64,
+                store.runs_memory_bytes() / 1024,
+                copying.as_secs_f64(),
             );
-            slowest_apply = 0.0;
+            (spent, slowest, cpu) = (Duration::ZERO, Duration::ZERO, 0.0);
         }
     }
+    last
 }
 
-/// Half random holds; of the other half, four rows for each ended hold and one for its key.
-fn changes_of(number: u64, live: u64, rng: &mut fastrand::Rng) -> RowChanges {
+/// The processor time of this process on all its threads: what a busy machine cannot distort much.
+fn cpu_seconds() -> f64 {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("this is Linux");
+    let (_, behind_name) = stat.rsplit_once(')').expect("the name is in brackets");
+    let fields = behind_name.split_whitespace().skip(11).take(2); // utime, stime
+    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_SECOND
+}
+
+/// The changes of a checkpoint and one of its keys.
+fn changes_of(number: u64, load: &Load, rng: &mut fastrand::Rng) -> (RowChanges, KeyHash) {
     let mut changes = RowChanges::default();
-    for _ in 0..BATCH / 2 {
-        let hold = rng.u64(0..live * 2).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let now_ms = number * CHECKPOINT_MS;
+    for _ in 0..load.holds {
+        let hold = rng.u64(0..LIVE * 2).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let key = [&1u32.to_be_bytes()[..], &u128::from(hold).to_be_bytes()].concat();
         if rng.bool() {
             changes.put(Family::Hold, key, [7; 200]);
@@ -88,24 +125,26 @@ fn changes_of(number: u64, live: u64, rng: &mut fastrand::Rng) -> RowChanges {
             changes.delete(Family::Hold, key);
         }
     }
-    for _ in 0..BATCH / 10 {
-        let id = rng.u128(..);
-        changes.put_ended(
-            id.to_be_bytes(),
-            number,
-            &[9; 160],
-            &[(1, rng.u64(0..1000)), (2, rng.u64(0..100))],
-        );
+    let mut last = KeyHash([0; 16]);
+    for at in 0..load.keys {
+        last = KeyHash(rng.u128(..).to_le_bytes());
         let entry = KeyEntry {
-            fingerprint: Fingerprint([1; 8]),
-            number,
+            fingerprint: Fingerprint(rng.u64(..).to_le_bytes()),
+            number: (number - 1) * load.keys + at + 1,
         };
-        changes.put_key(KeyHash(rng.u128(..).to_le_bytes()), entry, &[5; 180], number);
+        changes.put_key(last, entry, &[5; 150], now_ms + at * CHECKPOINT_MS / load.keys);
     }
-    changes
+    for at in 0..load.keys / 2 {
+        // Like a UUIDv7: the time, the ordinal of the variant, 30 random bits.
+        let id = u128::from(now_ms) << 80 | 7 << 30 | u128::from(rng.u32(..) >> 2);
+        let lists = [(1, 1), (2, rng.u64(0..100_000)), (3, rng.u64(0..100))];
+        let ended_at_ms = now_ms + at * CHECKPOINT_MS / load.keys;
+        changes.put_ended(id.to_be_bytes(), ended_at_ms, &[9; 160], &lists);
+    }
+    (changes, last)
 }
 
-fn reopen(dir: &Path, options: StateOptions) {
+fn reopen(dir: &Path, options: StateOptions, key: &KeyHash) {
     let before = Instant::now();
     let store = StateStore::open(dir, options).expect("the store opens again");
     println!(
@@ -113,13 +152,26 @@ fn reopen(dir: &Path, options: StateOptions) {
         before.elapsed().as_secs_f64(),
         store.keys_len()
     );
+    assert!(store.key(key).expect("it can be read").is_some());
+    const ASKED: u32 = 100_000;
+    let mut rng = fastrand::Rng::with_seed(2);
     let before = Instant::now();
-    let holds = store
-        .scan(Family::Hold, &[], None, usize::MAX)
-        .filter(Result::is_ok)
-        .count();
+    for _ in 0..ASKED {
+        let fresh = KeyHash(rng.u128(..).to_le_bytes());
+        assert!(store.key(&fresh).expect("it can be read").is_none());
+    }
     println!(
-        "{holds} live holds read in {:.2} s",
-        before.elapsed().as_secs_f64()
+        "{:.2} us to miss a key",
+        before.elapsed().as_secs_f64() * 1e6 / f64::from(ASKED)
+    );
+    let before = Instant::now();
+    for _ in 0..100 {
+        store
+            .ended_ids(2, rng.u64(0..100_000), None, 50)
+            .expect("it can be read");
+    }
+    println!(
+        "{:.0} us to read a page of a list",
+        before.elapsed().as_secs_f64() * 1e6 / 100.0
     );
 }

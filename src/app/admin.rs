@@ -47,6 +47,8 @@ pub struct CleanedUp {
 #[derive(Debug)]
 pub(super) struct DiskWatch {
     low: Arc<AtomicBool>,
+    /// The idempotency keys have reached `keys.disk_max`.
+    keys_full: AtomicBool,
 }
 
 impl DiskWatch {
@@ -77,7 +79,21 @@ impl DiskWatch {
                 clock.sleep_until(clock.now().saturating_add(DISK_LOOK_MS)).await;
             }
         });
-        Self { low }
+        let keys_full = AtomicBool::new(false);
+        Self { low, keys_full }
+    }
+
+    /// Whether new keyed writes are refused for want of room for their keys.
+    pub(super) fn keys_are_full(&self) -> bool {
+        self.keys_full.load(Ordering::Acquire)
+    }
+
+    /// What the stored keys occupy, against their limit; told every second.
+    pub(super) fn keys_occupy(&self, bytes: u64, at_most: u64) {
+        let full = bytes >= at_most;
+        if self.keys_full.swap(full, Ordering::AcqRel) != full {
+            tracing::warn!(full, bytes, at_most, "idempotency keys on disk");
+        }
     }
 
     /// Asks whether the disk is low, from any thread.

@@ -5,7 +5,8 @@ use crate::{
     clock::Stopwatch,
     domain::{
         bulk::{Action, Event, Line, LineOutcome, Mode, Plan},
-        ids::{BulkId, ReservationId, VariantId},
+        ids::{BulkId, ReservationId, Slot, StoreId, VariantId, VariantOrdinal},
+        time::Timestamp,
         variant::{Refusal, Shopper},
     },
     storage::record::Fact,
@@ -137,7 +138,7 @@ impl Shop {
                     let reservation = entry.as_ref().map(|entry| entry.new_reservation(now));
                     Line {
                         variant: entry.map(|entry| entry.ordinal),
-                        reservation: reservation.unwrap_or(ReservationId::FIRST),
+                        reservation: reservation.unwrap_or_else(|| nobodys(&ctx.store, &variant_id, now)),
                         variant_id,
                         quantity,
                     }
@@ -215,6 +216,12 @@ impl Shop {
             Err(AppError::BulkRefused { lines, at })
         }
     }
+}
+
+/// The id of a line whose variant is unknown. It is logged with the plan, so it must be one that reads back; no variant is
+/// ever asked for it, and no caller sees it.
+fn nobodys(store: &StoreId, variant: &VariantId, now: Timestamp) -> ReservationId {
+    ReservationId::new(now, Slot::of_variant(store, variant), VariantOrdinal(u32::MAX), 0)
 }
 
 fn unknown_variant() -> VariantId {

@@ -68,7 +68,10 @@ pub(super) fn keep_up(shop: &Arc<Shop>) {
                 .set(gauge(shop.directory.queue_depth() as u64));
             metrics.journal_bytes.set(gauge(shop.reader.size_bytes()));
             metrics.keys_memory_entries.set(gauge(shop.keys.len() as u64));
-            metrics.keys_disk_bytes.set(gauge(shop.state.keys_bytes()));
+            let keys_bytes = shop.state.keys_bytes();
+            metrics.keys_disk_bytes.set(gauge(keys_bytes));
+            shop.disk
+                .keys_occupy(keys_bytes, shop.config.keys.disk_max.bytes());
             drop(shop);
             clock.sleep_until(clock.now().saturating_add(LOOK_MS)).await;
         }

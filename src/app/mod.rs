@@ -181,6 +181,8 @@ impl Shop {
             .until(ctx.deadline, self.keys.settle(hash, fingerprint))
             .await;
         match settled.ok_or(AppError::OutcomeUnknown)? {
+            // At its limit on the disk the table takes no new key; dropping the claim frees it.
+            Ok(Settled::Fresh(_)) if self.disk.keys_are_full() => Err(AppError::KeysFull),
             Ok(Settled::Fresh(claim)) => Ok(Keyed::Fresh(Some(KeyClaim { claim, fingerprint }))),
             Ok(Settled::Known { number }) => Ok(Keyed::Known(Box::new(self.logged(number, hash).await?))),
             Ok(Settled::Mismatch) => Err(AppError::KeyReused),

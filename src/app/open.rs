@@ -161,7 +161,7 @@ impl Shop {
             clock: Box::new(move || now.now().as_millis()),
             disk_is_low: Box::new(low),
             on_fatal: ends(&on_fatal, |error: CheckpointError| {
-                format!("the checkpoint failed: {error}")
+                format!("the checkpoint failed: {}", chain(&error))
             }),
         };
         let (checkpointer, checkpoint) = Checkpointer::start(checkpoint, checkpoint_options(&config))?;
@@ -172,7 +172,7 @@ impl Shop {
             metrics: Box::new(measure::Journal::new(checkpointer.clone())),
             clock: Box::new(move || now.now().as_millis()),
             on_fatal: ends(&on_fatal, |error: AppendError| {
-                format!("the journal failed: {error}")
+                format!("the journal failed: {}", chain(&error))
             }),
         };
         let (queue, writer) =
@@ -208,14 +208,6 @@ impl Shop {
             let _ = directory.resume_bulk(bulk).await;
         }
         directory.start_timers();
-        let older = Arc::clone(&state);
-        std::thread::Builder::new()
-            .name("older-keys".into())
-            .spawn(move || {
-                if let Err(error) = older.read_key_blocks() {
-                    tracing::error!(%error, "the stored idempotency keys could not be read ahead");
-                }
-            })?;
         let shop = Arc::new(Self {
             directory,
             admission,
@@ -289,7 +281,7 @@ fn read(
     if let Some(seed) = seed
         && data_dir.is_unused()?
     {
-        let Seeded { variants, position } = recovery::seed_from_snapshot(&mut data_dir, &options, || seed())?;
+        let Seeded { variants, position } = recovery::seed_from_snapshot(&mut data_dir, &options, seed)?;
         tracing::info!(
             variants,
             position,
@@ -312,9 +304,6 @@ pub fn recover_options(config: &Config) -> RecoverOptions {
         journal_cache_bytes: JOURNAL_CACHE_BYTES,
         state: StateOptions {
             cache_bytes: config.state.cache.bytes(),
-            key_block_span_ms: u64::try_from(config.retention.keys.as_millis() / 16)
-                .unwrap_or(1)
-                .max(1),
             compact_floor_bytes: COMPACT_FLOOR_BYTES,
         },
         keys_memory_max: config.keys.memory_max,
@@ -338,6 +327,12 @@ fn journal_limits(config: &Config) -> JournalLimits {
         group_records: config.journal.group_records,
         group_bytes: config.journal.group_bytes.as_usize(),
     }
+}
+
+/// An error with its causes, for one line of the log.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
 }
 
 fn ends<E: 'static>(

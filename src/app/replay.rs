@@ -6,9 +6,8 @@ use crate::{
     storage::{
         dto,
         journal::{PartitionId, ReadError, RecordNumber},
-        keys::{KeyEntry, KeyHash},
+        keys::KeyHash,
         record::{Fact, Turn},
-        state::Family,
     },
 };
 
@@ -22,10 +21,9 @@ impl Shop {
                 Ok(None) | Err(ReadError::Trimmed { .. }) => {}
                 Err(error) => return Err(AppError::internal("a record could not be read", &error)),
             }
-            let row = state.get(Family::Key, &key.0);
-            let row = row.map_err(|error| AppError::internal("a key's row could not be read", &error))?;
-            let payload = row.as_deref().and_then(|row| row.get(KeyEntry::BYTES..));
-            turn(payload.ok_or_else(|| AppError::bug("a known key has neither record nor row"))?)
+            let row = state.key_payload(&key);
+            let payload = row.map_err(|error| AppError::internal("a key's row could not be read", &error))?;
+            turn(&payload.ok_or_else(|| AppError::bug("a known key has neither record nor row"))?)
         };
         Ok(Logged {
             number,

@@ -59,15 +59,13 @@ fn table(report: &VerifyReport) -> String {
     } else {
         "no, its beginning was trimmed"
     };
+    let log = match report.groups {
+        0 => format!("empty, goes on with record {}", report.first),
+        groups => format!("records {} to {} in {groups} groups", report.first, report.last),
+    };
     let verdict = if report.is_sound() { "sound" } else { "BROKEN" };
     let rows = [
-        (
-            "log",
-            format!(
-                "records {} to {} in {} groups",
-                report.first, report.last, report.groups
-            ),
-        ),
+        ("log", log),
         ("torn tail", torn),
         ("stored rows up to", format!("record {}", report.checkpoint)),
         ("replayed behind", format!("{} records", report.replayed)),

@@ -29,7 +29,9 @@ pub fn problem(error: &AppError, subject: Subject<'_>) -> Problem {
         }
         AppError::Gone => refusal::problem(&Refusal::VariantNotFound, subject),
         AppError::Quarantined => subject.name(Problem::new(Code::VariantQuarantined)),
-        AppError::DiskReserve => Problem::new(Code::DiskReserve),
+        AppError::DiskReserve => {
+            Problem::new(Code::StorageUnavailable).detail("free disk space is below the reserve")
+        }
         AppError::Internal(what) => {
             tracing::error!(error = %what, "a use case failed");
             Problem::new(Code::Internal)

@@ -125,14 +125,12 @@ codes! {
         "It replays its log; /startupz on the operations listener shows how far it is.";
     Draining "draining" 503 true "The service is shutting down"
         "Nothing was done. Another instance, or this one after its restart, will answer.";
-    StorageUnavailable "storage-unavailable" 503 true "The disk does not take writes now"
-        "Nothing was promised. Repeat with the same Idempotency-Key.";
+    StorageUnavailable "storage-unavailable" 503 true "The disk does not take new business now"
+        "Nothing was promised. Below the disk reserve new holds and variants are refused while confirm, release and expiry go on; an operator must make room. Repeat with the same Idempotency-Key.";
     OutcomeUnknown "outcome-unknown" 503 true "The outcome is not known"
         "The work was handed over, but no answer came in time: it may have happened. Repeat with the same Idempotency-Key and you get the one true answer.";
     VariantQuarantined "variant-quarantined" 503 true "This variant is set aside"
         "A law was found broken for it. An operator must look: GET /api/admin/quarantine. Other variants are served.";
-    DiskReserve "disk-reserve" 507 true "The disk is nearly full"
-        "New holds are refused; confirm, release and expiry go on. An operator must make room.";
 }
 
 impl Code {

@@ -15,6 +15,9 @@ const METRICS: &str = "src/telemetry/";
 /// floor that servers are compared with.
 const BENCH: &str = "src/cli/bench/";
 
+/// A measurement that runs for minutes waits in real time.
+const SOAK: &str = "benches/soak.rs";
+
 /// This file names what it forbids.
 const SELF: &str = "tests/it/tidy.rs";
 
@@ -61,7 +64,7 @@ const WORDS: [(&str, &str, &[&str]); 16] = [
     ("eprint!(", "src/", &["src/cli/"]),
     ("eprintln!(", "src/", &["src/cli/"]),
     ("thread::sleep", "", &[CLOCK]),
-    ("time::sleep", "", &[CLOCK, BENCH]),
+    ("time::sleep", "", &[CLOCK, BENCH, SOAK]),
     ("todo!(", "", &[]),
     ("unimplemented!(", "", &[]),
     ("#[ignore", "", &[]),

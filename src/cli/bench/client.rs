@@ -179,6 +179,11 @@ async fn serve_connection(floor: Rc<Floor>, number: usize) {
         floor.trouble(&lost.to_string());
         return;
     }
+    if floor.load.pace == Pace::Closed {
+        // An open loop's schedule knows its start; a closed one would begin at once.
+        let early_ns = floor.load.start_ns.saturating_sub(floor.stopwatch.now_ns());
+        tokio::time::sleep(Duration::from_nanos(early_ns)).await;
+    }
     let mut free_ns = floor.stopwatch.now_ns();
     while let Some(due) = floor.next_due().await {
         let now_ns = floor.stopwatch.now_ns();

@@ -16,7 +16,7 @@
 //! | [`verdict`] | the checker: pure, from ledger and final state |
 //! | [`disk`] | the directory of the own server, and what a device sync costs there |
 //! | [`server`], [`echo`] | the server under test and the floor, as child processes |
-//! | [`run`] | one run from start to verdict |
+//! | [`run`] | one run from start to verdict; `run/evidence.rs` gathers what the checker judges |
 //! | [`report`] | table and JSON |
 
 use std::path::PathBuf;

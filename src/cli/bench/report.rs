@@ -372,26 +372,35 @@ fn conclusion(out: &mut String, verdict: &Verdict, judgement: Judgement, colours
                 out,
                 "verdict     {colour}VOID{plain}: the generator lagged; lower --rate, or try --cpus split"
             );
+            kept(out, verdict);
         }
         Judgement::Holds if verdict.grants + verdict.refusals + verdict.variants == 0 => {
             put!(out, "verdict     none: the floor keeps no stock");
         }
         Judgement::Holds => {
-            put!(
-                out,
-                "verdict     {colour}HOLDS{plain}: {} grants, {} refusals, {} unknown;",
-                grouped(real(verdict.grants as u64)),
-                grouped(real(verdict.refusals as u64)),
-                grouped(real(verdict.unknown as u64))
-            );
-            put!(
-                out,
-                "            final state of {} variants and {} reservations agrees",
-                grouped(real(verdict.variants as u64)),
-                grouped(real(verdict.holds as u64))
-            );
+            put!(out, "verdict     {colour}HOLDS{plain}");
+            kept(out, verdict);
         }
     }
+}
+
+/// What the checker looked at and found in order.
+fn kept(out: &mut String, verdict: &Verdict) {
+    let count = |number: usize| grouped(real(number as u64));
+    let (grants, refusals, unknown) = (
+        count(verdict.grants),
+        count(verdict.refusals),
+        count(verdict.unknown),
+    );
+    put!(
+        out,
+        "            no law broken: {grants} grants, {refusals} refusals, {unknown} unknown;"
+    );
+    let (variants, holds) = (count(verdict.variants), count(verdict.holds));
+    put!(
+        out,
+        "            final state of {variants} variants and {holds} reservations agrees"
+    );
 }
 
 /// A figure rounded to whole, in groups of three digits.
@@ -491,7 +500,7 @@ mod tests {
             table.contains("ratio holdfast / echo: 0.550   (rounds: 0.500 0.600)"),
             "{table}"
         );
-        assert!(table.contains("verdict     HOLDS: 12,000,000 grants"), "{table}");
+        assert!(table.contains("no law broken: 12,000,000 grants"), "{table}");
     }
 
     #[test]

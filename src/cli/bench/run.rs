@@ -1,5 +1,7 @@
 //! One run from start to verdict.
 
+mod evidence;
+
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,18 +13,23 @@ use rustix::thread::CpuSet;
 use super::client::{Load, Pace, run_round};
 use super::disk::Directory;
 use super::inspect::{self, InspectError};
-use super::ledger::{Ledger, Operation};
+use super::ledger::Ledger;
 use super::report;
 use super::round::{Round, Usage};
 use super::scenario::{Plan, SOLDOUT_STOCK, Scenario, Target};
 use super::schedule::{NANOS, Stopwatch};
 use super::server::{Server, ServerError, address_of};
-use super::verdict::{self, Evidence, FinalCounters, Verdict};
+use super::verdict::Verdict;
 use super::{BenchArgs, Cpus};
 use crate::telemetry;
 
 /// How long after a round its last answers are waited for.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Between two looks at whether the servers are at rest, and how many looks are taken at most.
+const SETTLE_LOOK: Duration = Duration::from_millis(250);
+const SETTLE_LOOKS_MAX: u32 = 80;
+/// Share of one processor below which a server is at rest.
+const AT_REST: f64 = 0.05;
 /// Pairs of rounds with `--floor` unless told (proof.md asks for at least 5).
 const FLOOR_ROUNDS: u32 = 5;
 /// Between the command to go and the first request: connections are made in this time.
@@ -247,9 +254,9 @@ impl<'a> Bench<'a> {
     }
 
     async fn round(&mut self, number: u64, target: Target) -> Result<Round, BenchError> {
-        let (address, child) = match target {
-            Target::Holdfast => (self.api, &self.server),
-            Target::Echo => (self.echo.as_ref().map(|echo| echo.api), &self.echo),
+        let address = match target {
+            Target::Holdfast => self.api,
+            Target::Echo => self.echo.as_ref().map(|echo| echo.api),
         };
         let address = address.expect("only servers that were started are in the order");
         let pace = if self.args.max {
@@ -262,11 +269,12 @@ impl<'a> Bench<'a> {
                 seed,
             }
         };
-        let used_before = child.as_ref().map(Server::usage);
+        self.settle().await;
         let mut load = self.load(address, target, pace);
         if self.args.scenario == Scenario::ExpiryStorm && target == Target::Holdfast {
             load = self.preload(load).await?;
         }
+        let used_before = self.child(target).map(Server::usage);
         let syncs_before = self.syncs(target).await?;
         self.bar
             .set_message(format!("round {}, {}", number + 1, report::name_of(target)));
@@ -276,12 +284,7 @@ impl<'a> Bench<'a> {
             .await?
             .zip(syncs_before)
             .map(|(after, before)| after.saturating_sub(before));
-        let child = if target == Target::Echo {
-            &self.echo
-        } else {
-            &self.server
-        };
-        let used = child.as_ref().map(Server::usage).zip(used_before);
+        let used = self.child(target).map(Server::usage).zip(used_before);
         round.usage = used.map(|(after, before)| Usage {
             cpu_seconds: after.cpu_seconds - before.cpu_seconds,
             rss_bytes: after.rss_bytes,
@@ -289,6 +292,33 @@ impl<'a> Bench<'a> {
             syncs,
         });
         Ok(round)
+    }
+
+    /// The process of a target, when it is this run's own.
+    fn child(&self, target: Target) -> Option<&Server> {
+        match target {
+            Target::Holdfast => self.server.as_ref(),
+            Target::Echo => self.echo.as_ref(),
+        }
+    }
+
+    /// Waits until the servers have finished what the last round left them to do (checkpoints, expiries): their own cost
+    /// must not fall on the next round, least of all on the floor's.
+    async fn settle(&self) {
+        self.bar.set_message("waiting for the servers to come to rest");
+        let cpu_seconds = || {
+            let servers = [&self.server, &self.echo].into_iter().flatten();
+            servers.map(|server| server.usage().cpu_seconds).sum::<f64>()
+        };
+        let mut before = cpu_seconds();
+        for _ in 0..SETTLE_LOOKS_MAX {
+            tokio::time::sleep(SETTLE_LOOK).await;
+            let now = cpu_seconds();
+            if now - before <= SETTLE_LOOK.as_secs_f64() * AT_REST {
+                return;
+            }
+            before = now;
+        }
     }
 
     fn load(&self, address: SocketAddr, target: Target, pace: Pace) -> Load {
@@ -388,66 +418,6 @@ impl<'a> Bench<'a> {
             .and_then(|text| counter(&text, &syncs_metric(), &[])))
     }
 
-    /// Gathers the evidence and judges it.
-    async fn verdict(&mut self) -> Result<Verdict, BenchError> {
-        let Some(api) = self.api else {
-            return Ok(Verdict::default());
-        };
-        let (plan, ledger) = self.books.as_ref().expect("no round is under way");
-        self.bar.set_message("checking every answer");
-        self.wait_for_due_holds(ledger).await;
-        let variants = inspect::final_stock(api, names(plan), self.stopwatch).await?;
-        let holds = inspect::final_holds(api, ledger, self.stopwatch).await?;
-        let counters = self.counters().await?;
-        self.bar.finish_and_clear();
-        let (entries, stock) = (&ledger.entries[..], &self.stock[..]);
-        Ok(verdict::judge(&Evidence {
-            entries,
-            stock,
-            variants: &variants,
-            holds: &holds,
-            counters,
-        }))
-    }
-
-    /// Short-lived holds should have expired before the final state is read, so that their expiry is checked too.
-    async fn wait_for_due_holds(&self, ledger: &Ledger) {
-        const SHORT_MS: u32 = 10_000;
-        let reserves = ledger
-            .entries
-            .iter()
-            .filter(|entry| entry.operation == Operation::Reserve);
-        let short = reserves.filter(|entry| entry.ttl_ms <= SHORT_MS);
-        let due_ns = short
-            .map(|entry| entry.received_ns + u64::from(entry.ttl_ms) * 1_050_000)
-            .max()
-            .unwrap_or(0);
-        let left_ns = (due_ns + NANOS / 10).saturating_sub(self.stopwatch.now_ns());
-        if due_ns > 0 {
-            tokio::time::sleep(Duration::from_nanos(left_ns)).await;
-        }
-    }
-
-    async fn counters(&self) -> Result<FinalCounters, BenchError> {
-        let Some((before, after)) = self.metrics_before.as_ref().zip(self.metrics().await?) else {
-            return Ok(FinalCounters::default());
-        };
-        let gained = |name: &str, labels: &[&str]| {
-            let (after, before) = (
-                counter(&after, name, labels)?,
-                counter(before, name, labels).unwrap_or(0),
-            );
-            Some(after.saturating_sub(before))
-        };
-        let oversell = gained(telemetry::OVERSELL_UNITS.name, &[]);
-        // One command of a bulk request grants many holds, so the counts are of different things there.
-        let counts_agree = self.args.scenario != Scenario::Bulk && self.server.is_some();
-        let granted = counts_agree
-            .then(|| gained(telemetry::COMMANDS.name, GRANTED_LABELS))
-            .flatten();
-        Ok(FinalCounters { oversell, granted })
-    }
-
     fn setting(&self) -> Setting {
         let (plan, _) = self.books.as_ref().expect("no round is under way");
         Setting {
@@ -461,6 +431,7 @@ impl<'a> Bench<'a> {
 
     /// True when every server of this run ended by itself, with exit code 0.
     async fn stop(mut self) -> bool {
+        self.bar.finish_and_clear();
         let mut clean = true;
         for server in [self.server.take(), self.echo.take()].into_iter().flatten() {
             clean &= server.stop().await;
@@ -468,9 +439,6 @@ impl<'a> Bench<'a> {
         clean
     }
 }
-
-/// Labels of a granted reserve among the commands.
-const GRANTED_LABELS: &[&str] = &["operation=\"reserve\"", "outcome=\"done\""];
 
 /// The count of the journal's syncs.
 fn syncs_metric() -> String {

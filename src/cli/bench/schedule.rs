@@ -4,7 +4,6 @@
 //! wait is measured from the moment it *should* have left; leaving that wait out would flatter the server.
 
 use std::os::fd::OwnedFd;
-use std::time::Instant;
 
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 use tokio::io::unix::AsyncFd;
@@ -95,18 +94,17 @@ pub(super) fn seconds(ns: u64) -> f64 {
 
 /// The run's own time: nanoseconds since it began. All times of schedule, ledger and verdict are of this one clock.
 ///
-/// It reads the monotonic clock directly and not through `clock.rs`: it measures a server from outside and decides
-/// nothing about stock.
+/// It is the house's stopwatch in whole nanoseconds: it measures a server from outside and decides nothing about stock.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stopwatch {
-    begun: Instant,
+    begun: crate::clock::Stopwatch,
 }
 
 impl Stopwatch {
     /// Starts at zero.
     pub(super) fn start() -> Stopwatch {
         Stopwatch {
-            begun: Instant::now(),
+            begun: crate::clock::Stopwatch::start(),
         }
     }
 

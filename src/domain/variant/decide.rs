@@ -339,7 +339,8 @@ impl Variant {
             return Err(Refusal::OutOfRange);
         }
         if quantity == hold.quantity {
-            return Ok(Decision::Repeat(Box::new(hold.clone())));
+            // Nothing changes, but it is a success: logged, so that its key keeps its answer whatever becomes of the hold.
+            return Ok(granted(Event::Resized(hold.clone())));
         }
         let resized = Hold {
             quantity,

@@ -3,6 +3,38 @@
 //! `decide` refuses early in a fixed order and promises at the end; `apply` changes and cannot refuse. A command's
 //! events always begin with the expiries it relied on, so that at every log prefix the units add up. The actor above
 //! owns one `Variant`; replay calls only `apply`.
+//!
+//! ```
+//! use holdfast::domain::{ids::*, policy::*, time::Timestamp, variant::*};
+//!
+//! let (store, id) = (StoreId::parse("default")?, VariantId::parse("123")?);
+//! let mut soap = Variant::unborn(store, id, VariantOrdinal(0));
+//! let now = Timestamp::from_millis(1_800_000_000_000);
+//! let mut happen = |soap: &mut Variant, command| match soap.decide(&command, now) {
+//!     Ok(Decision::Granted(events)) => events.iter().for_each(|event| soap.apply(event, now)),
+//!     other => panic!("{other:?}"),
+//! };
+//! happen(&mut soap, Command::Create { settings: Box::default(), on_hand: 2, by: "shop".into() });
+//!
+//! let lengths = HoldLengths { ttl_ms: 60_000, extension_ms: 60_000, max_extensions: 1 };
+//! let (payment_ttl_ms, max_ttl_ms) = (120_000, 3_600_000);
+//! let terms = Terms { lengths, payment_ttl_ms, max_ttl_ms, units_per_customer: None, window_days: None };
+//! let ask = |salt, quantity| {
+//!     let id = ReservationId::new(now, soap_slot(), VariantOrdinal(0), salt);
+//!     Reserve { id, quantity, shopper: Shopper::default(), ttl_ms: None, allow_partial: false, terms }
+//! };
+//! # fn soap_slot() -> Slot {
+//! #     Slot::of_variant(&StoreId::parse("default").unwrap(), &VariantId::parse("123").unwrap())
+//! # }
+//! happen(&mut soap, Command::Reserve(ask(1, 2)));
+//!
+//! // Both units are held: the next buyer is refused, until the deadline has come.
+//! let refused = soap.decide(&Command::Reserve(ask(2, 1)), now).unwrap_err();
+//! assert!(matches!(refused, Refusal::InsufficientStock { available: 0, .. }));
+//! let later = now.saturating_add(60_000);
+//! assert!(matches!(soap.decide(&Command::Reserve(ask(2, 1)), later), Ok(Decision::Granted(_))));
+//! # Ok::<(), InvalidId>(())
+//! ```
 mod after_sale;
 mod command;
 mod decide;

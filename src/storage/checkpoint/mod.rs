@@ -22,6 +22,7 @@ use super::{
     state::{Checkpoint, StateError, StateStore},
     trim_holds::TrimHolds,
 };
+use crate::clock::Stopwatch;
 use fold::{Fold, millis};
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::{
@@ -29,7 +30,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// When rows are written, and for how long what has ended is kept.
@@ -354,7 +355,7 @@ impl Follower {
 
     /// Folds the next groups into rows and tells everybody.
     fn batch(&self, stored: RecordNumber) -> Result<(), CheckpointError> {
-        let begin = Instant::now();
+        let begin = Stopwatch::start();
         let parts = &self.parts;
         let from = stored.next();
         let groups = parts
@@ -380,7 +381,7 @@ impl Follower {
             number: mark.number,
             records: mark.number - stored.0,
             rows,
-            seconds: begin.elapsed().as_secs_f64(),
+            seconds: begin.seconds(),
         });
         Ok(())
     }

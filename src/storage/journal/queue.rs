@@ -113,6 +113,17 @@ struct State<T> {
     added: u64,
     last: RecordNumber,
     closed: bool,
+    /// The writer sleeps until so many entries wait; waking it for each would cost a system call an entry.
+    wake_at: usize,
+}
+
+/// How long a busy writer waits for a fuller group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gather {
+    /// It goes on with so many entries,
+    pub(super) entries: usize,
+    /// or after this long.
+    pub(super) at_most: Duration,
 }
 
 /// One waiting entry. A repeat has no record.
@@ -129,6 +140,7 @@ impl<T> JournalQueue<T> {
             added: 0,
             last: tail.last,
             closed: false,
+            wake_at: usize::MAX,
         };
         let shared = Shared {
             state: Mutex::new(state),
@@ -193,8 +205,11 @@ impl<T> JournalQueue<T> {
         state.added += 1;
         state.entries.push_back(Entry { record, item });
         let last = state.last;
+        let wake = state.entries.len() >= state.wake_at;
         drop(state);
-        shared.changed.notify_one();
+        if wake {
+            shared.changed.notify_one();
+        }
         Ok(last)
     }
 
@@ -235,15 +250,27 @@ impl<T> JournalQueue<T> {
 
     /// Waits until something is queued and moves up to `wanted` entries to `backlog`; everything, in one step, if that is
     /// empty. With entries in the backlog it does not wait. `false` when the queue is closed and both are empty.
-    pub(super) fn take(&self, backlog: &mut VecDeque<Entry<T>>, wanted: usize) -> bool {
+    pub(super) fn take(
+        &self,
+        backlog: &mut VecDeque<Entry<T>>,
+        wanted: usize,
+        gather: Option<Gather>,
+    ) -> bool {
         let mut state = self.shared.state.lock();
         if backlog.is_empty() {
             while state.entries.is_empty() {
                 if state.closed {
                     return false;
                 }
+                state.wake_at = 1;
                 self.shared.changed.wait(&mut state);
             }
+            if let Some(Gather { entries, at_most }) = gather {
+                let more = |state: &mut State<T>| !state.closed && state.entries.len() < entries;
+                state.wake_at = entries;
+                self.shared.changed.wait_while_for(&mut state, more, at_most);
+            }
+            state.wake_at = usize::MAX;
             std::mem::swap(&mut state.entries, backlog);
             return true;
         }

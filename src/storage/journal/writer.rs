@@ -16,8 +16,18 @@ use std::time::Duration;
 use crate::clock::Stopwatch;
 
 use super::format::GroupBuilder;
-use super::queue::{Entry, JournalLimits, JournalQueue};
+use super::queue::{Entry, Gather, JournalLimits, JournalQueue};
 use super::{Anchor, AppendError, Epoch, Group, Journal, PartitionId, RecordNumber, Tail};
+
+/// A group as large as this or larger means that many wait: then a fuller next group saves more than a moment costs.
+/// Measured with 256 callers on 2 cores: waking the threads of the disk for each small group took a quarter of the time.
+const BUSY_ENTRIES: usize = 32;
+
+/// A busy writer waits for so many times the entries of its last group, and never longer than [`GATHER_MAX`].
+const FULLER: usize = 2;
+
+/// The longest wait of a busy writer for a fuller group.
+const GATHER_MAX: Duration = Duration::from_millis(1);
 
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -198,8 +208,13 @@ struct Batch<T> {
 
 impl<T> Writer<T> {
     fn run(&mut self) -> Result<(), Stopped<T>> {
-        while self.queue.take(&mut self.backlog, self.limits.group_records) {
+        let mut gather = None;
+        while self
+            .queue
+            .take(&mut self.backlog, self.limits.group_records, gather)
+        {
             let Batch { group, items } = self.build();
+            let entries = items.len();
             if let Some(group) = group {
                 self.metrics.unsynced(self.queue.unsynced());
                 match self.append(&group, items.len()) {
@@ -209,8 +224,18 @@ impl<T> Writer<T> {
                 }
             }
             self.deliver(items);
+            gather = self.gather_after(entries);
         }
         Ok(())
+    }
+
+    /// Whether to wait for a fuller group after one of `entries`: no when idle, so that a lone caller waits for one sync
+    /// and nothing else.
+    fn gather_after(&self, entries: usize) -> Option<Gather> {
+        (entries >= BUSY_ENTRIES).then(|| Gather {
+            entries: (entries * FULLER).min(self.limits.group_records),
+            at_most: GATHER_MAX,
+        })
     }
 
     /// Takes entries from the front of the backlog while they fit into one group.

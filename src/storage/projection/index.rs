@@ -132,6 +132,17 @@ impl StoreIndex {
         self.held_units += kept.held_units();
     }
 
+    /// Whether a decision to keep or sell `hold` is news here. A line of a best-effort request has logged its own record
+    /// long before, and may have moved on since.
+    pub(super) fn awaits(&self, hold: &Hold) -> bool {
+        let before = self.kept.get(&hold.id).map(|kept| kept.status());
+        matches!(
+            (before, hold.status),
+            (Some(HoldStatus::Tentative), HoldStatus::Active)
+                | (Some(HoldStatus::Active), HoldStatus::Confirmed)
+        )
+    }
+
     /// A reservation is gone.
     pub(super) fn remove(&mut self, id: ReservationId, lists: Lists) {
         if let Some(before) = self.kept.remove(&id) {

@@ -5,7 +5,7 @@ use crate::{
         ids::{CartId, CustomerId, ReservationId, StoreId, VariantOrdinal},
         variant::{HoldStatus, Shopper},
     },
-    storage::state::{Family, StateError, StateStore},
+    storage::state::{StateError, StateStore},
 };
 use std::collections::BTreeSet;
 
@@ -140,8 +140,7 @@ fn stored(
     let mut found = Vec::new();
     'ids: for id in ids {
         for selector in &wanted.also {
-            let key = [&[kind(*selector)][..], &selector.hash.to_be_bytes(), &id].concat();
-            if state.get(Family::EndedIndex, &key)?.is_none() {
+            if !state.is_ended_listed(kind(*selector), selector.hash, &id)? {
                 continue 'ids;
             }
         }

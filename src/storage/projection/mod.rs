@@ -29,6 +29,7 @@ use super::{
     state::StateStore,
 };
 use crate::domain::{
+    bulk::{self, LineOutcome},
     ids::{ReservationId, StoreId, VariantOrdinal},
     variant::{Event, Hold, Variant},
 };
@@ -92,13 +93,21 @@ impl Projection {
 
     /// Takes in a durable record. Called in log order, before the answers of its group leave.
     pub fn apply(&self, number: u64, turn: &Turn) {
-        let Fact::Variant(fact) = &turn.fact else { return };
-        let mut memory = self.memory.lock();
-        if let Some((store, _)) = &fact.named {
-            memory.settle(fact.ordinal, store);
-        }
-        for event in &fact.events {
-            memory.apply(number, fact.ordinal, event);
+        match &turn.fact {
+            Fact::Variant(fact) => {
+                let mut memory = self.memory.lock();
+                if let Some((store, _)) = &fact.named {
+                    memory.settle(fact.ordinal, store);
+                }
+                for event in &fact.events {
+                    memory.apply(number, fact.ordinal, event);
+                }
+            }
+            Fact::Bulk { event, .. } => {
+                let mut memory = self.memory.lock();
+                promised(event).for_each(|hold| memory.promise(hold));
+            }
+            Fact::Policy { .. } => {}
         }
     }
 
@@ -167,7 +176,34 @@ impl fmt::Debug for Projection {
     }
 }
 
+/// The lines that a coordinator's decision makes real.
+fn promised(event: &bulk::Event) -> impl Iterator<Item = &Hold> {
+    let outcomes = match event {
+        bulk::Event::Decided {
+            commit: true,
+            outcomes,
+        } => outcomes.as_slice(),
+        bulk::Event::Decided { commit: false, .. } | bulk::Event::Intended(_) | bulk::Event::Finished => &[],
+    };
+    outcomes.iter().filter_map(|outcome| match outcome {
+        LineOutcome::Done(hold) => Some(hold),
+        LineOutcome::Refused(_) | LineOutcome::Unanswered => None,
+    })
+}
+
 impl Memory {
+    /// A coordinator's answer leaves with its decision, before the variants have logged what it made of their lines; its
+    /// caller must find them all the same. Their own records say the same again.
+    fn promise(&mut self, hold: &Hold) {
+        let Some(home) = self.home(hold.id.variant()) else {
+            return;
+        };
+        let (store, index) = &mut self.stores[home.store as usize];
+        if index.awaits(hold) {
+            index.put(hold, || Lists::of(store, home.list, &hold.shopper), None);
+        }
+    }
+
     fn number_of(&mut self, store: &StoreId) -> u32 {
         if let Some(number) = self.numbers.get(store) {
             return *number;

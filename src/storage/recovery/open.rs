@@ -93,7 +93,7 @@ pub struct RecoveredVariant {
     pub next_deadline: Option<Timestamp>,
 }
 
-/// Everything a house needs to go on. Call [`StateStore::read_key_blocks`] on a thread of its own soon.
+/// Everything a house needs to go on.
 pub struct Recovered {
     /// The log, acquired: ready for its writer.
     pub journal: Box<dyn Journal>,
@@ -244,7 +244,7 @@ pub(super) fn open_backend(
     }
 }
 
-fn names_in(dir: &Path) -> Result<Vec<PathBuf>, RecoverError> {
+pub(super) fn names_in(dir: &Path) -> Result<Vec<PathBuf>, RecoverError> {
     let list = || -> std::io::Result<Vec<PathBuf>> {
         fs::read_dir(dir)?
             .map(|entry| Ok(PathBuf::from(entry?.file_name())))
@@ -254,7 +254,7 @@ fn names_in(dir: &Path) -> Result<Vec<PathBuf>, RecoverError> {
         .map_err(|error| RecoverError::Open(OpenError::disk(format!("cannot list {}", dir.display()), error)))
 }
 
-fn other_backend(names: &[PathBuf], wanted: Backend) -> Option<Backend> {
+pub(super) fn other_backend(names: &[PathBuf], wanted: Backend) -> Option<Backend> {
     let has = |suffix: &str| {
         names
             .iter()

@@ -9,7 +9,7 @@
 //! would. It takes the directory's lock, so it never runs beside a server.
 use super::{
     RecoverError, RecoverOptions,
-    open::{Backend, each_variant, epoch_of, load_small, open_backend},
+    open::{Backend, each_variant, epoch_of, load_small, names_in, open_backend, other_backend},
     replay::{Replay, StateDigest},
 };
 use crate::{
@@ -142,6 +142,12 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn log(&mut self, dir: &DataDir, options: &RecoverOptions) -> Result<Verified, RecoverError> {
         let journal = dir.journal_dir();
+        // Whoever verifies need not know which back end wrote the log, and must not begin another one beside it.
+        let found = other_backend(&names_in(&journal)?, options.backend);
+        let options = &RecoverOptions {
+            backend: found.unwrap_or(options.backend),
+            ..*options
+        };
         match options.backend {
             Backend::File => walk_files(
                 &RealDisk,
@@ -278,8 +284,12 @@ fn count_rows(state: &StateStore, report: &mut VerifyReport) -> Result<(), Recov
         }
         Ok(rows)
     };
-    report.ended = count(Family::Ended)?;
-    report.keys = count(Family::Key)?;
+    // Every page is read, whatever it holds.
+    for family in Family::ALL {
+        count(family)?;
+    }
+    report.ended = state.ended_len();
+    report.keys = state.keys_len();
     report.ledger = count(Family::Ledger)?;
     Ok(())
 }

@@ -7,6 +7,8 @@
 //!
 //! All numbers little-endian. The magic carries the version; a file of another version is damage, because redo files do not
 //! outlive a clean stop of the version that wrote them.
+use std::ops::Range;
+
 use super::rows::{Family, ROW_MAX_BYTES};
 use crate::storage::keys::{KeyEntry, KeyHash};
 
@@ -52,18 +54,33 @@ impl Checkpoint {
 #[derive(Debug, Default)]
 pub struct RowChanges {
     pub(super) rows: Vec<RowChange>,
-    pub(super) keys: Vec<KeyRow>,
-    /// Ended holds that are live again.
-    pub(super) revived: Vec<[u8; 16]>,
+    pub(super) keys: Vec<KeyChange>,
+    pub(super) ended: Vec<EndedChange>,
+    /// The payloads and rows that `keys` and `ended` point into; one buffer, because there are very many.
+    pub(super) bytes: Vec<u8>,
 }
 
 /// An idempotency key to be stored.
 #[derive(Debug)]
-pub(super) struct KeyRow {
+pub(super) struct KeyChange {
     pub(super) hash: KeyHash,
     pub(super) entry: KeyEntry,
-    pub(super) payload: Vec<u8>,
     pub(super) logged_at_ms: u64,
+    pub(super) payload: Range<usize>,
+}
+
+/// A hold that has ended, or is live again.
+#[derive(Debug)]
+pub(super) struct EndedChange {
+    pub(super) id: [u8; 16],
+    pub(super) ended: Option<EndedHold>,
+}
+
+/// When a hold ended, and its stored form: see `ended_row`.
+#[derive(Debug)]
+pub(super) struct EndedHold {
+    pub(super) at_ms: u64,
+    pub(super) row: Range<usize>,
 }
 
 /// One row to write, or to delete when it has no content.
@@ -75,10 +92,10 @@ pub(super) struct RowChange {
 }
 
 impl RowChanges {
-    /// Writes a row of any family but `Ended`, `EndedIndex`, `EndedByTime` and `Key`, which have their own ways in.
+    /// Writes a row of a plain family: not of ended holds, keys, or what belongs to them, which have their own ways in.
     ///
     /// # Panics
-    /// On one of those families, a key above 65,535 bytes or a row above [`ROW_MAX_BYTES`]: limits of the caller are far below.
+    /// On another family, a key above 65,535 bytes or a row above [`ROW_MAX_BYTES`]: limits of the caller are far below.
     pub fn put(&mut self, family: Family, key: impl Into<Vec<u8>>, row: impl Into<Vec<u8>>) {
         assert!(is_plain(family), "{family:?} rows are not written one by one");
         self.push(family, key.into(), Some(row.into()));
@@ -94,45 +111,57 @@ impl RowChanges {
     }
 
     /// Stores a hold that has ended, to be found by id and under each of `indexes` (kind and hash, for instance of its customer)
-    /// until retention takes it. Storing it again later replaces row and indexes and begins its retention anew.
+    /// until retention takes it. Storing it again later replaces the row and begins its retention anew; it stays listed where it
+    /// was, so [`RowChanges::revive`] it first when its indexes change. An id never ends earlier than it did before.
+    ///
+    /// # Panics
+    /// On more than 255 indexes, or a row above half of [`ROW_MAX_BYTES`].
     pub fn put_ended(&mut self, id: [u8; 16], ended_at_ms: u64, row: &[u8], indexes: &[(u8, u64)]) {
-        let mut timed = ended_at_ms.to_be_bytes().to_vec();
-        timed.extend_from_slice(row);
-        self.push(Family::Ended, id.to_vec(), Some(timed));
-        let mut listed = Vec::with_capacity(indexes.len() * 9);
+        assert!(row.len() <= ROW_MAX_BYTES / 2, "a row of {} bytes", row.len());
+        let from = self.bytes.len();
+        self.bytes
+            .push(u8::try_from(indexes.len()).expect("a hold is in a few lists"));
         for (kind, hash) in indexes {
-            let prefix = index_prefix(*kind, *hash);
-            listed.extend_from_slice(&prefix);
-            self.push(Family::EndedIndex, [&prefix[..], &id].concat(), Some(Vec::new()));
+            self.bytes.extend_from_slice(&index_prefix(*kind, *hash));
         }
-        self.push(
-            Family::EndedByTime,
-            [&ended_at_ms.to_be_bytes()[..], &id].concat(),
-            Some(listed),
-        );
+        self.bytes.extend_from_slice(row);
+        let ended = Some(EndedHold {
+            at_ms: ended_at_ms,
+            row: from..self.bytes.len(),
+        });
+        self.ended.push(EndedChange { id, ended });
     }
 
-    /// Takes a hold that had ended out of the ended ones, with its index rows: it is live again. If it ends once more, even within
-    /// the same change, [`RowChanges::put_ended`] stores it anew.
+    /// Takes a hold that had ended out of the ended ones and their lists: it is live again. If it ends once more, even within the
+    /// same change, [`RowChanges::put_ended`] stores it anew.
     pub fn revive(&mut self, id: [u8; 16]) {
-        self.revived.push(id);
+        self.ended.push(EndedChange { id, ended: None });
     }
 
     /// Remembers an idempotency key, with the payload of its record, from which the answer is rebuilt once the log was trimmed.
-    /// Keys come in log order.
+    /// Keys that come in log order are stored in the least space and leave the disk soonest.
+    ///
+    /// # Panics
+    /// On a payload above half of [`ROW_MAX_BYTES`].
     pub fn put_key(&mut self, hash: KeyHash, entry: KeyEntry, payload: &[u8], logged_at_ms: u64) {
-        let payload = payload.to_vec();
-        self.keys.push(KeyRow {
+        assert!(
+            payload.len() <= ROW_MAX_BYTES / 2,
+            "a payload of {} bytes",
+            payload.len()
+        );
+        let from = self.bytes.len();
+        self.bytes.extend_from_slice(payload);
+        self.keys.push(KeyChange {
             hash,
             entry,
-            payload,
             logged_at_ms,
+            payload: from..self.bytes.len(),
         });
     }
 
-    /// How many rows are changed.
+    /// How many rows, keys and ended holds are changed.
     pub fn len(&self) -> usize {
-        self.rows.len() + self.keys.len() + self.revived.len()
+        self.rows.len() + self.keys.len() + self.ended.len()
     }
 
     /// Whether nothing is changed.
@@ -153,8 +182,20 @@ impl RowChanges {
 fn is_plain(family: Family) -> bool {
     !matches!(
         family,
-        Family::Ended | Family::EndedIndex | Family::EndedByTime | Family::Key
+        Family::Ended
+            | Family::EndedIndex
+            | Family::Run
+            | Family::Key
+            | Family::KeyPayload
+            | Family::EndedRow
     )
+}
+
+/// The lists and the row in the stored form of an ended hold: `count u8 | count times (kind u8, hash u64) | row`.
+pub(super) fn ended_row(stored: &[u8]) -> Option<(&[[u8; 9]], &[u8])> {
+    let (count, rest) = stored.split_first()?;
+    let (lists, row) = rest.split_at_checked(usize::from(*count) * 9)?;
+    Some((lists.as_chunks().0, row))
 }
 
 /// The part of an index key before the reservation id.

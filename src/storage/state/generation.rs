@@ -11,6 +11,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::StateError;
 use super::mark::Mark;
@@ -24,7 +25,7 @@ const FORMAT: &str = "holdfast-state 1";
 /// One open database of stored states.
 #[derive(Debug)]
 pub(super) struct Generation {
-    pub(super) trees: Trees,
+    pub(super) trees: Arc<Trees>,
     pub(super) mark: sled::Tree,
     pub(super) engine: Engine,
     pub(super) number: u64,
@@ -81,7 +82,7 @@ impl Generation {
 
     fn open(dir: &Path, pointer: Pointer, options: EngineOptions) -> Result<Generation, StateError> {
         let engine = Engine::open(&generation_dir(dir, pointer.generation), options)?;
-        let trees = Trees::open(&engine)?;
+        let trees = Arc::new(Trees::open(&engine)?);
         let mark = engine
             .db()
             .open_tree(b"mark")

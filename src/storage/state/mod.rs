@@ -21,24 +21,27 @@
 //! checkpoint once [`StateStore::apply`] has returned. A `redo` that cannot be read, though it was synced before it got its name,
 //! is damage, and the start is refused.
 //!
+//! Keys and ended holds are far too many to be rows of their own: they lie in `runs`, whose pages are written before step 1.
+//!
 //! # Growth and cost
-//! sled reuses its file, but lazily: 20 million row changes over 100,000 live holds, with 20,000 ended holds and as many keys
-//! passing through, took the directory from 116 MiB to 221 MiB, still growing slowly, and it opened again in 0.4 s
-//! (`cargo bench --bench state_growth`; on 2 cores shared with other work, 53,000 changes a second and half as many deletions by
-//! retention beside them, nearly all of it sled's time on the processor). When the database has grown to [`GROWTH_FACTOR`] times
-//! its size when it was fresh (and above a floor), [`StateStore::compact_if_grown`] copies the live rows into a fresh one beside
-//! it, see `generation`.
+//! A plain row costs sled about 10 us to write and as much to delete; so 53,000 changes a second were the most. With runs, checkpoints
+//! of 100,000 keys and 50,000 ended holds with three lists each, merges and retention after 20 checkpoints beside them, take 240,000
+//! to 340,000 keys and ended holds per second of one processor (550,000 before the first merge), most of it sled's; the directory
+//! then stays at 1.6 GiB for 2 million keys and 1 million ended holds within retention, and opens in 0.9 s
+//! (`cargo bench --bench state_growth -- 60`). When the database has grown to [`GROWTH_FACTOR`] times its size when it was fresh (and
+//! above a floor), [`StateStore::compact_if_grown`] copies the live rows into a fresh one beside it, see `generation`.
 //!
 //! A change and its redo are held in memory twice over, so whoever checkpoints bounds the rows of one [`RowChanges`]; the log can
 //! be cut into checkpoints after any record.
 //!
 //! Deliberately absent: transactions, a cache of its own, any knowledge of what a row means.
 mod changes;
-pub mod filter;
+mod filter;
 mod generation;
 mod mark;
 mod retention;
 mod rows;
+mod runs;
 #[cfg(test)]
 mod tests;
 
@@ -46,20 +49,21 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
 pub use changes::{Checkpoint, RowChanges};
-pub use retention::{KEY_ROW_BYTES, Swept};
+pub use filter::FALSE_POSITIVES;
+pub use retention::{DISK_FACTOR, StoredKey, Swept};
 pub use rows::{Family, ROW_MAX_BYTES};
 
 use super::data_dir::replace_file;
 use super::engine::{EngineError, EngineOptions};
 use changes::{Redo, RowChange};
-use filter::KeyFilter;
 use generation::Generation;
 use mark::Mark;
+use rows::Trees;
+use runs::{Prepared, Runs, RunsWriter};
 
 /// A database this many times its fresh size is copied.
 pub const GROWTH_FACTOR: u64 = 4;
@@ -71,9 +75,6 @@ const REDO: &str = "redo";
 pub struct StateOptions {
     /// sled's page cache in bytes.
     pub cache_bytes: u64,
-    /// How much logged time one block of idempotency keys spans at most, in milliseconds; keys leave by whole blocks. A sixteenth of
-    /// `retention.keys` is a good value.
-    pub key_block_span_ms: u64,
     /// Below this size on disk, in bytes, the database is never copied.
     pub compact_floor_bytes: u64,
 }
@@ -108,33 +109,38 @@ pub struct StateStore {
     dir: PathBuf,
     options: StateOptions,
     current: RwLock<Arc<Generation>>,
-    /// Held while something changes; the last change.
-    mark: Mutex<Mark>,
-    filter: KeyFilter,
-    key_rows: AtomicU64,
-    key_bytes: AtomicU64,
+    runs: Runs,
+    /// Held while something changes.
+    writing: Mutex<Writing>,
+}
+
+/// What only the one who changes something needs.
+#[derive(Debug)]
+struct Writing {
+    /// The last change.
+    mark: Mark,
+    runs: RunsWriter,
 }
 
 impl StateStore {
-    /// Opens the store in `dir`, an existing directory, and completes an interrupted change. Call
-    /// [`StateStore::read_key_blocks`] in the background afterwards.
+    /// Opens the store in `dir`, an existing directory, completes an interrupted change and reads the filters of the runs.
     ///
     /// # Errors
     /// Damage, or a refusal of the disk.
     pub fn open(dir: &Path, options: StateOptions) -> Result<StateStore, StateError> {
         let generation = Generation::open_current(dir, engine_options(&options))?;
         let mark = complete_change(dir, &generation)?;
-        let store = StateStore {
+        let (runs, runs_writer) = Runs::load(&generation.trees)?;
+        Ok(StateStore {
             dir: dir.to_owned(),
             options,
             current: RwLock::new(Arc::new(generation)),
-            mark: Mutex::new(mark),
-            filter: KeyFilter::new(options.key_block_span_ms),
-            key_rows: AtomicU64::new(0),
-            key_bytes: AtomicU64::new(0),
-        };
-        store.find_key_blocks()?;
-        Ok(store)
+            runs,
+            writing: Mutex::new(Writing {
+                mark,
+                runs: runs_writer,
+            }),
+        })
     }
 
     /// Ends the database, so that the directory can be opened again. While a scan still holds the database, only it can end it.
@@ -151,66 +157,53 @@ impl StateStore {
 
     /// Up to where the rows have the log; `None` before the first checkpoint.
     pub fn checkpoint(&self) -> Option<Checkpoint> {
-        self.mark.lock().checkpoint
+        self.writing.lock().mark.checkpoint
     }
 
-    /// Makes the rows the state at `checkpoint`, durably and in one step. When this returns, the log up to it may be trimmed and the
-    /// key table told.
+    /// Makes the rows the state at `checkpoint`, durably and in one step, and goes on merging runs. When this returns, the log up
+    /// to the checkpoint may be trimmed and the key table told.
     ///
     /// # Errors
     /// Any error is final: end the process; the next start completes or never began the change.
     pub fn apply(&self, changes: RowChanges, checkpoint: Checkpoint) -> Result<(), StateError> {
-        let mut mark = self.mark.lock();
-        let new_keys = changes.keys.len() as u64;
-        let new_bytes = changes
-            .keys
-            .iter()
-            .map(|key| KEY_ROW_BYTES + key.payload.len() as u64);
-        let new_bytes: u64 = new_bytes.sum();
-        let rows = self.resolve(changes)?;
-        self.commit(&mut mark, rows, Some(checkpoint))?;
-        self.key_rows.fetch_add(new_keys, Ordering::Relaxed);
-        self.key_bytes.fetch_add(new_bytes, Ordering::Relaxed);
-        Ok(())
+        let mut writing = self.writing.lock();
+        let trees = self.trees();
+        let change = writing.mark.change + 1;
+        let prepared = self.runs.prepare(
+            &trees,
+            &mut writing.runs,
+            &changes,
+            change,
+            checkpoint.logged_at_ms,
+        )?;
+        self.commit(&mut writing, changes.rows, prepared, Some(checkpoint))
     }
 
-    /// Gives each new key its block and thereby its row, and finds the rows of holds that are live again. Those deletions come
-    /// first: a hold may have ended once more since.
-    fn resolve(&self, changes: RowChanges) -> Result<Vec<RowChange>, StateError> {
-        let RowChanges { rows, keys, revived } = changes;
-        let mut resolved = Vec::with_capacity(rows.len() + keys.len());
-        for id in revived {
-            self.revival(&id, &mut resolved)?;
-        }
-        resolved.extend(rows);
-        for key in keys {
-            let block = self.filter.add(&key.hash, key.logged_at_ms);
-            resolved.push(retention::key_row(block, &key));
-        }
-        // Neighbours one after the other: sled finds the leaf of the row before still at hand. Stable, so that the last change
-        // of a row stays the last.
-        resolved.sort_by(|a, b| (a.family, &a.key).cmp(&(b.family, &b.key)));
-        Ok(resolved)
-    }
-
-    /// The five steps of the module head.
+    /// The five steps of the module head, between what runs write before and delete after.
     fn commit(
         &self,
-        mark: &mut Mark,
-        rows: Vec<RowChange>,
+        writing: &mut Writing,
+        mut rows: Vec<RowChange>,
+        mut prepared: Prepared,
         checkpoint: Option<Checkpoint>,
     ) -> Result<(), StateError> {
+        let generation = self.generation();
+        rows.append(&mut prepared.rows);
         let redo = Redo {
-            change: mark.change + 1,
+            change: writing.mark.change + 1,
             checkpoint,
             rows,
         };
-        if redo.rows.is_empty() && redo.checkpoint == mark.checkpoint {
-            return Ok(());
+        if redo.rows.is_empty() && redo.checkpoint == writing.mark.checkpoint {
+            return Runs::delete_doomed(&generation.trees, &mut writing.runs);
+        }
+        if prepared.needs_sync {
+            generation.engine.sync()?;
         }
         replace_file(&self.dir, REDO, &redo.to_bytes())?;
-        *mark = carry_out(&self.generation(), &redo)?;
-        remove_redo(&self.dir)
+        writing.mark = carry_out(&generation, &redo)?;
+        remove_redo(&self.dir)?;
+        self.runs.show(&generation.trees, &mut writing.runs, prepared)
     }
 
     /// Reads a row.
@@ -266,7 +259,7 @@ impl StateStore {
     /// # Errors
     /// Any error is final, as of [`StateStore::apply`].
     pub fn compact(&self) -> Result<(), StateError> {
-        let _no_change_meanwhile = self.mark.lock();
+        let _no_change_meanwhile = self.writing.lock();
         let fresh = self
             .generation()
             .compacted(&self.dir, engine_options(&self.options))?;
@@ -276,6 +269,10 @@ impl StateStore {
 
     fn generation(&self) -> Arc<Generation> {
         Arc::clone(&self.current.read())
+    }
+
+    fn trees(&self) -> Arc<Trees> {
+        Arc::clone(&self.current.read().trees)
     }
 }
 

@@ -24,13 +24,13 @@ pub enum Family {
     Entity = 1,
     /// A live hold: the variant's ordinal u32, reservation id 16.
     Hold = 2,
-    /// An ended hold: reservation id 16. Written by `put_ended`, read by `ended`.
+    /// Runs of ended holds, see `runs`. Written by `put_ended`, read by `ended`.
     Ended = 3,
-    /// Where an ended hold is listed: kind u8, hash u64, reservation id 16. Written by `put_ended`.
+    /// Runs of the lists of ended holds. Written by `put_ended`, read by `ended_ids`.
     EndedIndex = 4,
-    /// When an ended hold may go: logged time u64, reservation id 16; the row lists its index keys.
-    EndedByTime = 5,
-    /// An idempotency key: block u32, key hash 16. Written by `put_key`.
+    /// One row per run, and one for the bounds of all.
+    Run = 5,
+    /// Runs of idempotency keys. Written by `put_key`, read by `key`.
     Key = 6,
     /// The stock ledger of a variant: ordinal u32, sequence number u64.
     Ledger = 7,
@@ -40,21 +40,27 @@ pub enum Family {
     Statistics = 9,
     /// Small facts about the partition, keyed by name.
     Meta = 10,
+    /// The payloads of the records behind the keys, in pages by record number.
+    KeyPayload = 11,
+    /// The rows of ended holds, in pages in the order they ended.
+    EndedRow = 12,
 }
 
 impl Family {
     /// All families, in the order of their numbers.
-    pub const ALL: [Family; 10] = [
+    pub const ALL: [Family; 12] = [
         Family::Entity,
         Family::Hold,
         Family::Ended,
         Family::EndedIndex,
-        Family::EndedByTime,
+        Family::Run,
         Family::Key,
         Family::Ledger,
         Family::Audit,
         Family::Statistics,
         Family::Meta,
+        Family::KeyPayload,
+        Family::EndedRow,
     ];
 
     /// The family with this stored number.
@@ -75,6 +81,8 @@ const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 1 + 4 + 2 + 8;
 const HEAD_BYTES: usize = MAX_VALUE_BYTES - HEADER_BYTES;
 const PIECES_MAX: usize = u16::MAX as usize;
+/// The largest row that is one value.
+pub(super) const ONE_VALUE_BYTES: usize = HEAD_BYTES;
 /// The largest row that can be stored, in bytes.
 pub const ROW_MAX_BYTES: usize = HEAD_BYTES + PIECES_MAX * MAX_VALUE_BYTES;
 
@@ -196,11 +204,7 @@ impl Trees {
                     // A piece is gone: either the row was replaced meanwhile, or it is damaged.
                     let again = read()?;
                     if again == head {
-                        return Err(StateError::Damage {
-                            family,
-                            key: key.into(),
-                            dir: self.dir().to_owned(),
-                        });
+                        return Err(self.damage(family, key));
                     }
                     head = again;
                 }
@@ -225,11 +229,7 @@ impl Trees {
         key: &[u8],
         head: &[u8],
     ) -> Result<Option<Vec<u8>>, StateError> {
-        let damage = || StateError::Damage {
-            family,
-            key: key.into(),
-            dir: self.dir().to_owned(),
-        };
+        let damage = || self.damage(family, key);
         let head = parse(head).ok_or_else(damage)?;
         let mut row = head.bytes.to_vec();
         for piece in 1..=head.pieces {
@@ -244,6 +244,55 @@ impl Trees {
             Ok(Some(row))
         } else {
             Err(damage())
+        }
+    }
+
+    /// The row with the largest key that is not above `key`.
+    pub(super) fn floor(
+        &self,
+        family: Family,
+        key: &[u8],
+    ) -> Result<Option<(sled::IVec, Vec<u8>)>, StateError> {
+        let found = self.tree(family).range(..=key).next_back();
+        let Some(entry) = found else { return Ok(None) };
+        let (key, head) = entry.map_err(EngineError::sled("read", self.dir()))?;
+        match self.assemble(family, &key, &head)? {
+            Some(row) => Ok(Some((key, row))),
+            None => Ok(self.get(family, &key)?.map(|row| (key, row))),
+        }
+    }
+
+    /// At most `limit` rows from `from` on, while nobody writes the family.
+    pub(super) fn read_from(
+        &self,
+        family: Family,
+        from: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(sled::IVec, Vec<u8>)>, StateError> {
+        let mut rows = Vec::new();
+        let mut heads = self.scan(family, from, None);
+        while rows.len() < limit {
+            let Some(entry) = heads.next(self) else { break };
+            let (key, head) = entry?;
+            let row = self.assemble(family, &key, &head)?;
+            let row = row.ok_or_else(|| self.damage(family, &key))?;
+            rows.push((key, row));
+        }
+        Ok(rows)
+    }
+
+    /// A key at or above `from`, without its row.
+    pub(super) fn first_key(&self, family: Family, from: &[u8]) -> Result<Option<sled::IVec>, StateError> {
+        let first = self.scan(family, from, None).next(self).transpose()?;
+        Ok(first.map(|(key, _)| key))
+    }
+
+    /// That a row of these trees is not what was written.
+    pub(super) fn damage(&self, family: Family, key: &[u8]) -> StateError {
+        StateError::Damage {
+            family,
+            key: key.into(),
+            dir: self.dir().to_owned(),
         }
     }
 

@@ -1,10 +1,11 @@
 //! The promises of the stored states, each crash point made by hand.
+use std::sync::atomic::Ordering;
+
 use super::*;
 use crate::storage::keys::{Claimed, Fingerprint, KeyEntry, KeyHash, KeyTable, OlderKeys};
 
 const OPTIONS: StateOptions = StateOptions {
     cache_bytes: 1 << 20,
-    key_block_span_ms: 1000,
     compact_floor_bytes: 1 << 40,
 };
 
@@ -240,7 +241,7 @@ fn a_scan_keeps_to_its_range_its_limit_and_its_family() {
 fn a_revived_hold_leaves_the_ended_ones_and_may_end_again() {
     let home = tempfile::tempdir().unwrap();
     let store = StateStore::open(home.path(), OPTIONS).unwrap();
-    let count = |family| store.scan(family, &[], None, 99).count();
+    let listed = || [(b'c', 7), (b'v', 1)].map(|(kind, hash)| store.ended_ids(kind, hash, None, 9).unwrap());
     let put = |at_ms, again: bool| {
         let mut changes = RowChanges::default();
         if again {
@@ -256,15 +257,14 @@ fn a_revived_hold_leaves_the_ended_ones_and_may_end_again() {
     changes.revive([2; 16]); // was never stored
     store.apply(changes, at(2)).unwrap();
     assert_eq!(store.ended(&[1; 16]).unwrap(), None);
-    let families = [Family::Ended, Family::EndedIndex, Family::EndedByTime];
-    assert_eq!(families.map(count), [0, 0, 0]);
+    assert_eq!(listed(), [[], []] as [[[u8; 16]; 0]; 2]);
 
     store.apply(put(200, false), at(3)).unwrap();
     store.apply(put(300, true), at(4)).unwrap();
     assert_eq!(store.ended(&[1; 16]).unwrap(), Some((300, b"row".to_vec())));
     assert_eq!(
-        families.map(count),
-        [1, 2, 1],
+        listed(),
+        [[[1; 16]], [[1; 16]]],
         "back and ended again in one change"
     );
 }
@@ -283,40 +283,47 @@ fn an_ended_hold_is_found_and_listed_until_its_retention_ends() {
         );
     }
     store.apply(changes, at(1)).unwrap();
-    // The first hold is fulfilled later and moves to another list.
+    // The first hold is returned, ends again later and moves to another list; the third one lives again.
     let mut changes = RowChanges::default();
+    changes.revive([1; 16]);
     changes.put_ended([1; 16], 1000, b"again", &[(b'v', 1), (b's', 3)]);
+    changes.revive([3; 16]);
     store.apply(changes, at(2)).unwrap();
     assert_eq!(store.ended(&[1; 16]).unwrap(), Some((1000, b"again".to_vec())));
+    assert_eq!(store.ended(&[3; 16]).unwrap(), None);
     assert_eq!(
-        store.ended_ids(b'c', 7, Some([2; 16]), 2).unwrap(),
-        [[3; 16], [4; 16]]
+        store.ended_ids(b'c', 7, None, 2).unwrap(),
+        [[2; 16], [4; 16]],
+        "the first and the third left this list"
     );
+    assert_eq!(
+        store.ended_ids(b'c', 7, Some([2; 16]), 9).unwrap(),
+        [[4; 16], [5; 16]]
+    );
+    assert_eq!(store.ended_ids(b's', 3, None, 9).unwrap(), [[1; 16]]);
+    assert!(store.is_ended_listed(b'c', 7, &[2; 16]).unwrap());
+    assert!(!store.is_ended_listed(b'c', 7, &[1; 16]).unwrap());
+    assert!(!store.is_ended_listed(b'c', 7, &[3; 16]).unwrap());
 
-    let swept = store.sweep(0, 400, 100).unwrap();
-    assert_eq!(
-        swept,
-        Swept {
-            keys: 0,
-            ended: 2,
-            more: false
-        }
-    );
+    store.sweep(0, 400, 100).unwrap();
     assert_eq!(store.ended(&[2; 16]).unwrap(), None);
     assert_eq!(store.ended(&[4; 16]).unwrap(), Some((400, vec![4])));
-    assert_eq!(
-        store.ended_ids(b'c', 7, None, 9).unwrap(),
-        [[4; 16], [5; 16]],
-        "the first one left this list"
-    );
+    assert_eq!(store.ended_ids(b'c', 7, None, 9).unwrap(), [[4; 16], [5; 16]]);
     assert_eq!(store.ended_ids(b'v', 1, None, 9).unwrap(), [[1; 16]]);
     assert_eq!(store.checkpoint(), Some(at(2)), "a sweep moves no checkpoint");
 
-    assert!(store.sweep(0, 2000, 2).unwrap().more, "a sweep is bounded");
-    while store.sweep(0, 2000, 2).unwrap().more {}
-    for family in [Family::Ended, Family::EndedIndex, Family::EndedByTime] {
+    let swept = store.sweep(0, 2000, 1).unwrap();
+    assert!(swept.more, "a sweep is bounded");
+    assert_eq!(swept.ended, 5 + 2, "what the two runs had");
+    while store.sweep(0, 2000, 1).unwrap().more {}
+    for family in [Family::Ended, Family::EndedIndex, Family::EndedRow] {
         assert_eq!(store.scan(family, &[], None, 9).count(), 0, "{family:?}");
     }
+    assert_eq!(
+        store.scan(Family::Run, &[], None, 9).count(),
+        1,
+        "only the bounds"
+    );
 }
 
 fn hash(number: u64) -> KeyHash {
@@ -330,67 +337,41 @@ fn entry(number: u64) -> KeyEntry {
     }
 }
 
-/// The payload of a key's record, of a length of its own.
 fn payload(number: u64) -> Vec<u8> {
-    vec![7; 100 + (number % 50) as usize]
-}
-
-fn bytes_of(numbers: impl Iterator<Item = u64>) -> u64 {
-    numbers
-        .map(|number| KEY_ROW_BYTES + payload(number).len() as u64)
-        .sum()
+    vec![byte(number); usize::from(byte(number)) * 3]
 }
 
 #[test]
-fn keys_are_found_after_reopening_and_leave_by_blocks() {
+fn keys_are_found_after_reopening_until_their_retention_ends() {
     let home = tempfile::tempdir().unwrap();
     let store = StateStore::open(home.path(), OPTIONS).unwrap();
-    let mut changes = RowChanges::default();
-    for number in 1..=300 {
-        changes.put_key(hash(number), entry(number), &payload(number), number * 10); // blocks begin at 10, 1020 and 2030
+    for first in [1, 101, 201] {
+        let mut changes = RowChanges::default();
+        for number in first..first + 100 {
+            changes.put_key(hash(number), entry(number), &payload(number), number * 10);
+        }
+        store.apply(changes, at(first + 99)).unwrap();
     }
-    store.apply(changes, at(300)).unwrap();
+    let bytes = store.keys_bytes();
     store.close().unwrap();
 
     let store = StateStore::open(home.path(), OPTIONS).unwrap();
-    for blocks_are_read in [false, true] {
-        for number in 1..=300 {
-            assert_eq!(store.find(&hash(number)).unwrap(), Some(entry(number)));
-        }
-        assert_eq!(store.find(&hash(301)).unwrap(), None);
-        assert_eq!(store.filter.candidates(&hash(301)).is_empty(), blocks_are_read);
-        store.read_key_blocks().unwrap();
+    for number in 1..=300 {
+        assert_eq!(store.find(&hash(number)).unwrap(), Some(entry(number)));
+        assert_eq!(store.key_payload(&hash(number)).unwrap(), Some(payload(number)));
     }
-    for number in [1, 150, 300] {
-        assert_eq!(
-            store.key(&hash(number)).unwrap(),
-            Some((entry(number), payload(number)))
-        );
-    }
-    assert_eq!(
-        (store.keys_len(), store.keys_bytes()),
-        (300, bytes_of(1..=300)),
-        "every block was read"
-    );
+    assert_eq!(store.find(&hash(301)).unwrap(), None);
+    assert_eq!((store.keys_len(), store.keys_bytes()), (300, bytes));
 
-    let mut swept = 0;
-    loop {
-        let step = store.sweep(1500, 0, 30).unwrap();
-        assert!(step.keys <= 30);
-        swept += step.keys;
-        if !step.more {
-            break;
-        }
-    }
-    assert_eq!((swept, store.keys_len()), (101, 199));
-    assert_eq!(store.keys_bytes(), bytes_of(102..=300));
-    assert_eq!(store.find(&hash(101)).unwrap(), None);
-    assert_eq!(
-        store.find(&hash(102)).unwrap(),
-        Some(entry(102)),
-        "its block is not past yet"
-    );
-    assert_eq!(store.scan(Family::Key, &[], None, 999).count(), 199);
+    while store.sweep(1500, 0, 2).unwrap().more {}
+    assert_eq!(store.find(&hash(149)).unwrap(), None);
+    assert_eq!(store.find(&hash(150)).unwrap(), Some(entry(150)));
+    assert_eq!(store.keys_len(), 200, "the first run is gone whole");
+    assert!(store.keys_bytes() < bytes * 3 / 4);
+    store.close().unwrap();
+    let store = StateStore::open(home.path(), OPTIONS).unwrap();
+    assert_eq!(store.key(&hash(149)).unwrap(), None, "a bound is stored");
+    assert_eq!(store.key(&hash(150)).unwrap(), Some((entry(150), payload(150))));
 }
 
 #[test]

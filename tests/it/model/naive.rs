@@ -361,9 +361,6 @@ impl Model {
         if quantity == 0 {
             return Err(Said::OutOfRange);
         }
-        if quantity == had {
-            return Ok(Said::Repeat);
-        }
         if quantity > had {
             let more = u64::from(quantity - had);
             if !self.open() {

@@ -50,7 +50,6 @@ pub(super) fn options(backend: Backend) -> RecoverOptions {
         journal_cache_bytes: 1 << 20,
         state: StateOptions {
             cache_bytes: 4 << 20,
-            key_block_span_ms: 10_000,
             compact_floor_bytes: 1 << 30,
         },
         keys_memory_max: 100_000,

@@ -225,6 +225,27 @@ fn a_closed_loop_keeps_going_until_its_end_and_heeds_retry_after() {
 }
 
 #[test]
+fn a_closed_loop_waits_for_its_start() {
+    let address = fake_server(|number, _| created(number));
+    let stopwatch = Stopwatch::start();
+    let load = Load {
+        address,
+        target: Target::Holdfast,
+        connections: 4,
+        pace: Pace::Closed,
+        start_ns: NANOS / 10,
+        measure_ns: NANOS / 10,
+        end_ns: NANOS / 5,
+        drain: Duration::from_secs(60),
+        storm: None,
+    };
+    let plan = Plan::new(Scenario::Hot, 1, "ab".to_owned(), 1);
+    let (_, ledger, _) = run_round(load, stopwatch, plan, Ledger::default()).unwrap();
+    assert!(!ledger.entries.is_empty());
+    assert!(ledger.entries.iter().all(|entry| entry.sent_ns >= NANOS / 10));
+}
+
+#[test]
 fn a_bulk_answer_is_booked_line_by_line() {
     let address = fake_server(|number, _| {
         let line = |index: u64| {

@@ -1,0 +1,302 @@
+//! Holding, selling and giving back, one by one and in bulk.
+use super::House;
+use axum::body::Body;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn a_hold_is_made_extended_sold_and_shipped() {
+    let house = House::stocked().await;
+    let held = house
+        .post(
+            "/api/stock/reservations",
+            json!({"variantId": 123, "quantity": 2, "customerId": "u1"}),
+        )
+        .await;
+    let body = held.json();
+    let path = format!("/api/stock/reservations/{}", body["id"].as_str().unwrap());
+    assert_eq!(
+        (held.status, held.header("location"), held.header("etag")),
+        (201, path.as_str(), "\"1\"")
+    );
+    assert_eq!(
+        (&body["status"], &body["phase"], &body["expiresInMs"]),
+        (&json!("active"), &json!("cart"), &json!(900_000))
+    );
+    assert_eq!(body["serverTime"], "2027-01-15T08:00:00.000Z");
+    assert_eq!(held.header("cache-control"), "no-store");
+    assert_eq!(house.get(&path).await.json(), body);
+
+    let variant = house.get("/api/stock/variants/123").await;
+    assert_eq!(
+        (
+            variant.header("etag"),
+            &variant.json()["available"],
+            &variant.json()["held"]
+        ),
+        ("\"1\"", &json!(8), &json!(2))
+    );
+
+    house.clock.advance(1_000);
+    let extended = house
+        .send("POST", &format!("{path}/extend"), &[], Body::empty())
+        .await;
+    assert_eq!(
+        (extended.status, &extended.json()["extensionsLeft"]),
+        (200, &json!(2)),
+        "{}",
+        extended.text
+    );
+    let sold = house
+        .post(&format!("{path}/confirm"), json!({"orderId": 77}))
+        .await;
+    assert_eq!(
+        (sold.status, &sold.json()["status"], &sold.json()["orderId"]),
+        (200, &json!("confirmed"), &json!("77"))
+    );
+    let again = house
+        .post(&format!("{path}/confirm"), json!({"orderId": 77}))
+        .await;
+    assert_eq!(
+        (again.status, again.json()),
+        (200, sold.json()),
+        "a repeat gives the same answer"
+    );
+    let refused = house.send("DELETE", &path, &[], Body::empty()).await;
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (409, "reservation-confirmed")
+    );
+    let shipped = house
+        .post(&format!("{path}/fulfil"), json!({"quantity": 1}))
+        .await;
+    assert_eq!(
+        (shipped.status, &shipped.json()["fulfilment"]["shipped"]),
+        (200, &json!(1)),
+        "{}",
+        shipped.text
+    );
+    let cancelled = house.post(&format!("{path}/cancel"), json!({})).await;
+    assert_eq!(
+        (cancelled.status, &cancelled.json()["fulfilment"]["cancelled"]),
+        (200, &json!(1)),
+        "{}",
+        cancelled.text
+    );
+    let variant = house.get("/api/stock/variants/123/availability").await.json();
+    assert_eq!(
+        (&variant["available"], &variant["onHand"], &variant["committed"]),
+        (&json!(9), &json!(9), &json!(0))
+    );
+}
+
+#[tokio::test]
+async fn a_key_has_one_effect_and_one_answer() {
+    let house = House::stocked().await;
+    let (path, body) = (
+        "/api/stock/reservations",
+        json!({"variantId": "123", "quantity": 2}),
+    );
+    let first = house.keyed("POST", path, "k1", &body).await;
+    house.clock.advance(5_000);
+    let second = house.keyed("POST", path, "k1", &body).await;
+    assert_eq!((second.status, &second.text), (201, &first.text), "byte-equal");
+    assert_eq!(
+        (
+            first.header("idempotent-replayed"),
+            second.header("idempotent-replayed")
+        ),
+        ("", "true")
+    );
+    assert_eq!(second.header("location"), first.header("location"));
+    let other = house
+        .keyed("POST", path, "k1", &json!({"variantId": "123", "quantity": 3}))
+        .await;
+    assert_eq!(
+        (other.status, other.code().as_str()),
+        (422, "idempotency-key-reused")
+    );
+    let elsewhere = house
+        .keyed("POST", "/api/stock/variants/123/pause", "k1", &json!({}))
+        .await;
+    assert_eq!(
+        (elsewhere.status, elsewhere.code().as_str()),
+        (422, "idempotency-key-reused")
+    );
+    assert_eq!(house.get("/api/stock/variants/123").await.json()["held"], 2);
+
+    let all = json!({"variantId": "123", "quantity": 9});
+    assert_eq!(house.keyed("POST", path, "k2", &all).await.status, 409);
+    let gone = house
+        .send("DELETE", first.header("location"), &[], Body::empty())
+        .await;
+    assert_eq!(gone.status, 204);
+    assert_eq!(
+        house.keyed("POST", path, "k2", &all).await.status,
+        201,
+        "a refusal is not a fact"
+    );
+}
+
+#[tokio::test]
+async fn a_shortage_says_how_many_are_left_and_when_more_may_come() {
+    let house = House::stocked().await;
+    let held = house.reserve(9).await;
+    let refused = house
+        .post(
+            "/api/stock/reservations",
+            json!({"variantId": "123", "quantity": 2}),
+        )
+        .await;
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (409, "insufficient-stock")
+    );
+    let body = refused.json();
+    assert_eq!(
+        (&body["requested"], &body["available"], &body["nextReleaseAt"]),
+        (&json!(2), &json!(1), &held["expiresAt"])
+    );
+    assert_eq!(
+        body["lines"],
+        json!([{"variantId": "123", "requested": 2, "available": 1}])
+    );
+    let partial = json!({"variantId": "123", "quantity": 2, "allowPartial": true});
+    assert_eq!(
+        house.post("/api/stock/reservations", partial).await.json()["quantity"],
+        1
+    );
+    house.clock.advance(900_000);
+    let expired = house
+        .get(&format!(
+            "/api/stock/reservations/{}",
+            held["id"].as_str().unwrap()
+        ))
+        .await
+        .json();
+    assert_eq!(
+        (&expired["status"], &expired["expiresInMs"]),
+        (&json!("expired"), &json!(0))
+    );
+    house.reserve(10).await;
+}
+
+#[tokio::test]
+async fn a_bulk_is_listed_and_given_back_as_soon_as_it_is_answered() {
+    let house = House::stocked().await;
+    house
+        .post("/api/stock/variants", json!({"id": "156", "onHand": 2}))
+        .await;
+    let lines = json!([{"variantId": "123", "quantity": 2}, {"variantId": "156", "quantity": 2}]);
+    for round in 0..50 {
+        let body = json!({"action": "reserve", "cartId": round.to_string(), "lines": lines});
+        let done = house.post("/api/stock/reservations/bulk", body).await;
+        assert_eq!(done.status, 201, "{round}: {}", done.text);
+        let cart = format!("/api/stock/reservations?cartId={round}");
+        let listed = house.get(&format!("{cart}&status=active")).await.json();
+        assert_eq!(listed["items"].as_array().unwrap().len(), 2, "{round}: {listed}");
+        assert_eq!(
+            house.get("/api/stock/reservations/statistics").await.json()["active"],
+            2
+        );
+        house.send("DELETE", &cart, &[], Body::empty()).await;
+        let given_back = house.get("/api/stock/variants/156").await.json();
+        assert_eq!(given_back["held"], 0, "{round}: {given_back}");
+    }
+}
+
+#[tokio::test]
+async fn bulk_is_all_or_nothing_or_each_for_itself() {
+    let house = House::stocked().await;
+    house
+        .post("/api/stock/variants", json!({"id": "156", "onHand": 1}))
+        .await;
+    let lines = json!([{"variantId": "123", "quantity": 3}, {"variantId": "156", "quantity": 2}, {"variantId": "123", "quantity": 3}]);
+    let bulk =
+        |mode: &str, lines: &Value| json!({"action": "reserve", "mode": mode, "cartId": "c", "lines": lines});
+    let refused = house
+        .post("/api/stock/reservations/bulk", bulk("all_or_nothing", &lines))
+        .await;
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (409, "lines-refused"),
+        "{}",
+        refused.text
+    );
+    let failing = &refused.json()["lines"];
+    assert_eq!(failing.as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&failing[0]["code"], &failing[0]["available"]),
+        (&json!("insufficient-stock"), &json!(1))
+    );
+    assert_eq!(
+        house.get("/api/stock/variants/123").await.json()["held"],
+        0,
+        "nothing was kept"
+    );
+
+    let mixed = house
+        .post("/api/stock/reservations/bulk", bulk("best_effort", &lines))
+        .await;
+    let body = mixed.json();
+    assert_eq!(
+        (mixed.status, &body["succeeded"], &body["failed"]),
+        (200, &json!(1), &json!(1))
+    );
+    assert_eq!(
+        (
+            &body["results"][0]["reservation"]["quantity"],
+            &body["results"][1]["problem"]["code"]
+        ),
+        (&json!(6), &json!("insufficient-stock"))
+    );
+
+    let released = house
+        .send("DELETE", "/api/stock/reservations?cartId=c", &[], Body::empty())
+        .await;
+    assert_eq!(released.status, 204);
+    assert_eq!(house.get("/api/stock/variants/123").await.json()["held"], 0);
+    let nothing = house
+        .send(
+            "DELETE",
+            "/api/stock/reservations?cartId=nobody",
+            &[],
+            Body::empty(),
+        )
+        .await;
+    assert_eq!(nothing.status, 204);
+    let both = json!([{"variantId": "123", "quantity": 1}, {"variantId": "156", "quantity": 1}]);
+    let done = house
+        .post("/api/stock/reservations/bulk", bulk("all_or_nothing", &both))
+        .await;
+    assert_eq!((done.status, &done.json()["succeeded"]), (201, &json!(2)));
+    let ids: Vec<Value> = done.json()["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| line["reservationId"].clone())
+        .collect();
+    let judged = house
+        .post(
+            "/api/stock/reservations/validate",
+            json!({"reservationIds": [ids[0], "foreign", ids[1]]}),
+        )
+        .await
+        .json();
+    let valid: Vec<_> = judged["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|result| result["valid"].clone())
+        .collect();
+    assert_eq!(valid, [json!(true), json!(false), json!(true)]);
+    let sold = house
+        .post(
+            "/api/stock/reservations/bulk",
+            json!({"action": "confirm", "reservationIds": ids}),
+        )
+        .await;
+    assert_eq!(
+        (sold.status, &sold.json()["results"][1]["reservation"]["status"]),
+        (201, &json!("confirmed"))
+    );
+}
