@@ -105,21 +105,37 @@ impl Entry {
 
 /// The published availability, reduced to the one question that may be answered without a message: until when is the
 /// variant certainly sold out? Written by the actor in the turn that changes the state, before the record is queued;
-/// zero until this process has published something (decisions 4).
+/// zero until this process has published something (decisions 4). Beside it, for the refusal's figures: when units may
+/// come back.
 #[derive(Debug, Default)]
-pub struct Gate(AtomicI64);
+pub struct Gate {
+    sold_out_until: AtomicI64,
+    release_at: AtomicI64,
+}
+
+/// A variant that is sold out for certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SoldOut {
+    /// When its next hold ends by itself.
+    pub next_release_at: Option<Timestamp>,
+}
 
 impl Gate {
     /// Publishes the state after a turn.
     pub(super) fn publish(&self, variant: &Variant, now: Timestamp) {
-        self.0
+        let release_at = variant.next_release_at(now).unwrap_or(FOR_EVER);
+        self.release_at.store(release_at.as_millis(), Ordering::Release);
+        self.sold_out_until
             .store(sold_out_until(variant, now).as_millis(), Ordering::Release);
     }
 
-    /// If a reserve at `now` is certain to find nothing: until when.
-    pub fn sold_out_until(&self, now: Timestamp) -> Option<Timestamp> {
-        let until = Timestamp::from_millis(self.0.load(Ordering::Acquire));
-        (now < until).then_some(until)
+    /// Whether a reserve at `now` is certain to find nothing.
+    pub fn sold_out(&self, now: Timestamp) -> Option<SoldOut> {
+        let until = Timestamp::from_millis(self.sold_out_until.load(Ordering::Acquire));
+        let release_at = Timestamp::from_millis(self.release_at.load(Ordering::Acquire));
+        (now < until).then_some(SoldOut {
+            next_release_at: (release_at < FOR_EVER).then_some(release_at),
+        })
     }
 }
 

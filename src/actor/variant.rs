@@ -64,6 +64,8 @@ pub(super) struct Running {
     last_used: Timestamp,
     /// Woken by the heap and not used by anybody since: it leaves as soon as its work is durable.
     only_woken: bool,
+    /// The reserved pool was empty: nothing is tried before this moment.
+    paused_until: Timestamp,
     leaving: bool,
 }
 
@@ -90,6 +92,7 @@ impl Actor for VariantActor {
             handled: 0,
             last_used,
             only_woken: true,
+            paused_until: last_used,
             leaving: false,
         };
         running.entry.gate.publish(&running.variant, last_used);
@@ -213,31 +216,22 @@ impl Running {
     /// A coordinator's command: its slots are taken, and the answer is a message that may leave once the record is
     /// queued, because the coordinator's own record comes later in the same log.
     fn ask(&mut self, command: &Command, from: BulkAddress, now: Timestamp) {
+        let silent = |events| Granted {
+            events,
+            key: None,
+            port: None,
+            permit: None,
+        };
         let outcome = match self.variant.decide(command, now) {
             Ok(Decision::Granted(events)) => {
                 let hold = events.last().and_then(Event::hold).cloned();
-                self.log(
-                    Granted {
-                        events,
-                        key: None,
-                        port: None,
-                        permit: None,
-                    },
-                    now,
-                );
-                hold.map_or(LineOutcome::Unanswered, LineOutcome::Done)
+                let logged = self.log(silent(events), now);
+                hold.filter(|_| logged)
+                    .map_or(LineOutcome::Unanswered, LineOutcome::Done)
             }
             Ok(Decision::Repeat(hold)) => LineOutcome::Done(*hold),
             Ok(Decision::Refused { events, refusal }) => {
-                self.log(
-                    Granted {
-                        events,
-                        key: None,
-                        port: None,
-                        permit: None,
-                    },
-                    now,
-                );
+                self.log(silent(events), now);
                 LineOutcome::Refused(refusal)
             }
             Err(refusal) => LineOutcome::Refused(refusal),
@@ -286,8 +280,7 @@ impl Running {
     /// Gives back what is due, a bounded number a turn, so that buyers come in between.
     fn expire(&mut self, myself: &ActorRef<Message>, now: Timestamp) {
         let Ok(permit) = self.directory.reserve_slots(1) else {
-            self.timer
-                .arm(now.saturating_add(PAUSE_MS), self.directory.clock(), myself);
+            self.paused_until = now.saturating_add(PAUSE_MS);
             return;
         };
         let events = self.variant.expire_due(now, EXPIRIES_PER_TURN);
@@ -329,8 +322,9 @@ impl Running {
     // --- the log ---
 
     /// Applies the events and hands their records to the journal: one record, unless the command needed more expiries
-    /// than a turn may log. Those go ahead in records of their own, whose slots come from the reserved pool.
-    fn log(&mut self, granted: Granted, now: Timestamp) {
+    /// than a turn may log. Those go ahead in records of their own, whose slots come from the reserved pool. `false` when
+    /// nothing was done: the pool is empty, or the variant is quarantined by what the events would have made of it.
+    fn log(&mut self, granted: Granted, now: Timestamp) -> bool {
         let Granted {
             mut events,
             key,
@@ -338,9 +332,10 @@ impl Running {
             permit,
         } = granted;
         if events.is_empty() {
-            return;
+            return true;
         }
-        let ahead = (events.len() - 1) / EXPIRIES_PER_TURN;
+        // The last record has the command's own event beside a turn's expiries.
+        let ahead = events.len().saturating_sub(2) / EXPIRIES_PER_TURN;
         let Ok(mut slots) = (0..ahead)
             .map(|_| self.directory.reserve_slots(1))
             .collect::<Result<Vec<_>, _>>()
@@ -350,7 +345,7 @@ impl Running {
             if let Some((port, _)) = port {
                 let _ = port.send(Err(NotDone::Late));
             }
-            return;
+            return false;
         };
         for event in &events {
             self.variant.apply(event, now);
@@ -363,13 +358,13 @@ impl Running {
                 let _ = port.send(Err(NotDone::Quarantined));
             }
             self.leaving = true;
-            return;
+            return false;
         }
         self.entry
             .deleted
             .store(self.variant.head().deleted, Ordering::Release);
         self.entry.gate.publish(&self.variant, now);
-        while events.len() > EXPIRIES_PER_TURN {
+        while events.len() > EXPIRIES_PER_TURN + 1 {
             let rest = events.split_off(EXPIRIES_PER_TURN);
             let expired = Granted {
                 events,
@@ -390,6 +385,7 @@ impl Running {
             0,
             now,
         );
+        true
     }
 
     /// Hands one record to the journal, with `later` events of the same turn still to come.
@@ -453,8 +449,8 @@ impl Running {
             .flatten()
             .min();
         if let Some(next) = next {
-            self.timer
-                .arm(next.max(now.saturating_add(1)), self.directory.clock(), myself);
+            let soonest = now.saturating_add(1).max(self.paused_until);
+            self.timer.arm(next.max(soonest), self.directory.clock(), myself);
         }
     }
 

@@ -127,6 +127,11 @@ impl Shop {
         hot
     }
 
+    /// Variants of all stores whose actors run now; the others sleep.
+    pub fn running_variants(&self) -> usize {
+        self.directory.running().len()
+    }
+
     /// The variants that are closed until an operator has looked.
     pub fn quarantined(&self, ctx: &Context) -> Vec<Quarantined> {
         let closed = self

@@ -114,6 +114,26 @@ pub(super) struct Running {
     _data_dir: DataDir,
 }
 
+impl Running {
+    /// Ends the threads, whose queue has been closed: the writer, then `last`, then the others. Blocks on the disk.
+    fn end(self, last: impl FnOnce()) {
+        self.writer.join();
+        last();
+        self.checkpoint.stop();
+    }
+}
+
+/// A shop that is dropped without [`Shop::close`] ends like a killed process: what was on its way is not written and
+/// nobody is answered from it. Only its threads and its lock on the data directory end with it.
+impl Drop for Shop {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.get_mut().take() {
+            running.queue.abandon();
+            running.end(|| {});
+        }
+    }
+}
+
 impl Shop {
     /// Opens the shop in the configured data directory.
     ///
@@ -242,17 +262,11 @@ impl Shop {
         };
         let checkpointer = self.checkpointer.clone();
         let ended = tokio::task::spawn_blocking(move || {
-            let Running {
-                queue,
-                writer,
-                checkpoint,
-                _data_dir,
-            } = running;
-            queue.close();
-            writer.join();
-            // An error has been told to `on_fatal`; the log has everything.
-            let _ = checkpointer.run_now();
-            checkpoint.stop();
+            running.queue.close();
+            running.end(|| {
+                // An error has been told to `on_fatal`; the log has everything.
+                let _ = checkpointer.run_now();
+            });
         });
         if let Err(error) = ended.await {
             tracing::error!(%error, "closing the shop panicked");

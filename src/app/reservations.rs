@@ -57,26 +57,28 @@ impl Shop {
     /// A refusal with its figures, or an error of the way.
     pub async fn reserve(&self, ctx: &Context, ask: ReserveAsk) -> Result<Answered<Reservation>, AppError> {
         let begun = Stopwatch::start();
-        let entry = self.variant(ctx, &ask.variant)?;
-        let done = self.try_to_reserve(ctx, &entry, ask).await;
+        let variant = ask.variant.clone();
+        let done = self.try_to_reserve(ctx, ask).await;
         let done = self.counted(Operation::Reserve, begun, done)?;
-        self.reservation(&entry, done)
+        self.reservation(&variant, done)
     }
 
-    async fn try_to_reserve(
-        &self,
-        ctx: &Context,
-        entry: &Arc<Entry>,
-        ask: ReserveAsk,
-    ) -> Result<Done, AppError> {
+    async fn try_to_reserve(&self, ctx: &Context, ask: ReserveAsk) -> Result<Done, AppError> {
+        // The key first: a repeat is answered even if the variant has gone since.
         let key = match self.claim(ctx).await? {
             Keyed::Known(logged) => return Ok(Done::replayed(logged)),
             Keyed::Fresh(key) => key,
         };
+        let entry = self.variant(ctx, &ask.variant)?;
         let now = self.clock.now();
-        if let Some(until) = entry.gate.sold_out_until(now) {
+        if let Some(sold_out) = entry.gate.sold_out(now) {
             metrics().shed.of(Shed::SoldOut).increment(1);
-            let refusal = sold_out(ask.quantity, until);
+            let refusal = Refusal::InsufficientStock {
+                requested: u64::from(ask.quantity),
+                available: 0,
+                next_release_at: sold_out.next_release_at,
+                contended: false,
+            };
             return Err(AppError::Refused { refusal, at: now });
         }
         if self.disk_is_low() {
@@ -90,7 +92,7 @@ impl Shop {
             ttl_ms: ask.ttl_ms,
             allow_partial: ask.allow_partial,
         };
-        self.send(ctx, entry, Command::Reserve(reserve), key).await
+        self.send(ctx, &entry, Command::Reserve(reserve), key).await
     }
 
     /// Moves a reservation's deadline.
@@ -267,7 +269,7 @@ impl Shop {
             self.send(ctx, &entry, command(ask), key).await
         };
         let done = self.counted(operation, begun, done.await)?;
-        self.reservation(&entry, done)
+        self.reservation(&entry.id, done)
     }
 
     /// A reservation, live or ended.
@@ -386,7 +388,7 @@ impl Shop {
         let entry = self.variant_of(ctx, id)?;
         let done = self.command(ctx, &entry, command).await;
         match self.counted(operation, begun, done) {
-            Ok(done) => self.reservation(&entry, done),
+            Ok(done) => self.reservation(&entry.id, done),
             Err(AppError::Refused {
                 refusal: Refusal::ReservationNotFound,
                 at,
@@ -401,8 +403,8 @@ impl Shop {
         }
     }
 
-    fn reservation(&self, entry: &Entry, done: Done) -> Result<Answered<Reservation>, AppError> {
-        let variant = entry.id.clone();
+    fn reservation(&self, variant: &VariantId, done: Done) -> Result<Answered<Reservation>, AppError> {
+        let variant = variant.clone();
         match done {
             Done::Nothing => Err(AppError::bug("a reservation's command found nothing to do")),
             Done::Repeat { hold, at } => Ok(Answered {
@@ -440,15 +442,6 @@ impl Shop {
         };
         count(operation, outcome, begun, done.as_ref().err());
         done
-    }
-}
-
-fn sold_out(quantity: u32, until: Timestamp) -> Refusal {
-    Refusal::InsufficientStock {
-        requested: u64::from(quantity),
-        available: 0,
-        next_release_at: (until.as_millis() < i64::MAX).then_some(until),
-        contended: false,
     }
 }
 

@@ -1,5 +1,5 @@
 //! Variants: the shop's side. Create, describe, count, adjust, open and close, look at.
-use super::{Answered, AppError, Context, Done, Shop};
+use super::{Answered, AppError, Context, Done, Keyed, Shop};
 use crate::{
     actor::{Answer, Entry, What},
     clock::Stopwatch,
@@ -58,7 +58,9 @@ impl Shop {
         };
         loop {
             let entry = self.directory.place(&ctx.store, id);
-            match self.administer(ctx, &entry, create.clone()).await {
+            let begun = Stopwatch::start();
+            let done = self.command(ctx, &entry, create.clone()).await;
+            match self.administered(begun, done) {
                 // The place was given up between finding it and sending there: find it again.
                 Err(AppError::Gone) => {}
                 created => return created,
@@ -77,21 +79,23 @@ impl Shop {
         expected: Option<u64>,
         change: impl FnOnce(&mut Settings) + Send,
     ) -> Result<Answered<View>, AppError> {
+        let begun = Stopwatch::start();
+        let key = match self.claim(ctx).await? {
+            Keyed::Known(logged) => return self.administered(begun, Ok(Done::replayed(logged))),
+            Keyed::Fresh(key) => key,
+        };
         let entry = self.variant(ctx, id)?;
         let seen = self.view(ctx, &entry).await?;
         let mut settings = seen.head.settings.clone();
         change(&mut settings);
         // A caller who takes any version still must not overwrite a change that came in between.
         let expected = Some(expected.unwrap_or(seen.head.version));
-        self.administer(
-            ctx,
-            &entry,
-            Command::Change {
-                settings: Box::new(settings),
-                expected,
-            },
-        )
-        .await
+        let change = Command::Change {
+            settings: Box::new(settings),
+            expected,
+        };
+        let done = self.send(ctx, &entry, change, key).await;
+        self.administered(begun, done)
     }
 
     /// Sets the units on hand.
@@ -105,11 +109,10 @@ impl Shop {
         on_hand: u64,
         expected: Option<u64>,
     ) -> Result<Answered<View>, AppError> {
-        let entry = self.variant(ctx, id)?;
         let by = ctx.caller.to_string();
         self.administer(
             ctx,
-            &entry,
+            id,
             Command::SetStock {
                 on_hand,
                 expected,
@@ -129,7 +132,6 @@ impl Shop {
         id: &VariantId,
         ask: AdjustAsk,
     ) -> Result<Answered<Adjusted>, AppError> {
-        let entry = self.variant(ctx, id)?;
         let AdjustAsk {
             delta,
             reason,
@@ -145,7 +147,7 @@ impl Shop {
             by,
         };
         let begun = Stopwatch::start();
-        let done = self.command(ctx, &entry, command).await;
+        let done = self.command_to(ctx, id, command).await;
         let logged = self.shops_side(self.counted(Operation::Administer, begun, done)?)?;
         let (Some(view), Some(entry)) = (logged.view, logged.entry) else {
             return Err(AppError::bug("the record of an adjustment has no ledger line"));
@@ -167,8 +169,7 @@ impl Shop {
         id: &VariantId,
         sale: SaleState,
     ) -> Result<Answered<View>, AppError> {
-        let entry = self.variant(ctx, id)?;
-        self.administer(ctx, &entry, Command::SetSale { sale }).await
+        self.administer(ctx, id, Command::SetSale { sale }).await
     }
 
     /// Takes a variant out of the shop.
@@ -181,8 +182,7 @@ impl Shop {
         id: &VariantId,
         expected: Option<u64>,
     ) -> Result<Answered<View>, AppError> {
-        let entry = self.variant(ctx, id)?;
-        self.administer(ctx, &entry, Command::Delete { expected }).await
+        self.administer(ctx, id, Command::Delete { expected }).await
     }
 
     /// One variant.
@@ -312,11 +312,31 @@ impl Shop {
     async fn administer(
         &self,
         ctx: &Context,
-        entry: &Arc<Entry>,
+        id: &VariantId,
         command: Command,
     ) -> Result<Answered<View>, AppError> {
         let begun = Stopwatch::start();
-        let done = self.command(ctx, entry, command).await;
+        let done = self.command_to(ctx, id, command).await;
+        self.administered(begun, done)
+    }
+
+    /// One command to the variant with this id. The key is claimed first: a repeat is answered even if the variant has
+    /// gone since.
+    async fn command_to(&self, ctx: &Context, id: &VariantId, command: Command) -> Result<Done, AppError> {
+        match self.claim(ctx).await? {
+            Keyed::Known(logged) => Ok(Done::replayed(logged)),
+            Keyed::Fresh(key) => {
+                let entry = self.variant(ctx, id)?;
+                self.send(ctx, &entry, command, key).await
+            }
+        }
+    }
+
+    fn administered(
+        &self,
+        begun: Stopwatch,
+        done: Result<Done, AppError>,
+    ) -> Result<Answered<View>, AppError> {
         let logged = self.shops_side(self.counted(Operation::Administer, begun, done)?)?;
         let view = logged
             .view

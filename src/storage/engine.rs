@@ -91,9 +91,20 @@ impl EngineError {
 #[derive(Debug)]
 pub struct Engine {
     db: sled::Db,
-    /// A second read-write handle on the `db` file, see the module head.
-    device: File,
+    /// A second read-write handle on the `db` file, see the module head. Dropped after `db`.
+    device: Device,
     dir: PathBuf,
+}
+
+/// A handle on the `db` file that lets go only after sled has: whoever opens the directory next would find it locked.
+#[derive(Debug)]
+struct Device(File);
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // Without the lock the next opening says so itself.
+        let _ = flock(&self.0, FlockOperation::LockExclusive);
+    }
 }
 
 impl Engine {
@@ -137,7 +148,7 @@ impl Engine {
             .map_err(EngineError::io("open", &db_file))?;
         let engine = Engine {
             db,
-            device,
+            device: Device(device),
             dir: dir.to_owned(),
         };
         engine.sync()?;
@@ -165,6 +176,7 @@ impl Engine {
     pub fn sync(&self) -> Result<(), EngineError> {
         self.db.flush().map_err(EngineError::sled("flush", &self.dir))?;
         self.device
+            .0
             .sync_data()
             .map_err(EngineError::io("sync the database file in", &self.dir))
     }
@@ -178,7 +190,8 @@ impl Engine {
     }
 
     /// Ends sled and returns once it let go of its file, so that the directory can be opened again, renamed or deleted. Every
-    /// `sled::Tree` and iterator taken from [`Engine::db`] must have been dropped before: this waits for them.
+    /// `sled::Tree` and iterator taken from [`Engine::db`] must have been dropped before: this waits for them, and so does
+    /// dropping an engine.
     ///
     /// # Errors
     /// The lock of the `db` file cannot be asked for.
@@ -186,7 +199,7 @@ impl Engine {
         let Engine { db, device, dir } = self;
         drop(db);
         // sled's own threads may hold the file, and sled's lock on it, a moment longer than the last `Db`.
-        flock(&device, FlockOperation::LockExclusive)
+        flock(&device.0, FlockOperation::LockExclusive)
             .map_err(|errno| EngineError::io("wait for the end of the database in", &dir)(errno.into()))
     }
 }

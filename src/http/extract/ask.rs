@@ -6,7 +6,7 @@ use super::query::Params;
 use crate::app::Context;
 use crate::http::problem::{Code, Problem};
 use crate::http::site::HasEdge;
-use axum::body::Body as HttpBody;
+use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request};
 use axum::http::request::Parts;
 use bytes::Bytes;
@@ -66,18 +66,23 @@ impl<S: HasEdge, T: Body> FromRequest<S> for Ask<T> {
 }
 
 async fn collect(body: HttpBody, limit: usize) -> Result<Bytes, Problem> {
+    // A body that says it is too large is not waited for.
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large(limit));
+    }
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let problem =
-                Problem::new(Code::BodyTooLarge).detail(format!("the body is larger than {limit} bytes"));
-            Err(problem.with("limitBytes", limit))
-        }
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large(limit)),
         Err(_) => {
             Err(Problem::new(Code::MalformedRequest)
                 .detail("the body broke off or was not framed as HTTP says"))
         }
     }
+}
+
+fn too_large(limit: usize) -> Problem {
+    let problem = Problem::new(Code::BodyTooLarge).detail(format!("the body is larger than {limit} bytes"));
+    problem.with("limitBytes", limit)
 }
 
 /// Route (method and template) and target (path and query) of a request, for its key's fingerprint.

@@ -13,7 +13,7 @@
 //! | [`writer`] | one group, one sync, then delivery; a failed append ends everything |
 //! | [`file`](mod@file) | append-only segment files over a small [`disk`] trait; [`segment`] reads one and tells torn from damaged |
 //! | [`simulated`] | a disk that forgets, tears and reorders what was not synced, under a seed |
-//! | [`sled_log`] | the same groups in rotating sled databases |
+//! | [`sled_log`] | the same groups in rotating sled databases; `sled_raw` counts them before sled may forget some |
 //! | [`verify`] | walks a whole log and reports the first break of LOG_CLOSED |
 //!
 //! Absent on purpose: what a payload means (`storage::record`), who answers whom (the observer), metric names.
@@ -25,6 +25,7 @@ pub mod segment;
 pub mod simulated;
 mod sled_database;
 pub mod sled_log;
+mod sled_raw;
 pub mod verify;
 pub mod writer;
 

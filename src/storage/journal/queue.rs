@@ -296,13 +296,14 @@ impl<T> JournalQueue<T> {
         self.shared.settled.fetch_add(count as u64, Ordering::AcqRel);
     }
 
-    /// Closes the queue and drops what waits: nobody will write it.
-    pub(super) fn abandon(&self) {
+    /// Closes the queue and drops what waits: nobody will write it. What the writer has taken already goes on.
+    pub fn abandon(&self) {
         let dropped = {
             let mut state = self.shared.state.lock();
             state.closed = true;
             std::mem::take(&mut state.entries)
         };
+        self.shared.changed.notify_all();
         self.settle(dropped.len());
     }
 }

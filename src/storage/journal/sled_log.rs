@@ -28,6 +28,7 @@ use crate::clock::Stopwatch;
 use super::disk::{Disk, RealDisk};
 use super::format::LogHead;
 use super::sled_database::{self, Database};
+use super::sled_raw::{self, LastHeads};
 use super::{
     Anchor, AppendError, Epoch, Group, Journal, LogReader, LogTrimmer, OpenError, PartitionId, Position,
     ReadError, Record, RecordNumber, Tail, TornTail, check_fence,
@@ -440,8 +441,12 @@ fn find(dir: &Path, options: &SledOptions) -> Result<Found, OpenError> {
     };
     for ordinal in names.iter().filter_map(|name| ordinal_of(name)) {
         let path = path_of(dir, ordinal);
+        sled_raw::refuse_marked(&path)?;
+        let heads = LastHeads::find(&path, options.partition, options.epoch)
+            .map_err(|error| OpenError::disk(format!("cannot read {}", path.display()), error))?;
         let (engine, head) = sled_database::open(&path, options.engine(), found.tail.last.next())?;
         let Some(head) = head else {
+            heads.hold_to(&path, found.tail.last)?;
             found.unused = Some(engine);
             continue;
         };
@@ -460,6 +465,7 @@ fn find(dir: &Path, options: &SledOptions) -> Result<Found, OpenError> {
             });
         }
         take(&mut found, Database::new(engine, head))?;
+        heads.hold_to(&path, found.tail.last)?;
         found.live_ordinal = ordinal;
     }
     Ok(found)

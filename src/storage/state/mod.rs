@@ -189,6 +189,9 @@ impl StateStore {
     ) -> Result<(), StateError> {
         let generation = self.generation();
         rows.append(&mut prepared.rows);
+        // Neighbours one after the other: sled finds the leaf of the row before still at hand. Stable, so that the last change
+        // of a row stays the last.
+        rows.sort_by(|a, b| (a.family, &a.key).cmp(&(b.family, &b.key)));
         let redo = Redo {
             change: writing.mark.change + 1,
             checkpoint,

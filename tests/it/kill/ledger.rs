@@ -8,7 +8,7 @@ use crate::server::Server;
 use crate::server::wire::{Answer, Connection, request};
 
 /// The variants on sale, and the units each has at the beginning.
-pub(super) const VARIANTS: [(&str, u64); 3] = [("hot", 60), ("warm", 4_000), ("cold", 1_000_000)];
+pub(crate) const VARIANTS: [(&str, u64); 3] = [("hot", 60), ("warm", 4_000), ("cold", 1_000_000)];
 
 /// Earlier answers that are asked for again after each restart, beside all new ones.
 const OLD_REPLAYS: usize = 40;
@@ -27,13 +27,13 @@ enum Act {
 
 /// A request with its key: sent again, it must have the same one effect.
 #[derive(Clone, Debug)]
-pub(super) struct Call {
+pub(crate) struct Call {
     key: String,
     act: Act,
 }
 
 impl Call {
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let path = |id: &str, action: &str| format!("/api/stock/reservations/{id}{action}");
         let (method, path, body) = match &self.act {
             Act::Reserve { variant, quantity } => {
@@ -112,7 +112,7 @@ struct Answered {
 }
 
 /// One client's ledger.
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     name: String,
     rng: Rng,
     calls: u64,
@@ -129,15 +129,15 @@ pub(super) struct Ledger {
 
 /// What a check looked at.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Checked {
-    pub(super) answers: usize,
-    pub(super) holds: usize,
-    pub(super) replays: usize,
-    pub(super) unknown: usize,
+pub(crate) struct Checked {
+    pub(crate) answers: usize,
+    pub(crate) holds: usize,
+    pub(crate) replays: usize,
+    pub(crate) unknown: usize,
 }
 
 impl Ledger {
-    pub(super) fn new(name: &str, seed: u64) -> Self {
+    pub(crate) fn new(name: &str, seed: u64) -> Self {
         Self {
             name: name.to_owned(),
             rng: Rng::with_seed(seed),
@@ -151,12 +151,16 @@ impl Ledger {
         }
     }
 
-    /// Asks until the connection is lost; `each` hears of every answer.
-    pub(super) fn ask_until_lost(&mut self, mut connection: Connection, each: impl Fn()) {
+    /// Asks until the connection is lost or the server drains; `each` hears of every answer.
+    pub(crate) fn ask_until_lost(&mut self, mut connection: Connection, each: impl Fn()) {
         loop {
             let call = self.next();
             match connection.exchange(&call.bytes()) {
-                Ok(answer) => self.learn(call, &answer),
+                Ok(answer) if answer.status != 503 => self.learn(call, &answer),
+                Ok(answer) => {
+                    assert_eq!(answer.json()["code"], "draining", "{call:?}: {}", answer.text());
+                    return;
+                }
                 Err(_) => {
                     self.unknown = Some(call);
                     return;
@@ -262,7 +266,7 @@ impl Ledger {
     }
 
     /// What was not answered happened wholly or not at all; asked again under its key it is answered, and counts once.
-    fn settle(&mut self, server: &Server, connection: &mut Connection) -> usize {
+    fn settle(&mut self, server: &Server) -> usize {
         let Some(call) = self.unknown.take() else {
             return 0;
         };
@@ -278,20 +282,23 @@ impl Ledger {
             let unchanged = before.shown.as_ref() == Some(&timeless(&now));
             assert!(after || unchanged, "{call:?}: {before:?} became {now}");
         }
-        let answer = connection.exchange(&call.bytes()).unwrap();
+        let answer = server.connect().exchange(&call.bytes()).unwrap();
         self.learn(call, &answer);
         1
     }
 
     /// Asks for earlier answers again: every one since the last restart, and some older ones.
-    fn replay(&mut self, server: &Server, connection: &mut Connection) -> usize {
+    fn replay(&mut self, server: &Server) -> usize {
         let older = std::iter::repeat_with(|| self.rng.usize(..self.replayed.max(1))).take(OLD_REPLAYS);
         let older = older.filter(|_| self.replayed > 0).collect::<Vec<_>>();
         let chosen = older.into_iter().chain(self.replayed..self.answered.len());
+        // A connection of its own: the server closes one that was idle while the lists were read.
+        let mut connection = server.connect();
         let mut count = 0;
         for answered in chosen.map(|index| &self.answered[index]) {
             let call = &answered.call;
-            let again = connection.exchange(&call.bytes()).unwrap();
+            let again = connection.exchange(&call.bytes());
+            let again = again.unwrap_or_else(|error| panic!("{call:?}: {error}: {}", server.log()));
             let told = || format!("{call:?}: {}\n{}", again.text(), server.log());
             assert_eq!(again.status, answered.status, "{}", told());
             assert_eq!(again.text(), String::from_utf8_lossy(&answered.body), "{call:?}");
@@ -304,18 +311,17 @@ impl Ledger {
 }
 
 /// Holds a restarted server to everything that was ever answered.
-pub(super) fn check(server: &Server, ledgers: &mut [Ledger]) -> Checked {
-    let mut connection = server.connect();
+pub(crate) fn check(server: &Server, ledgers: &mut [Ledger]) -> Checked {
     let mut checked = Checked::default();
     for ledger in ledgers.iter_mut() {
         checked.answers += ledger.answered.len() - ledger.replayed;
-        checked.unknown += ledger.settle(server, &mut connection);
+        checked.unknown += ledger.settle(server);
     }
     // Now every request has its answer, so that the books must agree to the unit, with nothing beside them.
     checked.holds = holds_agree(server, ledgers);
     units_agree(server, ledgers);
     for ledger in ledgers.iter_mut() {
-        checked.replays += ledger.replay(server, &mut connection);
+        checked.replays += ledger.replay(server);
     }
     units_agree(server, ledgers);
     checked

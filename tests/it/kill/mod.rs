@@ -3,7 +3,7 @@
 //!
 //! `HOLDFAST_KILL_CYCLES=1000 HOLDFAST_KILL_SEED=7 cargo test --test it kill:: -- --nocapture` runs more of it and says
 //! what it did. Half of the kills fall into start-up, checkpoint and trim.
-mod ledger;
+pub(crate) mod ledger;
 mod moment;
 
 use std::collections::BTreeMap;
@@ -156,7 +156,8 @@ fn nothing_answered_is_lost(back_end: &str) {
         "{back_end}, seed {seed}: {cycles} kills {kills:?}, {answers} answers and {replays} replays checked, \
          {unknown} unanswered settled, {holds} holds at the end, 0 violations"
     );
-    writeln!(std::io::stdout(), "{story}").unwrap();
+    let mut out = std::io::stdout();
+    writeln!(out, "{story}").unwrap();
     let at_work: u64 = kills
         .iter()
         .filter(|(moment, _)| **moment != Moment::Load)

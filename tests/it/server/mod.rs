@@ -41,7 +41,12 @@ impl Starting {
             .arg("serve")
             .arg("--data-dir")
             .arg(data_dir)
-            .args(["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"])
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--set",
+                "server.ops_listen=127.0.0.1:0",
+            ])
             .args(["--set", "disk.reserve=1MiB"])
             .args(arguments)
             .stdin(Stdio::null())
@@ -105,10 +110,6 @@ impl Server {
         self.api
     }
 
-    pub(crate) fn ops(&self) -> SocketAddr {
-        self.ops
-    }
-
     /// Its log lines so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
@@ -130,6 +131,19 @@ impl Server {
         let answer = self.ask("GET", path, "", "");
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         answer.json()
+    }
+
+    /// The value of a metric without labels.
+    pub(crate) fn metric(&self, name: &str) -> String {
+        let mut connection = Connection::open(self.ops).unwrap();
+        let text = connection
+            .exchange(&request("GET", "/metrics", "", ""))
+            .unwrap()
+            .text();
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
