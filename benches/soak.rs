@@ -144,7 +144,7 @@ async fn shopper(shop: Arc<Shop>, store: StoreId, number: u64, logged: Arc<Atomi
             Err(error) => panic!("{error:?}"),
         };
         let ctx = context(&shop, &store);
-        if turn % 2 == 0 {
+        if turn.is_multiple_of(2) {
             shop.extend(&ctx, held, None, None).await.unwrap();
             logged.fetch_add(1, Ordering::Relaxed);
         }

@@ -25,6 +25,9 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::{collections::BTreeSet, sync::Arc};
 use tokio::{sync::oneshot, task::AbortHandle};
 
+/// A line that has not said that it is settled is told again after so long, ms.
+const SETTLE_AGAIN_MS: i64 = 1_000;
+
 /// Journal slots a coordinator over `lines` lines can use: two tries and a settlement each, and its own three records.
 pub fn slots(lines: usize) -> usize {
     4 * lines + 3
@@ -226,6 +229,7 @@ impl Running {
                     self.ask(line);
                 }
             }
+            BulkMessage::SettleAgain => self.settle_again(),
             BulkMessage::TimedOut if self.bulk.stage == Stage::Trying => {
                 let next = self.gather.timed_out();
                 self.go_on(next);
@@ -297,10 +301,45 @@ impl Running {
                 .bulk
                 .settle(&self.bulk.plan.lines[line], number, commit, decided_at);
             let Some(command) = command else { continue };
-            if self.send(line, number, command).is_none() {
-                self.unsettled.insert((number, line));
+            // A variant that has gone has nothing to settle; a quarantined one is told again until it is back.
+            match self.send(line, number, command) {
+                None | Some(LineOutcome::Unanswered) => {
+                    self.unsettled.insert((number, line));
+                }
+                Some(LineOutcome::Done(_) | LineOutcome::Refused(_)) => {}
             }
         }
+        self.remind();
+    }
+
+    /// Lines that have not answered are told again after a while: their actor may have died with the message.
+    fn remind(&self) {
+        let again = self.directory.now().saturating_add(SETTLE_AGAIN_MS);
+        let (sleep, directory, bulk) = (
+            self.directory.clock().sleep_until(again),
+            Arc::downgrade(&self.directory),
+            self.bulk.id,
+        );
+        tokio::spawn(async move {
+            sleep.await;
+            if let Some(directory) = directory.upgrade() {
+                directory.tell_bulk(bulk, BulkMessage::SettleAgain);
+            }
+        });
+    }
+
+    fn settle_again(&mut self) {
+        let Stage::Decided { commit, at } = self.bulk.stage else {
+            return;
+        };
+        for (number, line) in self.unsettled.clone() {
+            let command = self.bulk.settle(&self.bulk.plan.lines[line], number, commit, at);
+            let sent = command.map(|command| self.send(line, number, command));
+            if let None | Some(Some(LineOutcome::Refused(_))) = sent {
+                self.unsettled.remove(&(number, line));
+            }
+        }
+        self.remind();
     }
 
     /// Sends a command to a line's variant; when it cannot be sent, what that means for the line.

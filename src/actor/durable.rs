@@ -3,11 +3,15 @@ use super::{
     admission::Permit,
     message::{Answer, Logged, Outcome, Port},
 };
-use crate::storage::{
-    journal::{Delivered, DurableObserver},
-    keys::Claim,
-    projection::Projection,
-    record::Turn,
+use crate::{
+    domain::{bulk, variant::Event},
+    storage::{
+        journal::{Delivered, DurableObserver},
+        keys::Claim,
+        projection::Projection,
+        record::{Fact, Turn},
+    },
+    telemetry::metrics::{self, Operation, metrics},
 };
 use std::{fmt, sync::Arc};
 use tokio::sync::mpsc;
@@ -80,6 +84,52 @@ impl Durable {
     }
 }
 
+/// Counts what the log says, whether or not a caller still waits for it.
+fn count(turn: &Turn) {
+    let commands = &metrics().commands;
+    let done = |operation, times| commands.of(operation, metrics::Outcome::Done).increment(times);
+    match &turn.fact {
+        Fact::Variant(fact) => {
+            let expired = fact
+                .events
+                .iter()
+                .filter(|event| matches!(event, Event::Expired(_)));
+            done(Operation::Expire, expired.count() as u64);
+            if let Some(operation) = fact.events.last().and_then(operation_of) {
+                done(operation, 1);
+            }
+        }
+        Fact::Bulk {
+            event: bulk::Event::Decided { commit: true, .. },
+            ..
+        } => done(Operation::Bulk, 1),
+        Fact::Bulk { .. } => {}
+        Fact::Policy { .. } => done(Operation::Administer, 1),
+    }
+}
+
+fn operation_of(event: &Event) -> Option<Operation> {
+    match event {
+        Event::Held(_) => Some(Operation::Reserve),
+        Event::Extended(_) | Event::Resized(_) => Some(Operation::Extend),
+        Event::Confirmed { .. } => Some(Operation::Confirm),
+        Event::Released(_) => Some(Operation::Release),
+        Event::Fulfilled { .. } => Some(Operation::Fulfil),
+        Event::Cancelled { .. } => Some(Operation::Cancel),
+        Event::Returned { .. } => Some(Operation::Return),
+        Event::Created { .. }
+        | Event::SettingsChanged { .. }
+        | Event::SaleChanged { .. }
+        | Event::StockChanged { .. }
+        | Event::Deleted => Some(Operation::Administer),
+        Event::Expired(_)
+        | Event::Pinned(_)
+        | Event::Unpinned(_)
+        | Event::Withdrawn(_)
+        | Event::Closed(_) => None,
+    }
+}
+
 impl DurableObserver<Pending> for Durable {
     fn durable(&mut self, group: Vec<Delivered<Pending>>) {
         let mut completions = Vec::with_capacity(group.len());
@@ -94,6 +144,7 @@ impl DurableObserver<Pending> for Durable {
                 } => {
                     let number = number.expect("a turn has a record").0;
                     self.projection.apply(number, &turn);
+                    count(&turn);
                     if let Some(claim) = claim {
                         claim.fill(number);
                     }

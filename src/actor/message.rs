@@ -71,6 +71,8 @@ pub(super) enum BulkMessage {
         /// Which.
         line: usize,
     },
+    /// It is time to tell the lines again that have not said they are settled.
+    SettleAgain,
     /// Time is up.
     TimedOut,
 }

@@ -82,9 +82,9 @@ impl Shop {
         let begun = Stopwatch::start();
         let done = self.bulk_once(ctx, ask).await;
         let outcome = match &done {
-            Ok(Answered { replayed: true, .. }) => Outcome::Repeated,
-            Ok(_) => Outcome::Done,
-            Err(error) => error.outcome(),
+            Ok(Answered { replayed: true, .. }) => Some(Outcome::Repeated),
+            Ok(_) => None,
+            Err(error) => Some(error.outcome()),
         };
         count(Operation::Bulk, outcome, begun, done.as_ref().err());
         done

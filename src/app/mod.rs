@@ -37,7 +37,7 @@ use crate::{
     storage::{
         checkpoint::Checkpointer,
         journal::LogReader,
-        keys::{Fingerprint, KeyHash, KeyTable, Settled},
+        keys::{Fingerprint, KeyHash, KeyLookupError, KeyTable, Settled},
         projection::Projection,
         state::StateStore,
     },
@@ -177,14 +177,31 @@ impl Shop {
         let Some(RequestKey { hash, fingerprint }) = ctx.key else {
             return Ok(Keyed::Fresh(None));
         };
-        let settled = self
-            .until(ctx.deadline, self.keys.settle(hash, fingerprint))
-            .await;
-        match settled.ok_or(AppError::OutcomeUnknown)? {
+        loop {
+            let settled = self
+                .until(ctx.deadline, self.keys.settle(hash, fingerprint))
+                .await;
+            let Ok(Settled::Known { number }) = settled.as_ref().ok_or(AppError::OutcomeUnknown)? else {
+                return self.claimed(settled.ok_or(AppError::OutcomeUnknown)?, fingerprint);
+            };
+            match self.logged(*number, hash).await? {
+                Some(logged) => return Ok(Keyed::Known(Box::new(logged))),
+                // Past its retention: neither record nor row is left, so it may be used anew.
+                None => self.keys.forget(hash, *number),
+            }
+        }
+    }
+
+    fn claimed(
+        &self,
+        settled: Result<Settled, KeyLookupError>,
+        fingerprint: Fingerprint,
+    ) -> Result<Keyed, AppError> {
+        match settled {
             // At its limit on the disk the table takes no new key; dropping the claim frees it.
             Ok(Settled::Fresh(_)) if self.disk.keys_are_full() => Err(AppError::KeysFull),
             Ok(Settled::Fresh(claim)) => Ok(Keyed::Fresh(Some(KeyClaim { claim, fingerprint }))),
-            Ok(Settled::Known { number }) => Ok(Keyed::Known(Box::new(self.logged(number, hash).await?))),
+            Ok(Settled::Known { .. }) => Err(AppError::bug("a known key was not answered from its record")),
             Ok(Settled::Mismatch) => Err(AppError::KeyReused),
             Ok(Settled::Full) => Err(AppError::KeysFull),
             Err(error) => Err(AppError::internal(

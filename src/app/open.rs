@@ -256,7 +256,12 @@ impl Shop {
     /// log. Blocks on the disk in between; a second call does nothing.
     pub async fn close(&self) {
         self.drain();
-        self.idle().await;
+        let deadline = self.config.server.drain_deadline.as_millis();
+        let waited = self.until(self.clock.now().saturating_add(deadline), self.idle());
+        if waited.await.is_none() {
+            // What was promised is in the log; the next start brings it to its end.
+            tracing::warn!(in_flight = self.in_flight(), "closing with work under way");
+        }
         let Some(running) = self.running.lock().take() else {
             return;
         };

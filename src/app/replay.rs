@@ -12,23 +12,22 @@ use crate::{
 };
 
 impl Shop {
-    /// The record with this number: from the log, or from the key's row once the log was trimmed.
-    pub(super) async fn logged(&self, number: u64, key: KeyHash) -> Result<Logged, AppError> {
+    /// The record with this number: from the log, or from the key's row once the log was trimmed; `None` when both have
+    /// gone with the key's retention.
+    pub(super) async fn logged(&self, number: u64, key: KeyHash) -> Result<Option<Logged>, AppError> {
         let (reader, state) = (self.reader.clone(), self.state.clone());
-        let read = move || -> Result<Turn, AppError> {
+        let read = move || -> Result<Option<Turn>, AppError> {
             match reader.record(PartitionId(0), RecordNumber(number)) {
-                Ok(Some(record)) => return turn(&record.payload),
+                Ok(Some(record)) => return turn(&record.payload).map(Some),
                 Ok(None) | Err(ReadError::Trimmed { .. }) => {}
                 Err(error) => return Err(AppError::internal("a record could not be read", &error)),
             }
             let row = state.key_payload(&key);
             let payload = row.map_err(|error| AppError::internal("a key's row could not be read", &error))?;
-            turn(&payload.ok_or_else(|| AppError::bug("a known key has neither record nor row"))?)
+            payload.map(|payload| turn(&payload)).transpose()
         };
-        Ok(Logged {
-            number,
-            turn: blocking(read).await?,
-        })
+        let turn = blocking(read).await?;
+        Ok(turn.map(|turn| Logged { number, turn }))
     }
 
     /// A reservation that has left its variant, if it is still remembered.

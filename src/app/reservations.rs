@@ -436,9 +436,9 @@ impl Shop {
         done: Result<Done, AppError>,
     ) -> Result<Done, AppError> {
         let outcome = match &done {
-            Ok(Done::Nothing | Done::Logged { replayed: false, .. }) => Outcome::Done,
-            Ok(Done::Logged { replayed: true, .. } | Done::Repeat { .. }) => Outcome::Repeated,
-            Err(error) => error.outcome(),
+            Ok(Done::Nothing | Done::Logged { replayed: false, .. }) => None,
+            Ok(Done::Logged { replayed: true, .. } | Done::Repeat { .. }) => Some(Outcome::Repeated),
+            Err(error) => Some(error.outcome()),
         };
         count(operation, outcome, begun, done.as_ref().err());
         done
@@ -458,9 +458,17 @@ fn as_expired(hold: &Hold) -> Hold {
     }
 }
 
-/// Counts a command by operation and outcome, its time, and why it was turned away if it was.
-pub(super) fn count(operation: Operation, outcome: Outcome, begun: Stopwatch, error: Option<&AppError>) {
-    metrics().commands.of(operation, outcome).increment(1);
+/// Counts a command by operation and outcome, its time, and why it was turned away if it was. What is logged is counted
+/// where it becomes durable, so that no caller who hangs up is missed; `outcome` is `None` then.
+pub(super) fn count(
+    operation: Operation,
+    outcome: Option<Outcome>,
+    begun: Stopwatch,
+    error: Option<&AppError>,
+) {
+    if let Some(outcome) = outcome {
+        metrics().commands.of(operation, outcome).increment(1);
+    }
     metrics().commands.seconds(operation).record(begun.seconds());
     if let Some(reason) = error.and_then(AppError::shed) {
         metrics().shed.of(reason).increment(1);

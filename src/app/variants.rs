@@ -1,7 +1,7 @@
 //! Variants: the shop's side. Create, describe, count, adjust, open and close, look at.
 use super::{Answered, AppError, Context, Done, Keyed, Shop};
 use crate::{
-    actor::{Answer, Entry, What},
+    actor::{Answer, Entry, Shed, What},
     clock::Stopwatch,
     domain::{
         ids::{VariantId, VariantOrdinal},
@@ -57,15 +57,27 @@ impl Shop {
             by,
         };
         loop {
-            let entry = self.directory.place(&ctx.store, id);
             let begun = Stopwatch::start();
-            let done = self.command(ctx, &entry, create.clone()).await;
+            let done = self.try_to_create(ctx, id, create.clone()).await;
             match self.administered(begun, done) {
                 // The place was given up between finding it and sending there: find it again.
                 Err(AppError::Gone) => {}
                 created => return created,
             }
         }
+    }
+
+    /// A place is taken only when nothing stands between it and its first command, or refused creations would pile up.
+    async fn try_to_create(&self, ctx: &Context, id: &VariantId, create: Command) -> Result<Done, AppError> {
+        let key = match self.claim(ctx).await? {
+            Keyed::Known(logged) => return Ok(Done::replayed(logged)),
+            Keyed::Fresh(key) => key,
+        };
+        if self.is_draining() {
+            return Err(AppError::Shed(Shed::Draining));
+        }
+        let entry = self.directory.place(&ctx.store, id);
+        self.send(ctx, &entry, create, key).await
     }
 
     /// Replaces a variant's description and rules; `change` is applied to what stands at `expected`.

@@ -180,8 +180,6 @@ sections! {
     actor: Actor {
         /// A variant without live holds that was idle this long is put to sleep.
         idle: Length = "60s",
-        /// The most expiries one turn logs, beside those that the command in hand needs.
-        expiries_per_turn: usize = "256",
     }
 
     /// The policy of a store that has set none of its own.

@@ -4,6 +4,9 @@ use super::{ByteSize, Config, Length};
 /// The largest group that any back end must take, bytes (a replicated log accepts no more in one append).
 pub const MAX_GROUP_BYTES: ByteSize = ByteSize::from_bytes(512 * 1024);
 
+/// The smallest group that takes any record: 257 events of a reservation with the longest ids are about 180 KiB.
+const MIN_GROUP_BYTES: ByteSize = ByteSize::from_bytes(256 * 1024);
+
 /// Returns one sentence per relation that does not hold; empty when all do.
 pub(super) fn broken(config: &Config) -> Vec<String> {
     let mut broken = Vec::new();
@@ -31,6 +34,13 @@ pub(super) fn broken(config: &Config) -> Vec<String> {
             "admission.max_in_flight + admission.reserved must not exceed journal.queue_capacity, \
              or an admitted command could find the queue full: {} + {} > {}",
             admission.max_in_flight, admission.reserved, journal.queue_capacity
+        ),
+    );
+    assert(
+        journal.group_bytes >= MIN_GROUP_BYTES,
+        format!(
+            "journal.group_bytes must be at least {MIN_GROUP_BYTES}, or the largest record finds no group: {}",
+            journal.group_bytes
         ),
     );
     let mut at_most = |name: &str, value: String, holds: bool, bound_name: &str, bound: String| {
@@ -146,7 +156,6 @@ fn must_be_positive(config: &Config) -> Vec<(&'static str, u64)> {
         ("keys.disk_max", keys.disk_max.bytes()),
         ("retention.keys", ms(retention.keys)),
         ("actor.idle", ms(actor.idle)),
-        ("actor.expiries_per_turn", count(actor.expiries_per_turn)),
         ("policy.ttl", ms(policy.ttl)),
         ("policy.guest_ttl", policy.guest_ttl.map_or(1, ms)),
         ("policy.extension", ms(policy.extension)),

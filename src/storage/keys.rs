@@ -312,6 +312,18 @@ impl KeyTable {
         window.make_room(self.shared.memory_max);
     }
 
+    /// Forgets a key whose record has left log and rows with its retention; one that was filled again since stays.
+    pub fn forget(&self, hash: KeyHash, number: u64) {
+        let mut window = self.shared.window.lock();
+        let old = window
+            .filled
+            .get(&hash)
+            .is_some_and(|entry| entry.number == number);
+        if old && number <= window.checkpointed {
+            window.filled.remove(&hash);
+        }
+    }
+
     /// How many keys are in memory, for a gauge beside `memory_max`.
     pub fn len(&self) -> usize {
         self.shared.window.lock().len()

@@ -174,7 +174,10 @@ impl Variant {
         match ask.ttl_ms {
             Some(wanted) if wanted > max_ms => Err(Refusal::TtlTooLong { max_ms }),
             Some(wanted) => Ok(wanted),
-            None => Ok(self.head.settings.hold_ttl_ms.unwrap_or(ask.terms.lengths.ttl_ms)),
+            None => {
+                let usual = self.head.settings.hold_ttl_ms.unwrap_or(ask.terms.lengths.ttl_ms);
+                Ok(usual.min(max_ms))
+            }
         }
     }
 

@@ -23,8 +23,11 @@ use super::{Anchor, AppendError, Epoch, Group, Journal, PartitionId, RecordNumbe
 /// Measured with 256 callers on 2 cores: waking the threads of the disk for each small group took a quarter of the time.
 const BUSY_ENTRIES: usize = 32;
 
-/// A busy writer waits for so many times the entries of its last group, and never longer than [`GATHER_MAX`].
+/// A busy writer tries for so many times the entries of its last group,
 const FULLER: usize = 2;
+
+/// once in so many groups.
+const STEADY_GROUPS: u32 = 16;
 
 /// The longest wait of a busy writer for a fuller group.
 const GATHER_MAX: Duration = Duration::from_millis(1);
@@ -208,10 +211,10 @@ struct Batch<T> {
 
 impl<T> Writer<T> {
     fn run(&mut self) -> Result<(), Stopped<T>> {
-        let mut gather = None;
+        let mut pace = Pace::default();
         while self
             .queue
-            .take(&mut self.backlog, self.limits.group_records, gather)
+            .take(&mut self.backlog, self.limits.group_records, pace.gather())
         {
             let Batch { group, items } = self.build();
             let entries = items.len();
@@ -224,18 +227,9 @@ impl<T> Writer<T> {
                 }
             }
             self.deliver(items);
-            gather = self.gather_after(entries);
+            pace.after(entries, self.limits.group_records);
         }
         Ok(())
-    }
-
-    /// Whether to wait for a fuller group after one of `entries`: no when idle, so that a lone caller waits for one sync
-    /// and nothing else.
-    fn gather_after(&self, entries: usize) -> Option<Gather> {
-        (entries >= BUSY_ENTRIES).then(|| Gather {
-            entries: (entries * FULLER).min(self.limits.group_records),
-            at_most: GATHER_MAX,
-        })
     }
 
     /// Takes entries from the front of the backlog while they fit into one group.
@@ -315,6 +309,39 @@ impl<T> Writer<T> {
         });
         self.observer.durable(delivered.collect());
         self.queue.advance_told(self.tail.last);
+    }
+}
+
+/// How long a busy writer waits for a fuller group. It waits for as many entries as the last group had, which callers in a
+/// loop bring back at once; now and then it tries for twice as many, and keeps to what really came.
+#[derive(Debug, Default)]
+struct Pace {
+    /// Entries worth waiting for; none when idle, so that a lone caller waits for one sync and nothing else.
+    target: Option<usize>,
+    /// Groups since the last try for more.
+    steady: u32,
+}
+
+impl Pace {
+    fn gather(&self) -> Option<Gather> {
+        self.target.map(|entries| Gather {
+            entries,
+            at_most: GATHER_MAX,
+        })
+    }
+
+    fn after(&mut self, entries: usize, at_most: usize) {
+        if entries < BUSY_ENTRIES {
+            *self = Self::default();
+            return;
+        }
+        self.steady += 1;
+        let more = self.steady >= STEADY_GROUPS;
+        if more {
+            self.steady = 0;
+        }
+        let target = if more { entries * FULLER } else { entries };
+        self.target = Some(target.min(at_most));
     }
 }
 

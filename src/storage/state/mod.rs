@@ -281,8 +281,9 @@ impl StateStore {
 
 /// Rows of a family in key order, see [`StateStore::scan`].
 pub struct Rows {
-    generation: Arc<Generation>,
+    /// Dropped before the generation, whose database waits for every iterator on it.
     heads: rows::RowsIter,
+    generation: Arc<Generation>,
     family: Family,
     left: usize,
 }
