@@ -344,6 +344,17 @@ impl Directory {
         self.rebuild(&entry);
     }
 
+    /// Resolves when everything queued until now is durable and told.
+    pub async fn caught_up(&self) {
+        let (passed, barrier) = oneshot::channel::<()>();
+        self.after_durable(Pending::Barrier(Box::new(move || {
+            // Whoever waited may have given up.
+            let _ = passed.send(());
+        })));
+        // An error means that the journal has ended, and with it the process.
+        let _ = barrier.await;
+    }
+
     /// Reads a variant again from rows and log, behind a barrier through the journal: its last records may still be on
     /// their way.
     pub fn rebuild(&self, entry: &Arc<Entry>) {

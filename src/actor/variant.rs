@@ -432,16 +432,21 @@ impl Running {
         });
         let payload = dto::encode_turn(&turn);
         let claim = key.map(|key| key.claim);
-        if let Some(number) = self.directory.append(
-            payload,
-            Pending::Turn {
-                turn,
-                claim,
-                port,
-                permit,
-            },
-        ) {
-            self.number = number;
+        let pending = Pending::Turn {
+            turn,
+            claim,
+            port,
+            permit,
+        };
+        match self.directory.append(payload, pending) {
+            Some(number) => self.number = number,
+            // The journal has ended, or the record is larger than a group: the state has run ahead of a log that will
+            // never catch up, so it is dropped.
+            None => {
+                let reason = "a record could not be handed to the journal".to_owned();
+                self.directory.quarantine(&self.entry, reason);
+                self.leaving = true;
+            }
         }
     }
 

@@ -227,6 +227,9 @@ impl Shop {
             // Ends with its last record queued; answered or not, it is never dropped half way.
             let _ = directory.resume_bulk(bulk).await;
         }
+        if opened.settled > 0 {
+            directory.caught_up().await;
+        }
         directory.start_timers();
         let shop = Arc::new(Self {
             directory,
