@@ -93,7 +93,8 @@ impl Shop {
             status: Some(HoldStatus::Active),
             ..HoldFilter::default()
         };
-        // One key stands for the whole cart; each release is harmless when repeated.
+        // No single record could carry the key of many releases. Each is harmless when repeated, but a repeat also
+        // releases what the cart has held since.
         let ctx = Context {
             key: None,
             ..ctx.clone()

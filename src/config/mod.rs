@@ -154,7 +154,7 @@ sections! {
 
     /// Idempotency keys.
     keys: Keys {
-        /// Recent keys and ended holds kept in memory, entries each; older ones are read from disk.
+        /// Recent keys kept in memory; older ones are read from disk.
         memory_max: usize = "1000000",
         /// Keys on disk, bytes. At this size new keyed writes get 503.
         disk_max: ByteSize = "8GiB",

@@ -69,7 +69,7 @@ catalogue! {
     COMMANDS = Kind::Counter, Count, "holdfast_commands_total",
         "Reservation commands judged, by operation and outcome.";
     COMMAND_SECONDS = Kind::Histogram(DURATIONS), Seconds, "holdfast_command_duration_seconds",
-        "From a command's permit to its durable answer, by operation.";
+        "From a command's arrival in the house to its durable answer, by operation.";
     LIVE_HOLDS = Kind::Gauge, Count, "holdfast_live_holds",
         "Reservations that have not ended.";
     HELD_UNITS = Kind::Gauge, Count, "holdfast_held_units",

@@ -6,8 +6,9 @@
 //!                             └──► on_fatal: the process ends, nothing of the group is delivered
 //! ```
 //!
-//! There is no timer. An idle writer takes the first entry at once; while it waits for the device the next ones gather, so
-//! groups grow exactly as large as the load makes them.
+//! An idle writer takes the first entry at once; while it waits for the device the next ones gather. A busy one waits up to a
+//! millisecond for as many entries as its last group had ([`Pace`]): fewer, fuller groups leave more of the processors to
+//! the callers.
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{self, JoinHandle};
