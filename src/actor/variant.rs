@@ -151,8 +151,9 @@ impl Running {
                 self.expire(myself, now);
             }
             Message::Leave => {
+                // The barrier is called before its group counts as told: then this asks once more.
                 self.asked_to_leave = false;
-                self.leave();
+                self.try_to_leave(myself, now);
             }
         }
         if !self.leaving {
