@@ -81,6 +81,55 @@ text_id!(
     OrderId
 );
 
+/// The text of an id made here: a prefix and the 32 hexadecimal digits of a UUIDv7 whose rand_a is the slot.
+fn made(prefix: &str, created_at: Timestamp, slot: Slot, random: u64) -> Arc<str> {
+    let created = (created_at.as_millis() as u128 & 0xffff_ffff_ffff) << 80;
+    let high = created | (0x7 << 76) | (u128::from(slot.0) << 64);
+    let bits = high | (0b10 << 62) | (u128::from(random) & 0x3fff_ffff_ffff_ffff);
+    Arc::from(format!("{prefix}{bits:032x}"))
+}
+
+/// The bits of an id made here, if `text` is one.
+fn made_bits(prefix: &str, text: &str) -> Option<u128> {
+    let hex = text.strip_prefix(prefix)?;
+    let canonical = hex.len() == 32 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let bits = canonical.then(|| u128::from_str_radix(hex, 16).ok()).flatten()?;
+    ((bits >> 76) & 0xf == 0x7 && (bits >> 62) & 0b11 == 0b10).then_some(bits)
+}
+
+macro_rules! made_id {
+    ($name:ident, $prefix:literal) => {
+        impl $name {
+            /// How ids made here begin.
+            pub const PREFIX: &'static str = $prefix;
+
+            /// An id made here; `random` contributes its low 62 bits.
+            pub fn made(created_at: Timestamp, slot: Slot, random: u64) -> Self {
+                Self(made($prefix, created_at, slot, random))
+            }
+
+            /// The 128 bits of an id made here; `None` for a shop's own.
+            pub fn bits(&self) -> Option<u128> {
+                made_bits($prefix, &self.0)
+            }
+
+            /// The id with these bits.
+            pub fn from_bits(bits: u128) -> Option<Self> {
+                let text = format!(concat!($prefix, "{:032x}"), bits);
+                made_bits($prefix, &text).map(|_| Self(Arc::from(text)))
+            }
+
+            /// Where it lives in a cluster; `None` for a shop's own id.
+            pub fn slot(&self) -> Option<Slot> {
+                self.bits().map(|bits| Slot(((bits >> 64) & 0xfff) as u16))
+            }
+        }
+    };
+}
+
+made_id!(CartId, "cart_");
+made_id!(OrderId, "ord_");
+
 fn check_text(text: &str) -> Result<(), InvalidId> {
     if text.is_empty() {
         return Err(InvalidId::Empty);
@@ -111,6 +160,11 @@ impl Slot {
         let hash = bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
         let folded = hash ^ (hash >> 32);
         Self(((folded ^ (folded >> 12) ^ (folded >> 24)) & 0xfff) as u16)
+    }
+
+    /// The slot of a new cart: the hash of its creation key, or random bits without one. Any 12 bits are a slot.
+    pub const fn of_cart(hash: u64) -> Self {
+        Self((hash & 0xfff) as u16)
     }
 
     /// The number, below 4,096.
@@ -223,6 +277,20 @@ mod tests {
             (created, slot, VariantOrdinal(u32::MAX))
         );
         assert_eq!(id.to_string().parse(), Ok(id));
+    }
+
+    #[test]
+    fn made_cart_and_order_ids_are_frozen_and_told_from_a_shops_own() {
+        let at = Timestamp::from_millis(1_700_000_000_000);
+        let cart = CartId::made(at, Slot(0xabc), 0x2aaa_aaaa_aaaa_aaaa);
+        assert_eq!(cart.as_str(), "cart_018bcfe568007abcaaaaaaaaaaaaaaaa");
+        assert_eq!(cart.slot(), Some(Slot(0xabc)));
+        assert_eq!(cart.bits().and_then(CartId::from_bits), Some(cart.clone()));
+        let order = OrderId::made(at, Slot(1), u64::MAX);
+        assert_eq!(order.as_str(), "ord_018bcfe568007001bfffffffffffffff");
+        for foreign in ["c1", "cart_", "cart_12", "ord_018bcfe568007001bfffffffffffffff"] {
+            assert_eq!(CartId::parse(foreign).unwrap().bits(), None, "{foreign}");
+        }
     }
 
     #[test]

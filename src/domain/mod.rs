@@ -5,10 +5,14 @@
 //! machine. Neighbours: `actor` calls `decide` and `apply`, `storage` translates events to bytes.
 //!
 //! Deliberately absent: async, serde, disk, clock, randomness, floats, hash order.
+pub mod agent;
 pub mod bulk;
+pub mod cart;
 pub mod ids;
+pub mod key;
 pub mod law;
 pub mod money;
+pub mod order;
 pub mod policy;
 pub mod time;
 pub mod variant;

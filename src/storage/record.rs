@@ -1,4 +1,5 @@
 //! What a record says: one atomic turn of one entity. `dto` turns it into bytes and back.
+pub use crate::domain::key::KeyMark;
 use crate::domain::{
     bulk,
     ids::{BulkId, StoreId, VariantId, VariantOrdinal},
@@ -16,15 +17,6 @@ pub struct Turn {
     pub fact: Fact,
     /// The idempotency key of the command behind it; one record, so that key and effect cannot part.
     pub key: Option<KeyMark>,
-}
-
-/// An idempotency key as it is remembered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyMark {
-    /// Hash of store, caller and key.
-    pub hash: [u8; 16],
-    /// Hash of route and body.
-    pub fingerprint: [u8; 8],
 }
 
 /// What happened, by entity.
