@@ -72,6 +72,7 @@ impl Admission {
             pool: Pool::Request,
             slots: 1,
             variant: None,
+            with: None,
         })
     }
 
@@ -86,6 +87,7 @@ impl Admission {
             pool: Pool::Reserved,
             slots,
             variant: None,
+            with: None,
         })
     }
 
@@ -134,9 +136,19 @@ pub struct Permit {
     pool: Pool,
     slots: usize,
     variant: Option<Arc<Entry>>,
+    /// Room that is freed with it.
+    with: Option<Box<Permit>>,
 }
 
 impl Permit {
+    /// Both permits as one.
+    #[must_use]
+    pub fn with(mut self, other: Self) -> Self {
+        debug_assert!(self.with.is_none(), "two permits make one");
+        self.with = Some(Box::new(other));
+        self
+    }
+
     /// The same permit, counted for a variant too.
     ///
     /// # Errors

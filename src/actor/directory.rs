@@ -6,6 +6,7 @@
 //! lock: no message can fall between two actors.
 use super::{
     admission::{Admission, Permit, Shed},
+    agent::{AgentId, Homes},
     bulk::{BulkActor, BulkStart, StillSettling},
     durable::Pending,
     entry::{Desk, Entry, Seat},
@@ -30,7 +31,7 @@ use parking_lot::{Mutex, RwLock};
 use ractor::{ActorCell, ActorId, ActorRef, ActorRuntime};
 use std::sync::{
     Arc, OnceLock, Weak,
-    atomic::{AtomicU32, Ordering},
+    atomic::{AtomicU32, AtomicU64, Ordering},
 };
 use tokio::sync::oneshot;
 
@@ -44,6 +45,12 @@ pub trait Rebuild: Send + Sync {
     /// # Errors
     /// What an operator should read.
     fn variant(&self, ordinal: VariantOrdinal) -> Result<(Variant, u64), String>;
+
+    /// A cart or an order as of its last durable record, encoded; `None` when it has none. Blocks on the disk.
+    ///
+    /// # Errors
+    /// What an operator should read.
+    fn agent(&self, id: AgentId) -> Result<Option<Vec<u8>>, String>;
 }
 
 /// Limits of the actors.
@@ -75,11 +82,24 @@ pub struct Directory {
     /// By ordinal, which is the order of creation.
     entries: RwLock<Vec<Option<Arc<Entry>>>>,
     next_ordinal: AtomicU32,
+    homes: Homes,
+    generations: AtomicU64,
     bulks: Mutex<HashMap<BulkId, ActorRef<BulkMessage>>>,
     /// Whose actor is whose, for the supervisor.
-    actors: Mutex<HashMap<ActorId, VariantOrdinal>>,
+    actors: Mutex<HashMap<ActorId, Who>>,
     sleepers: Arc<Sleepers>,
     supervisor: OnceLock<ActorCell>,
+}
+
+/// Who an actor is, or whose deadline it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Who {
+    /// A variant.
+    Variant(VariantOrdinal),
+    /// A cart.
+    Cart(u128),
+    /// An order.
+    Order(u128),
 }
 
 /// What an actor leaves behind.
@@ -112,6 +132,8 @@ impl Directory {
             names: RwLock::default(),
             entries: RwLock::default(),
             next_ordinal: AtomicU32::new(next_ordinal),
+            homes: Homes::default(),
+            generations: AtomicU64::new(0),
             bulks: Mutex::default(),
             actors: Mutex::default(),
             sleepers: Arc::default(),
@@ -156,11 +178,12 @@ impl Directory {
 
     /// The variants whose actors run now.
     pub fn running(&self) -> Vec<Arc<Entry>> {
-        let ordinals: Vec<VariantOrdinal> = self.actors.lock().values().copied().collect();
-        ordinals
-            .into_iter()
-            .filter_map(|ordinal| self.by_ordinal(ordinal))
-            .collect()
+        let running: Vec<Who> = self.actors.lock().values().copied().collect();
+        let entry = |who| match who {
+            Who::Variant(ordinal) => self.by_ordinal(ordinal),
+            Who::Cart(_) | Who::Order(_) => None,
+        };
+        running.into_iter().filter_map(entry).collect()
     }
 
     /// The place for a variant to be created: a new one, or the one that is there, whose actor will say so.
@@ -199,7 +222,7 @@ impl Directory {
         ));
         self.enter(Arc::clone(&entry));
         self.names.write().insert((store, id), entry);
-        self.sleepers.add(ordinal, next);
+        self.sleepers.add(Who::Variant(ordinal), next);
     }
 
     fn enter(&self, entry: Arc<Entry>) {
@@ -280,7 +303,7 @@ impl Directory {
         let (actor, _) =
             ActorRuntime::<VariantActor>::spawn_linked_instant(None, VariantActor, start, supervisor)
                 .expect("an actor without a name cannot clash with another");
-        self.actors.lock().insert(actor.get_id(), entry.ordinal);
+        self.enter_actor(actor.get_id(), Who::Variant(entry.ordinal));
         let mut routed = 0;
         for message in messages {
             routed += 1;
@@ -315,7 +338,8 @@ impl Directory {
                     state: state.encoded.into(),
                     number: state.number,
                 };
-                self.sleepers.add(entry.ordinal, state.next_deadline);
+                self.sleepers
+                    .add(Who::Variant(entry.ordinal), state.next_deadline);
             }
         }
         true
@@ -325,8 +349,13 @@ impl Directory {
 
     /// The supervisor saw an actor end.
     pub(super) fn ended(&self, actor: ActorId, failure: Option<String>) {
-        let Some(ordinal) = self.actors.lock().remove(&actor) else {
-            return;
+        let ordinal = match self.actors.lock().remove(&actor) {
+            Some(Who::Variant(ordinal)) => ordinal,
+            Some(Who::Cart(bits)) => return self.agent_ended(AgentId::Cart(bits), actor, failure.as_deref()),
+            Some(Who::Order(bits)) => {
+                return self.agent_ended(AgentId::Order(bits), actor, failure.as_deref());
+            }
+            None => return,
         };
         let Some(entry) = self.by_ordinal(ordinal) else {
             return;
@@ -477,6 +506,30 @@ impl Directory {
     }
 
     // --- what actors work with ---
+
+    pub(super) fn homes(&self) -> &Homes {
+        &self.homes
+    }
+
+    pub(super) fn myself(&self) -> Arc<Self> {
+        self.myself.upgrade().expect("a call on it holds it")
+    }
+
+    pub(super) fn supervisor(&self) -> ActorCell {
+        self.supervisor.get().expect("set at start").clone()
+    }
+
+    pub(super) fn rebuilder(&self) -> Arc<dyn Rebuild> {
+        Arc::clone(&self.services.rebuild)
+    }
+
+    pub(super) fn next_generation(&self) -> u64 {
+        self.generations.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn enter_actor(&self, actor: ActorId, who: Who) {
+        self.actors.lock().insert(actor, who);
+    }
 
     pub(super) fn clock(&self) -> &Clock {
         &self.services.clock

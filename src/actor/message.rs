@@ -1,9 +1,11 @@
 //! What travels between the floors and the actors.
-use super::admission::Permit;
+use super::{admission::Permit, agent::AgentAddress};
 use crate::{
     domain::{
         bulk::LineOutcome,
+        cart::{self, Cart},
         ids::{BulkId, ReservationId},
+        order::{self, Order},
         time::Timestamp,
         variant::{Command, Hold, Refusal, View},
     },
@@ -25,6 +27,13 @@ pub enum Message {
         command: Box<Command>,
         /// Where the answer goes.
         from: BulkAddress,
+    },
+    /// A cart's or an order's command; its slots are the agent's.
+    AgentAsk {
+        /// What is asked.
+        command: Box<Command>,
+        /// Where the answer goes.
+        from: AgentAddress,
     },
     /// A look at durable state.
     View(Box<Viewing>),
@@ -155,6 +164,20 @@ pub enum Answer {
     },
     /// The variant.
     Variant(Box<View>),
+    /// The cart.
+    Cart {
+        /// As it stands.
+        cart: Box<Cart>,
+        /// The moment to tell.
+        at: Timestamp,
+    },
+    /// The order.
+    Order {
+        /// As it stands.
+        order: Box<Order>,
+        /// The moment to tell.
+        at: Timestamp,
+    },
     /// So many.
     Count(usize),
     /// The reservations asked for, in that order; `None` for those the variant does not keep.
@@ -182,6 +205,20 @@ pub enum NotDone {
     Refused {
         /// Why.
         refusal: Refusal,
+        /// When it was judged.
+        at: Timestamp,
+    },
+    /// A cart says no.
+    CartRefused {
+        /// Why.
+        refusal: cart::Refusal,
+        /// When it was judged.
+        at: Timestamp,
+    },
+    /// An order says no.
+    OrderRefused {
+        /// Why.
+        refusal: order::Refusal,
         /// When it was judged.
         at: Timestamp,
     },

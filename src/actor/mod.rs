@@ -10,6 +10,7 @@
 //! a panic in a handler loses the actor, the supervisor has it rebuilt from rows and log; a broken law quarantines that
 //! one variant.
 mod admission;
+mod agent;
 mod bulk;
 mod directory;
 mod durable;
@@ -21,6 +22,7 @@ mod timer;
 mod variant;
 
 pub use admission::{Admission, AdmissionLimits, Permit, Shed};
+pub use agent::{AgentAddress, AgentId, AgentJob, Asleep};
 pub use bulk::{StillSettling, slots};
 pub use directory::{ActorLimits, Directory, Rebuild, Services, Unroutable};
 pub use durable::{Durable, Pending};

@@ -1,7 +1,11 @@
-//! The deadlines of variants that are not running: one heap, one task. It starts each variant when something there is
-//! due, so that variants may sleep with live holds; a restart fills the heap and starts nobody.
-use super::{directory::Directory, message::Message};
-use crate::domain::{ids::VariantOrdinal, time::Timestamp};
+//! The deadlines of whoever is not running: one heap, one task. It starts each when something there is due, so that
+//! variants may sleep with live holds and carts and orders with theirs; a restart fills the heap and starts nobody.
+use super::{
+    agent::AgentId,
+    directory::{Directory, Who},
+    message::Message,
+};
+use crate::domain::time::Timestamp;
 use parking_lot::Mutex;
 use std::{
     collections::BTreeSet,
@@ -19,18 +23,18 @@ const PAUSE_MS: i64 = 20;
 /// The heap.
 #[derive(Debug, Default)]
 pub(super) struct Sleepers {
-    deadlines: Mutex<BTreeSet<(Timestamp, VariantOrdinal)>>,
+    deadlines: Mutex<BTreeSet<(Timestamp, Who)>>,
     earlier: Notify,
 }
 
 impl Sleepers {
     /// A variant went to sleep with something due at `deadline`. A deadline of an earlier sleep may be in the heap
     /// still; waking a variant too early only costs a look.
-    pub(super) fn add(&self, ordinal: VariantOrdinal, deadline: Option<Timestamp>) {
+    pub(super) fn add(&self, who: Who, deadline: Option<Timestamp>) {
         let Some(deadline) = deadline else { return };
         let mut deadlines = self.deadlines.lock();
         let first = deadlines.first().map(|(at, _)| *at);
-        deadlines.insert((deadline, ordinal));
+        deadlines.insert((deadline, who));
         if first.is_none_or(|first| deadline < first) {
             self.earlier.notify_one();
         }
@@ -40,11 +44,11 @@ impl Sleepers {
         self.deadlines.lock().first().map(|(at, _)| *at)
     }
 
-    fn take_due(&self, now: Timestamp, limit: usize) -> Vec<VariantOrdinal> {
+    fn take_due(&self, now: Timestamp, limit: usize) -> Vec<Who> {
         let mut deadlines = self.deadlines.lock();
         let mut due = Vec::new();
         while due.len() < limit && deadlines.first().is_some_and(|(at, _)| *at <= now) {
-            due.extend(deadlines.pop_first().map(|(_, ordinal)| ordinal));
+            due.extend(deadlines.pop_first().map(|(_, who)| who));
         }
         due
     }
@@ -77,10 +81,16 @@ impl Sleepers {
 impl Directory {
     fn wake_due(&self) -> usize {
         let due = self.sleepers().take_due(self.now(), WAKES_PER_TURN);
-        for ordinal in &due {
-            if let Some(entry) = self.by_ordinal(*ordinal) {
-                // A quarantined variant stays closed; its holds end when it is rebuilt.
-                let _ = self.route(&entry, Message::Wake);
+        for who in &due {
+            match *who {
+                Who::Variant(ordinal) => {
+                    if let Some(entry) = self.by_ordinal(ordinal) {
+                        // A quarantined variant stays closed; its holds end when it is rebuilt.
+                        let _ = self.route(&entry, Message::Wake);
+                    }
+                }
+                Who::Cart(bits) => self.wake_agent(AgentId::Cart(bits)),
+                Who::Order(bits) => self.wake_agent(AgentId::Order(bits)),
             }
         }
         due.len()

@@ -1,7 +1,5 @@
 //! The one timer of an actor. It is a hint: who is woken judges by the clock.
-use super::message::Message;
 use crate::{clock::Clock, domain::time::Timestamp};
-use ractor::ActorRef;
 use tokio::task::AbortHandle;
 
 /// One armed timer; arming it for later than it is armed already changes nothing, because whoever is woken early arms
@@ -13,16 +11,15 @@ pub(super) struct Timer {
 
 impl Timer {
     /// Makes sure that the actor is woken at `deadline` or before.
-    pub(super) fn arm(&mut self, deadline: Timestamp, clock: &Clock, actor: &ActorRef<Message>) {
+    pub(super) fn arm(&mut self, deadline: Timestamp, clock: &Clock, tick: impl FnOnce() + Send + 'static) {
         if self.armed.as_ref().is_some_and(|(armed, _)| *armed <= deadline) {
             return;
         }
         self.disarm();
-        let (sleep, actor) = (clock.sleep_until(deadline), actor.clone());
+        let sleep = clock.sleep_until(deadline);
         let task = tokio::spawn(async move {
             sleep.await;
-            // An actor that has gone needs no tick; the directory's heap has its deadline.
-            let _ = actor.cast(Message::Tick);
+            tick();
         });
         self.armed = Some((deadline, task.abort_handle()));
     }

@@ -5,6 +5,7 @@
 //! what is answered may not.
 use super::{
     admission::Permit,
+    agent::AgentAddress,
     directory::{Directory, Retired},
     durable::Pending,
     entry::Entry,
@@ -15,6 +16,7 @@ use super::{
 };
 use crate::{
     domain::{
+        agent::{self, Quote, Told},
         bulk::LineOutcome,
         time::Timestamp,
         variant::{Command, Decision, EXPIRIES_PER_TURN, Event, Refusal, Variant},
@@ -132,6 +134,10 @@ impl Running {
                 self.used(now);
                 self.ask(&command, from, now);
             }
+            Message::AgentAsk { command, from } => {
+                self.used(now);
+                self.ask_of_agent(&command, from, now);
+            }
             Message::View(viewing) => {
                 self.used(now);
                 self.view(*viewing, now);
@@ -190,15 +196,20 @@ impl Running {
                 self.later(port, Ok(Answer::Count(0)), permit)
             }
             Ok(Decision::Granted(events)) => {
-                self.log(
-                    Granted {
-                        events,
-                        key,
-                        port: Some((port, None)),
-                        permit: Some(permit),
-                    },
-                    now,
-                );
+                // Its cart, if it is one of ours, has to know.
+                let changed = events.last().and_then(Event::hold).filter(|hold| hold.is_in_a_cart());
+                let changed = changed.filter(|hold| hold.version > 1).cloned();
+                let granted = Granted {
+                    events,
+                    key,
+                    port: Some((port, None)),
+                    permit: Some(permit),
+                };
+                if self.log(granted, now)
+                    && let Some(hold) = changed
+                {
+                    self.directory.tell_cart(&hold);
+                }
             }
             Ok(Decision::Repeat(hold)) => {
                 let at = hold.told_at(now);
@@ -263,6 +274,38 @@ impl Running {
             BulkMessage::Answered { from, outcome }
         };
         self.directory.tell_bulk(from.bulk, answer);
+    }
+
+    /// A cart's or an order's command: its slots are taken, and the answer may leave once the record is queued, as above.
+    fn ask_of_agent(&mut self, command: &Command, from: AgentAddress, now: Timestamp) {
+        let silent = |events| Granted {
+            events,
+            key: None,
+            port: None,
+            permit: None,
+        };
+        let told = match self.variant.decide(command, now) {
+            Ok(Decision::Granted(events)) => {
+                let hold = events.last().and_then(Event::hold).cloned();
+                if !self.log(silent(events), now) {
+                    return; // Nothing was done; the agent asks again.
+                }
+                hold.map_or(Told::Nothing, |hold| Told::Hold(Box::new(hold)))
+            }
+            Ok(Decision::Repeat(hold)) => Told::Hold(hold),
+            Ok(Decision::Refused { events, refusal }) => {
+                self.log(silent(events), now);
+                Told::Refused(refusal)
+            }
+            Err(refusal) => Told::Refused(refusal),
+        };
+        let settings = &self.variant.head().settings;
+        let quote = Some(Quote {
+            price: settings.price,
+            mode: settings.reservation_mode,
+        });
+        self.directory
+            .answer_agent(from, agent::Answer::Variant { told, quote });
     }
 
     fn view(&mut self, viewing: Viewing, now: Timestamp) {
@@ -479,7 +522,11 @@ impl Running {
             .min();
         if let Some(next) = next {
             let soonest = now.saturating_add(1).max(self.paused_until);
-            self.timer.arm(next.max(soonest), self.directory.clock(), myself);
+            let actor = myself.clone();
+            self.timer.arm(next.max(soonest), self.directory.clock(), move || {
+                // An actor that has gone needs no tick; the directory's heap has its deadline.
+                let _ = actor.cast(Message::Tick);
+            });
         }
     }
 

@@ -1,0 +1,463 @@
+//! Where carts and orders live: asleep as bytes, or as an actor. A million of them sleep in one map, so a place is small.
+use super::{
+    AgentAddress, AgentMessage,
+    kind::Housed,
+    shell::{Shell, Start},
+};
+use crate::{
+    actor::{
+        directory::{Directory, Unroutable, Who},
+        durable::Pending,
+        message::Message,
+    },
+    domain::{
+        agent::{Answer, Ask},
+        cart::{self, Cart, Status},
+        ids::{CartId, CustomerId, OrderId, StoreId},
+        order::Order,
+        time::Timestamp,
+        variant::{Hold, Refusal},
+    },
+    telemetry::metrics::metrics,
+};
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use ractor::{ActorRef, ActorRuntime};
+use tokio::sync::oneshot;
+
+/// Maps of one kind of agent; each has its own lock.
+const SHARDS: usize = 64;
+
+/// A cart or an order, by the bits of its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AgentId {
+    /// A cart.
+    Cart(u128),
+    /// An order.
+    Order(u128),
+}
+
+impl AgentId {
+    fn bits(self) -> u128 {
+        match self {
+            Self::Cart(bits) | Self::Order(bits) => bits,
+        }
+    }
+}
+
+/// The homes of both kinds, and who has which cart.
+#[derive(Default)]
+pub(in crate::actor) struct Homes {
+    pub(super) carts: Home<Cart>,
+    pub(super) orders: Home<Order>,
+    /// The one active cart of each customer.
+    customers: Mutex<HashMap<(StoreId, CustomerId), u128>>,
+}
+
+impl Homes {
+    /// A cart that a customer shops with is that customer's; one that has ended is nobody's any more.
+    pub(super) fn index_customer(&self, cart: &Cart) {
+        let (Some(customer), Some(bits)) = (&cart.customer, cart.id.bits()) else {
+            return;
+        };
+        let shops = matches!(
+            cart.status,
+            Status::Active | Status::CheckingOut { .. } | Status::Merging { .. }
+        );
+        let key = (cart.store.clone(), customer.clone());
+        let mut customers = self.customers.lock();
+        if shops {
+            customers.entry(key).or_insert(bits);
+        } else if customers.get(&key) == Some(&bits) {
+            customers.remove(&key);
+        }
+    }
+
+    fn cart_of(&self, store: &StoreId, customer: &CustomerId, fresh: u128) -> u128 {
+        let key = (store.clone(), customer.clone());
+        *self.customers.lock().entry(key).or_insert(fresh)
+    }
+}
+
+/// Where one kind of agent lives.
+pub(in crate::actor) struct Home<A: Housed> {
+    shards: Vec<Mutex<HashMap<u128, Seat<A>>>>,
+}
+
+/// The state of a seat.
+enum Seat<A: Housed> {
+    /// Nobody: its state as bytes, all of it durable.
+    Sleeping(Box<[u8]>),
+    /// An actor; `routed` counts what was sent to it.
+    Running {
+        actor: ActorRef<AgentMessage<A>>,
+        routed: u64,
+        generation: u64,
+    },
+    /// Its actor died and its state is being read again; messages wait, bounded by their permits.
+    Rebuilding(Vec<AgentMessage<A>>),
+}
+
+impl<A: Housed> Default for Home<A> {
+    fn default() -> Self {
+        Self {
+            shards: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
+        }
+    }
+}
+
+impl<A: Housed> Home<A> {
+    fn shard(&self, bits: u128) -> &Mutex<HashMap<u128, Seat<A>>> {
+        // The low bits of an id are random.
+        &self.shards[(bits % SHARDS as u128) as usize]
+    }
+
+    fn count(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+}
+
+/// What an actor leaves behind.
+pub(super) struct Left {
+    pub(super) exists: bool,
+    pub(super) encoded: Vec<u8>,
+    pub(super) next_deadline: Option<Timestamp>,
+}
+
+/// An agent as a recovery found it.
+pub struct Asleep {
+    /// Its id's bits.
+    pub bits: u128,
+    /// Its state.
+    pub encoded: Vec<u8>,
+    /// When something happens in it by itself.
+    pub next_deadline: Option<Timestamp>,
+}
+
+impl Directory {
+    // --- carts and orders from outside ---
+
+    /// Sends a command to a cart; `fresh` ones are made.
+    ///
+    /// # Errors
+    /// There is no such cart.
+    pub fn route_cart(&self, id: &CartId, fresh: bool, job: super::AgentJob<Cart>) -> Result<(), Unroutable> {
+        let store = job.store.clone();
+        let unborn = || fresh.then(|| Cart::unborn(id.clone(), store));
+        let bits = id.bits().ok_or(Unroutable::Gone)?;
+        self.route_agent(bits, AgentMessage::Job(Box::new(job)), unborn)
+    }
+
+    /// Sends a command to an order.
+    ///
+    /// # Errors
+    /// There is no such order.
+    pub fn route_order(&self, id: &OrderId, job: super::AgentJob<Order>) -> Result<(), Unroutable> {
+        let bits = id.bits().ok_or(Unroutable::Gone)?;
+        self.route_agent(bits, AgentMessage::Job(Box::new(job)), || None)
+    }
+
+    /// Has a cart or an order shown as durable state has it.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn look_at(
+        &self,
+        id: AgentId,
+        permit: crate::actor::Permit,
+        port: crate::actor::message::Port,
+    ) -> Result<(), Unroutable> {
+        match id {
+            AgentId::Cart(bits) => self.look_at_agent::<Cart>(bits, permit, port),
+            AgentId::Order(bits) => self.look_at_agent::<Order>(bits, permit, port),
+        }
+    }
+
+    fn look_at_agent<A: Housed>(
+        &self,
+        bits: u128,
+        permit: crate::actor::Permit,
+        port: crate::actor::message::Port,
+    ) -> Result<(), Unroutable> {
+        let asleep = match A::home(self).shard(bits).lock().get(&bits) {
+            Some(Seat::Sleeping(state)) => Some(A::decode(state)),
+            Some(Seat::Running { .. } | Seat::Rebuilding(_)) => None,
+            None => return Err(Unroutable::Gone),
+        };
+        match asleep {
+            Some(Ok(agent)) => {
+                drop(permit);
+                // A caller that hung up needs no answer.
+                let _ = port.send(Ok(agent.seen(self.now())));
+                Ok(())
+            }
+            Some(Err(error)) => {
+                tracing::error!(agent = ?bits, %error, "a sleeping state cannot be read");
+                Err(Unroutable::Quarantined)
+            }
+            None => self.route_agent::<A>(bits, AgentMessage::Look { permit, port }, || None),
+        }
+    }
+
+    /// The active cart of a customer; who has none gets `fresh`, which is not made yet.
+    pub fn cart_of_customer(&self, store: &StoreId, customer: &CustomerId, fresh: &CartId) -> CartId {
+        let bits = fresh.bits().expect("drawn here");
+        let bits = self.homes().cart_of(store, customer, bits);
+        CartId::from_bits(bits).expect("an id made here")
+    }
+
+    /// Carts and orders, for gauges.
+    pub fn agents(&self) -> (usize, usize) {
+        (self.homes().carts.count(), self.homes().orders.count())
+    }
+
+    /// Puts recovered carts or orders to sleep in their places.
+    pub fn restore_cart(&self, cart: &Cart, asleep: Asleep) {
+        self.homes().index_customer(cart);
+        self.restore_agent::<Cart>(asleep, Who::Cart);
+    }
+
+    /// As [`Directory::restore_cart`].
+    pub fn restore_order(&self, asleep: Asleep) {
+        self.restore_agent::<Order>(asleep, Who::Order);
+    }
+
+    fn restore_agent<A: Housed>(&self, asleep: Asleep, who: impl Fn(u128) -> Who) {
+        let Asleep {
+            bits,
+            encoded,
+            next_deadline,
+        } = asleep;
+        let seat = Seat::Sleeping(encoded.into());
+        A::home(self).shard(bits).lock().insert(bits, seat);
+        self.sleepers().add(who(bits), next_deadline);
+    }
+
+    // --- between entities ---
+
+    /// Tells a cart that somebody else changed one of its holds.
+    pub(in crate::actor) fn tell_cart(&self, hold: &Hold) {
+        let Some(bits) = hold.shopper.cart.as_ref().and_then(CartId::bits) else {
+            return;
+        };
+        let notice = AgentMessage::Notice(Box::new(cart::Command::HoldChanged(Box::new(hold.clone()))));
+        // A cart that has gone needs to know nothing.
+        let _ = self.route_agent::<Cart>(bits, notice, || None);
+    }
+
+    /// Wakes an agent: something is due, or was under way before a restart.
+    pub fn wake_agent(&self, id: AgentId) {
+        // One that has gone has nothing due.
+        let _ = match id {
+            AgentId::Cart(bits) => self.route_agent::<Cart>(bits, AgentMessage::Wake, || None),
+            AgentId::Order(bits) => self.route_agent::<Order>(bits, AgentMessage::Wake, || None),
+        };
+    }
+
+    /// Sends what an agent asks; the answer if it cannot be sent.
+    pub(super) fn send_ask(&self, ask: Ask, store: &StoreId, from: AgentAddress) -> Option<Answer> {
+        match ask {
+            Ask::Variant { to, command } => {
+                let gone = || Answer::Variant {
+                    told: crate::domain::agent::Told::Refused(Refusal::VariantNotFound),
+                    quote: None,
+                };
+                let Some(entry) = self.by_ordinal(to) else {
+                    return Some(gone());
+                };
+                match self.route(&entry, Message::AgentAsk { command, from }) {
+                    Ok(()) => None,
+                    Err(Unroutable::Gone) => Some(gone()),
+                    Err(Unroutable::Quarantined) => Some(Answer::Unanswered),
+                }
+            }
+            Ask::Cart { to, command } => {
+                let bits = to.bits()?;
+                let asked = AgentMessage::Asked { command, from };
+                let sent = self.route_agent::<Cart>(bits, asked, || None);
+                sent.err().map(|_| Answer::Cart(Err(cart::Refusal::NotFound)))
+            }
+            Ask::Order { to, command } => {
+                let bits = to.bits()?;
+                let unborn = || Some(Order::unborn(to.clone(), store.clone()));
+                let asked = AgentMessage::Asked { command, from };
+                let sent = self.route_agent::<Order>(bits, asked, unborn);
+                sent.err()
+                    .map(|_| Answer::Order(Err(crate::domain::order::Refusal::NotFound)))
+            }
+        }
+    }
+
+    /// Brings an answer to the agent that asked; one that has gone asks again when it is back.
+    pub(in crate::actor) fn answer_agent(&self, from: AgentAddress, answer: Answer) {
+        let answer = Box::new(answer);
+        let _ = match from.agent {
+            AgentId::Cart(bits) => {
+                self.route_agent::<Cart>(bits, AgentMessage::Answered { from, answer }, || None)
+            }
+            AgentId::Order(bits) => {
+                self.route_agent::<Order>(bits, AgentMessage::Answered { from, answer }, || None)
+            }
+        };
+    }
+
+    fn route_agent<A: Housed>(
+        &self,
+        bits: u128,
+        message: AgentMessage<A>,
+        unborn: impl FnOnce() -> Option<A>,
+    ) -> Result<(), Unroutable> {
+        let mut seats = A::home(self).shard(bits).lock();
+        match seats.get_mut(&bits) {
+            Some(Seat::Running { actor, routed, .. }) => {
+                *routed += 1;
+                // The actor is alive: it leaves only under this lock.
+                let _ = actor.cast(message);
+            }
+            Some(Seat::Rebuilding(waiting)) => waiting.push(message),
+            Some(Seat::Sleeping(state)) => match A::decode(state) {
+                Ok(agent) => {
+                    let seat = self.seat_agent(agent, [message]);
+                    seats.insert(bits, seat);
+                }
+                Err(error) => {
+                    tracing::error!(agent = ?bits, %error, "a sleeping state cannot be read");
+                    return Err(Unroutable::Quarantined);
+                }
+            },
+            None => {
+                let agent = unborn().ok_or(Unroutable::Gone)?;
+                let seat = self.seat_agent(agent, [message]);
+                seats.insert(bits, seat);
+            }
+        }
+        Ok(())
+    }
+
+    fn seat_agent<A: Housed>(&self, agent: A, messages: impl IntoIterator<Item = AgentMessage<A>>) -> Seat<A> {
+        let id = agent.id();
+        let generation = self.next_generation();
+        let start = Start {
+            agent,
+            generation,
+            directory: self.myself(),
+        };
+        let (actor, _) = ActorRuntime::<Shell<A>>::spawn_linked_instant(
+            None,
+            Shell::default(),
+            start,
+            self.supervisor(),
+        )
+        .expect("an actor without a name cannot clash with another");
+        let who = match id {
+            AgentId::Cart(bits) => Who::Cart(bits),
+            AgentId::Order(bits) => Who::Order(bits),
+        };
+        self.enter_actor(actor.get_id(), who);
+        let mut routed = 0;
+        for message in messages {
+            routed += 1;
+            let _ = actor.cast(message);
+        }
+        Seat::Running {
+            actor,
+            routed,
+            generation,
+        }
+    }
+
+    /// An agent proposes to leave. Agreed only if it is the present one and everything routed to it was handled.
+    pub(super) fn retire_agent<A: Housed>(&self, id: AgentId, generation: u64, handled: u64, left: Left) -> bool {
+        let bits = id.bits();
+        let mut seats = A::home(self).shard(bits).lock();
+        let present = matches!(
+            seats.get(&bits),
+            Some(Seat::Running { routed, generation: seated, .. }) if *seated == generation && *routed == handled
+        );
+        if !present {
+            return false;
+        }
+        if left.exists {
+            seats.insert(bits, Seat::Sleeping(left.encoded.into()));
+            drop(seats);
+            let who = match id {
+                AgentId::Cart(bits) => Who::Cart(bits),
+                AgentId::Order(bits) => Who::Order(bits),
+            };
+            self.sleepers().add(who, left.next_deadline);
+        } else {
+            seats.remove(&bits);
+        }
+        true
+    }
+
+    /// The supervisor saw an agent's actor end. If it did not leave in good order its state is read again, behind a
+    /// barrier through the journal: its last records may still be on their way.
+    pub(in crate::actor) fn agent_ended(&self, id: AgentId, actor: ractor::ActorId, failure: Option<&str>) {
+        match id {
+            AgentId::Cart(bits) => self.rebuild_agent::<Cart>(bits, actor, failure),
+            AgentId::Order(bits) => self.rebuild_agent::<Order>(bits, actor, failure),
+        }
+    }
+
+    fn rebuild_agent<A: Housed>(&self, bits: u128, actor: ractor::ActorId, failure: Option<&str>) {
+        {
+            let mut seats = A::home(self).shard(bits).lock();
+            let was_its = matches!(
+                seats.get(&bits),
+                Some(Seat::Running { actor: seated, .. }) if seated.get_id() == actor
+            );
+            if !was_its {
+                return; // It left in good order.
+            }
+            seats.insert(bits, Seat::Rebuilding(Vec::new()));
+        }
+        let failure = failure.unwrap_or("it was stopped");
+        tracing::error!(agent = ?bits, failure, "an agent's actor failed; reading its state again");
+        metrics().actor_restarts.increment(1);
+        let (passed, barrier) = oneshot::channel::<()>();
+        self.after_durable(Pending::Barrier(Box::new(move || {
+            // Whoever waited has gone only with the process.
+            let _ = passed.send(());
+        })));
+        let (rebuild, directory) = (self.rebuilder(), std::sync::Arc::downgrade(&self.myself()));
+        let id = A::agent_id(bits);
+        tokio::spawn(async move {
+            if barrier.await.is_err() {
+                return; // The journal has ended, and with it the process.
+            }
+            let read = tokio::task::spawn_blocking(move || rebuild.agent(id)).await;
+            let read = read.unwrap_or_else(|panic| Err(format!("reading its state panicked: {panic}")));
+            if let Some(directory) = directory.upgrade() {
+                directory.agent_rebuilt::<A>(bits, read);
+            }
+        });
+    }
+
+    fn agent_rebuilt<A: Housed>(&self, bits: u128, read: Result<Option<Vec<u8>>, String>) {
+        let mut seats = A::home(self).shard(bits).lock();
+        let Some(Seat::Rebuilding(waiting)) = seats.get_mut(&bits) else {
+            return;
+        };
+        let waiting = std::mem::take(waiting);
+        let agent = read.and_then(|bytes| {
+            bytes
+                .map(|bytes| A::decode(&bytes).map_err(|error| error.to_string()))
+                .transpose()
+        });
+        match agent {
+            Ok(Some(agent)) => {
+                let seat = self.seat_agent(agent, waiting);
+                seats.insert(bits, seat);
+            }
+            // It was never logged; whoever waits for it learns that nothing is known.
+            Ok(None) => {
+                seats.remove(&bits);
+            }
+            Err(reason) => {
+                tracing::error!(agent = ?bits, reason, "an agent cannot be read again; restart to try once more");
+                seats.remove(&bits);
+            }
+        }
+    }
+}

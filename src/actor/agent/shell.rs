@@ -1,0 +1,584 @@
+//! The actor of a cart or an order: receive, stamp the time, decide, log, ask, gather, conclude.
+//!
+//! A turn never awaits. The state may run ahead of the log; what callers are told may not. What another agent is told may:
+//! its own record comes later in the same log.
+use super::{
+    AgentAddress, AgentJob, AgentMessage,
+    home::Left,
+    kind::Housed,
+};
+use crate::{
+    actor::{
+        admission::Permit,
+        directory::Directory,
+        durable::Pending,
+        message::{KeyClaim, NotDone, Outcome, Port},
+        timer::Timer,
+    },
+    domain::{
+        agent::{Answer, Ask, Next, Verdict},
+        time::Timestamp,
+    },
+    storage::{dto, record::Turn},
+    telemetry::metrics::{self, metrics},
+};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use std::{collections::VecDeque, marker::PhantomData, sync::Arc};
+
+/// An ask that is not answered after so long counts as unanswered, ms; less than a caller waits by default.
+const ANSWER_WITHIN_MS: i64 = 2_000;
+
+/// Asks that came to nothing are asked again after so long, ms, doubling up to [`AGAIN_MAX_MS`].
+const AGAIN_MIN_MS: i64 = 2;
+
+/// The longest wait before the next try, ms.
+const AGAIN_MAX_MS: i64 = 10_000;
+
+/// Work for which the reserved pool has no room waits this long, ms.
+const PAUSE_MS: i64 = 20;
+
+/// Commands of other entities and notices that may wait in front of an agent; callers' are bounded by their permits.
+const WAITING_MAX: usize = 1_024;
+
+/// Journal slots that work with so many asks can use. The longest is a checkout that collides and tries again in order: a line
+/// is promised, let go, promised again and settled, with a record of the agent for each line in order; and a repeat.
+fn slots(asks: usize) -> usize {
+    6 * asks + 8
+}
+
+/// The ractor side.
+pub(super) struct Shell<A>(PhantomData<fn() -> A>);
+
+impl<A> Default for Shell<A> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// What an actor starts with.
+pub(super) struct Start<A> {
+    pub(super) agent: A,
+    pub(super) generation: u64,
+    pub(super) directory: Arc<Directory>,
+}
+
+/// A running agent.
+pub(super) struct Running<A: Housed> {
+    agent: A,
+    /// Its last record.
+    number: u64,
+    generation: u64,
+    directory: Arc<Directory>,
+    timer: Timer,
+    /// Messages taken from the mailbox, against the directory's count of those it put there.
+    handled: u64,
+    last_used: Timestamp,
+    waiting: VecDeque<Waiting<A>>,
+    /// Who the work in hand is for, until they are told.
+    current: Option<Current>,
+    round: Round,
+    /// The slots of the work in hand.
+    slots: Option<Permit>,
+    asked_to_leave: bool,
+    leaving: bool,
+}
+
+/// A command that waits its turn.
+struct Waiting<A: Housed> {
+    command: A::Command,
+    current: Current,
+    deadline: Option<Timestamp>,
+    /// Whose shop the caller is in.
+    store: Option<crate::domain::ids::StoreId>,
+}
+
+struct Current {
+    caller: Caller,
+    key: Option<KeyClaim>,
+}
+
+enum Caller {
+    Port { port: Port, permit: Permit },
+    Agent(AgentAddress),
+    Nobody,
+}
+
+/// The asks of the work in hand and what has been answered.
+struct Round {
+    /// Tells answers of this round from late ones of others; begins at a random number.
+    number: u64,
+    asks: Vec<Ask>,
+    answers: Vec<Option<Answer>>,
+    /// When what is not answered counts as unanswered.
+    until: Option<Timestamp>,
+    /// When the same is asked again, or work that found no room is tried.
+    again_at: Option<Timestamp>,
+    again_ms: i64,
+}
+
+impl<A: Housed> Actor for Shell<A> {
+    type Msg = AgentMessage<A>;
+    type State = Running<A>;
+    type Arguments = Start<A>;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<AgentMessage<A>>,
+        start: Start<A>,
+    ) -> Result<Running<A>, ActorProcessingErr> {
+        metrics().actor_starts.increment(1);
+        metrics().actors_running.increment(1.0);
+        let now = start.directory.now();
+        Ok(Running {
+            agent: start.agent,
+            number: 0,
+            generation: start.generation,
+            directory: start.directory,
+            timer: Timer::default(),
+            handled: 0,
+            last_used: now,
+            waiting: VecDeque::new(),
+            current: None,
+            round: Round {
+                number: fastrand::u64(..),
+                asks: Vec::new(),
+                answers: Vec::new(),
+                until: None,
+                again_at: None,
+                again_ms: AGAIN_MIN_MS,
+            },
+            slots: None,
+            asked_to_leave: false,
+            leaving: false,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<AgentMessage<A>>,
+        message: AgentMessage<A>,
+        running: &mut Running<A>,
+    ) -> Result<(), ActorProcessingErr> {
+        if running.leaving {
+            return Ok(()); // What came after is a tick: everything routed had been handled.
+        }
+        let now = running.directory.now();
+        running.receive(message, now);
+        running.go_on(now);
+        running.try_to_leave(&myself, now);
+        if running.leaving {
+            myself.stop(None);
+        } else {
+            running.arm(&myself, now);
+        }
+        Ok(())
+    }
+}
+
+impl<A: Housed> Running<A> {
+    fn receive(&mut self, message: AgentMessage<A>, now: Timestamp) {
+        match message {
+            AgentMessage::Job(job) => {
+                self.used(now);
+                self.take_in(*job);
+            }
+            AgentMessage::Asked { command, from } => {
+                self.used(now);
+                self.queue(*command, Caller::Agent(from));
+            }
+            AgentMessage::Notice(command) => {
+                self.used(now);
+                self.queue(*command, Caller::Nobody);
+            }
+            AgentMessage::Look { permit, port } => {
+                self.used(now);
+                let seen = if self.agent.exists() {
+                    Ok(self.agent.clone().seen(now))
+                } else {
+                    Err(A::not_done(A::not_found(), now))
+                };
+                self.later(port, seen, permit);
+            }
+            AgentMessage::Answered { from, answer } => {
+                self.handled += 1;
+                if from.round == self.round.number
+                    && let Some(slot @ None) = self.round.answers.get_mut(from.place)
+                {
+                    *slot = Some(*answer);
+                }
+            }
+            AgentMessage::Wake => self.handled += 1,
+            AgentMessage::Tick => self.timer.fired(),
+            // The barrier is called before its group counts as told: then this asks once more.
+            AgentMessage::Leave => self.asked_to_leave = false,
+        }
+    }
+
+    fn used(&mut self, now: Timestamp) {
+        self.handled += 1;
+        self.last_used = now;
+    }
+
+    fn take_in(&mut self, job: AgentJob<A>) {
+        let AgentJob {
+            store,
+            command,
+            key,
+            permit,
+            deadline,
+            port,
+        } = job;
+        self.waiting.push_back(Waiting {
+            command,
+            current: Current {
+                caller: Caller::Port { port, permit },
+                key,
+            },
+            deadline: Some(deadline),
+            store: Some(store),
+        });
+    }
+
+    fn queue(&mut self, command: A::Command, caller: Caller) {
+        if self.waiting.len() >= WAITING_MAX {
+            // Another agent asks again; a notice is found out at the next restart, which brings both sides together.
+            metrics().shed.of(metrics::Shed::Reserved).increment(1);
+            return;
+        }
+        self.waiting.push_back(Waiting {
+            command,
+            current: Current { caller, key: None },
+            deadline: None,
+            store: None,
+        });
+    }
+
+    /// Does what can be done now: gathers, asks again, begins what waits, does what is due.
+    fn go_on(&mut self, now: Timestamp) {
+        loop {
+            if self.round.again_at.is_some_and(|at| at > now) {
+                return;
+            }
+            if self.agent.is_working() {
+                if self.round.again_at.take().is_some() || self.round.asks.is_empty() {
+                    if !self.ask(now) {
+                        return;
+                    }
+                } else if self.round.until.is_some_and(|until| until <= now) {
+                    let open = self.round.answers.iter_mut().filter(|answer| answer.is_none());
+                    open.for_each(|answer| *answer = Some(Answer::Unanswered));
+                }
+                if self.round.answers.iter().any(Option::is_none) {
+                    return;
+                }
+                self.conclude(now);
+                continue;
+            }
+            self.round.again_at = None;
+            if let Some(next) = self.agent.due(now) {
+                let current = Current {
+                    caller: Caller::Nobody,
+                    key: None,
+                };
+                if !self.begin(next, current, now) {
+                    return;
+                }
+            } else if let Some(waiting) = self.waiting.pop_front() {
+                if !self.command(waiting, now) {
+                    return;
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Judges a command; `false` when there is no room for its work and it waits on.
+    fn command(&mut self, waiting: Waiting<A>, now: Timestamp) -> bool {
+        let late = match &waiting.current.caller {
+            Caller::Port { port, .. } => {
+                port.is_closed() || waiting.deadline.is_some_and(|deadline| now > deadline)
+            }
+            Caller::Agent(_) | Caller::Nobody => false,
+        };
+        if late {
+            metrics().shed.of(metrics::Shed::Deadline).increment(1);
+            self.refuse(waiting.current, NotDone::Late, None);
+            return true;
+        }
+        let foreign = |store: &crate::domain::ids::StoreId| store != self.agent.store();
+        if waiting.store.as_ref().is_some_and(foreign) {
+            let not_found = A::not_found();
+            self.refuse(waiting.current, A::not_done(not_found, now), None);
+            return true;
+        }
+        let mark = waiting.current.key.as_ref().map(KeyClaim::mark);
+        match self.agent.decide(&waiting.command, mark, now) {
+            Ok(next) => {
+                // A caller's own permit is the slot of a record that ends it at once.
+                let needs_more =
+                    next.after.is_working() || !matches!(waiting.current.caller, Caller::Port { .. });
+                if needs_more && !self.have_slots(next.after.asks().len()) {
+                    self.round.again_at = Some(now.saturating_add(PAUSE_MS));
+                    self.waiting.push_front(waiting);
+                    return false;
+                }
+                self.step(next, waiting.current, now);
+                true
+            }
+            Err(refusal) => {
+                let told = A::not_done(refusal.clone(), now);
+                self.refuse(waiting.current, told, Some(A::answer(Err(refusal))));
+                true
+            }
+        }
+    }
+
+    /// Begins what is due by itself; `false` when there is no room for it yet.
+    fn begin(&mut self, next: Next<A>, current: Current, now: Timestamp) -> bool {
+        // Without work it still has a record.
+        if !self.have_slots(next.after.asks().len()) {
+            self.round.again_at = Some(now.saturating_add(PAUSE_MS));
+            return false;
+        }
+        self.step(next, current, now);
+        true
+    }
+
+    fn have_slots(&mut self, asks: usize) -> bool {
+        if self.slots.is_none() {
+            self.slots = self.directory.reserve_slots(slots(asks)).ok();
+        }
+        self.slots.is_some()
+    }
+
+    /// Asks what the work in hand asks; `false` when there is no room yet, as after a restart.
+    fn ask(&mut self, now: Timestamp) -> bool {
+        let asks = self.agent.asks();
+        if !self.have_slots(asks.len()) {
+            self.round.again_at = Some(now.saturating_add(PAUSE_MS));
+            return false;
+        }
+        self.round.number = self.round.number.wrapping_add(1);
+        self.round.answers = vec![None; asks.len()];
+        self.round.until = Some(now.saturating_add(ANSWER_WITHIN_MS));
+        for (place, ask) in asks.iter().enumerate() {
+            let from = AgentAddress {
+                agent: self.agent.id(),
+                round: self.round.number,
+                place,
+            };
+            self.round.answers[place] = self.directory.send_ask(ask.clone(), self.agent.store(), from);
+        }
+        self.round.asks = asks;
+        true
+    }
+
+    /// Every ask has its answer.
+    fn conclude(&mut self, now: Timestamp) {
+        let answers: Vec<Answer> = self.round.answers.drain(..).flatten().collect();
+        self.round.asks.clear();
+        self.round.until = None;
+        let next = self.agent.conclude(&answers, now);
+        if next.after == self.agent && next.verdict == Verdict::Working {
+            self.round.again_at = Some(now.saturating_add(self.round.again_ms));
+            self.round.again_ms = (self.round.again_ms * 2).min(AGAIN_MAX_MS);
+            return;
+        }
+        self.round.again_ms = AGAIN_MIN_MS;
+        let current = self.current.take().unwrap_or(Current {
+            caller: Caller::Nobody,
+            key: None,
+        });
+        self.step(next, current, now);
+    }
+
+    /// Takes over the next state, logs it, and tells whoever asked.
+    fn step(&mut self, next: Next<A>, current: Current, now: Timestamp) {
+        let Next {
+            mut after,
+            happened,
+            verdict,
+        } = next;
+        let Current { caller, key } = current;
+        // A success under a key is remembered even if nothing changed.
+        let logs = after != self.agent || (verdict == Verdict::Done && key.is_some());
+        if !logs {
+            self.tell_unchanged(verdict, Current { caller, key }, now);
+            return;
+        }
+        *after.revision() += 1;
+        if let Err(violation) = after.check() {
+            // A bug of ours: nothing of this turn reaches the log. The actor ends and is read again from the log.
+            panic!("{violation}");
+        }
+        let done = verdict == Verdict::Done;
+        let mark = if done {
+            key.as_ref().map(KeyClaim::mark).or_else(|| self.agent.work_key())
+        } else {
+            None
+        };
+        let ends = !after.is_working();
+        self.agent = after;
+        self.agent.index(&self.directory);
+        let (port, permit, key) = match (verdict, caller, key) {
+            (Verdict::Working, caller, key) => {
+                self.current = Some(Current { caller, key });
+                (None, None, None)
+            }
+            (Verdict::Done, Caller::Port { port, permit }, key) => (Some((port, None)), Some(permit), key),
+            (Verdict::Done, Caller::Agent(from), key) => {
+                let answer = A::answer(Ok(Box::new(self.agent.clone())));
+                self.directory.answer_agent(from, answer);
+                (None, None, key)
+            }
+            (Verdict::Done, Caller::Nobody, key) => (None, None, key),
+            (Verdict::Refused(refusal), Caller::Port { port, permit }, key) => {
+                drop(key);
+                let refused = Err(A::not_done(refusal, now));
+                (Some((port, Some(refused))), Some(permit), None)
+            }
+            (Verdict::Refused(refusal), Caller::Agent(from), _) => {
+                self.directory.answer_agent(from, A::answer(Err(refusal)));
+                (None, None, None)
+            }
+            (Verdict::Refused(_), Caller::Nobody, _) => (None, None, None),
+        };
+        let slots = if ends { self.slots.take() } else { None };
+        let permit = match (permit, slots) {
+            (Some(permit), Some(slots)) => Some(permit.with(slots)),
+            (permit, slots) => permit.or(slots),
+        };
+        let turn = Box::new(Turn {
+            at: now,
+            fact: A::fact(self.agent.clone(), happened),
+            key: mark,
+        });
+        let payload = dto::encode_turn(&turn);
+        let pending = Pending::Turn {
+            turn,
+            claim: key.map(|key| key.claim),
+            port,
+            permit,
+        };
+        match self.directory.append(payload, pending) {
+            Some(number) => self.number = number,
+            // The journal has ended, and with it the process, or the record is larger than a group, which the limits exclude.
+            None => panic!("a record could not be handed to the journal"),
+        }
+    }
+
+    /// Nothing changed and nothing is to be remembered.
+    fn tell_unchanged(&mut self, verdict: Verdict<A::Refusal>, current: Current, now: Timestamp) {
+        match verdict {
+            Verdict::Working => self.current = Some(current),
+            Verdict::Done => match current.caller {
+                Caller::Port { port, permit } => {
+                    let seen = Ok(self.agent.clone().seen(now));
+                    self.later(port, seen, permit);
+                }
+                Caller::Agent(from) => {
+                    let answer = A::answer(Ok(Box::new(self.agent.clone())));
+                    self.directory.answer_agent(from, answer);
+                }
+                Caller::Nobody => {}
+            },
+            Verdict::Refused(refusal) => {
+                let told = A::not_done(refusal.clone(), now);
+                self.refuse(current, told, Some(A::answer(Err(refusal))));
+            }
+        }
+        if !self.agent.is_working() {
+            self.slots = None;
+        }
+    }
+
+    fn refuse(&self, current: Current, told: NotDone, answer: Option<Answer>) {
+        let Current { caller, key } = current;
+        // Freed before the caller is woken, who may come back at once with the same key.
+        drop(key);
+        match caller {
+            Caller::Port { port, permit } => self.later(port, Err(told), permit),
+            Caller::Agent(from) => {
+                if let Some(answer) = answer {
+                    self.directory.answer_agent(from, answer);
+                }
+            }
+            Caller::Nobody => {}
+        }
+    }
+
+    /// Answers from facts that may still be on their way to the disk.
+    fn later(&self, port: Port, outcome: Outcome, permit: Permit) {
+        if self.directory.told() >= self.number {
+            drop(permit);
+            // A caller that hung up needs no answer.
+            let _ = port.send(outcome);
+        } else {
+            self.directory.after_durable(Pending::Later {
+                port,
+                outcome,
+                permit,
+            });
+        }
+    }
+
+    // --- coming and going ---
+
+    fn arm(&mut self, myself: &ActorRef<AgentMessage<A>>, now: Timestamp) {
+        if self.asked_to_leave {
+            return; // A message of its own is on its way.
+        }
+        let working = self.agent.is_working();
+        let by_itself = if working { None } else { self.agent.next_deadline() };
+        let idle_at = (!working).then(|| self.last_used.saturating_add(self.directory.idle_ms()));
+        let next = match self.round.again_at {
+            Some(again_at) => Some(again_at),
+            None => [by_itself, idle_at, self.round.until].into_iter().flatten().min(),
+        };
+        if let Some(next) = next {
+            let soonest = now.saturating_add(1);
+            let actor = myself.clone();
+            self.timer.arm(next.max(soonest), self.directory.clock(), move || {
+                // An actor that has gone needs no tick; the directory's heap has its deadline.
+                let _ = actor.cast(AgentMessage::Tick);
+            });
+        }
+    }
+
+    /// Proposes to leave when nobody needs an actor here; not before the last record is durable.
+    fn try_to_leave(&mut self, myself: &ActorRef<AgentMessage<A>>, now: Timestamp) {
+        let busy = self.agent.is_working() || !self.waiting.is_empty();
+        let idle = now.since(self.last_used) >= self.directory.idle_ms();
+        if busy || self.asked_to_leave || !(idle || !self.agent.exists()) {
+            return;
+        }
+        if self.directory.told() >= self.number {
+            let left = Left {
+                exists: self.agent.exists(),
+                encoded: self.agent.encode(),
+                next_deadline: self.agent.next_deadline(),
+            };
+            let id = self.agent.id();
+            self.leaving = self
+                .directory
+                .retire_agent::<A>(id, self.generation, self.handled, left);
+            if self.leaving {
+                metrics().actor_passivations.increment(1);
+            }
+            return;
+        }
+        self.asked_to_leave = true;
+        let myself = myself.clone();
+        self.directory.after_durable(Pending::Barrier(Box::new(move || {
+            // An actor that died meanwhile is read again by the supervisor.
+            let _ = myself.cast(AgentMessage::Leave);
+        })));
+    }
+}
+
+impl<A: Housed> Drop for Running<A> {
+    fn drop(&mut self) {
+        metrics().actors_running.decrement(1.0);
+    }
+}

@@ -1,0 +1,236 @@
+//! The way of a command to a cart or an order and back: claim the key, take a permit, route one message, await the answer until
+//! the caller's deadline. The answer is what the record says, so that a replay by key repeats it.
+use super::{Answered, AppError, Context, Keyed, Shop};
+use crate::{
+    actor::{AgentId, AgentJob, Answer, Port},
+    clock::Stopwatch,
+    domain::{
+        agent::Agent,
+        cart::{self, Cart},
+        ids::{CartId, CustomerId, OrderId, StoreId},
+        order::{self, Order},
+        time::Timestamp,
+    },
+    storage::{
+        projection::OrderFilter,
+        record::{Fact, Turn},
+    },
+    telemetry::metrics::{Operation, Outcome},
+};
+use tokio::sync::oneshot;
+
+/// A cart after a command, with what the record says happened: the answer is rebuilt from it alone.
+#[derive(Clone, Debug)]
+pub struct CartDone {
+    /// The cart.
+    pub cart: Box<Cart>,
+    /// What happened; empty when nothing had to.
+    pub happened: Vec<cart::Happened>,
+}
+
+impl Shop {
+    /// One command to one cart, once per key. A `fresh` cart is made by it.
+    pub(super) async fn ask_cart(
+        &self,
+        ctx: &Context,
+        id: &CartId,
+        fresh: bool,
+        command: cart::Command,
+    ) -> Result<Answered<CartDone>, AppError> {
+        let begun = Stopwatch::start();
+        let route = |job| self.directory.route_cart(id, fresh, job);
+        let not_found = cart::Refusal::NotFound;
+        let done = self
+            .ask_agent(ctx, command, route, |at| AppError::CartRefused {
+                refusal: not_found,
+                at,
+            })
+            .await;
+        let done = done.and_then(|(answer, replayed)| match answer {
+            Answer::Logged(logged) => cart_done(logged.turn, replayed),
+            Answer::Cart { cart, at } => Ok(Answered {
+                body: CartDone {
+                    cart,
+                    happened: Vec::new(),
+                },
+                at,
+                replayed,
+            }),
+            Answer::Repeat { .. }
+            | Answer::Variant(_)
+            | Answer::Order { .. }
+            | Answer::Count(_)
+            | Answer::Holds { .. } => Err(AppError::bug("a cart was answered for by something else")),
+        });
+        tell(Operation::Cart, begun, &done);
+        done
+    }
+
+    /// One command to one order, once per key.
+    pub(super) async fn ask_order(
+        &self,
+        ctx: &Context,
+        id: &OrderId,
+        command: order::Command,
+    ) -> Result<Answered<Box<Order>>, AppError> {
+        let begun = Stopwatch::start();
+        let route = |job| self.directory.route_order(id, job);
+        let not_found = order::Refusal::NotFound;
+        let done = self
+            .ask_agent(ctx, command, route, |at| AppError::OrderRefused {
+                refusal: not_found,
+                at,
+            })
+            .await;
+        let done = done.and_then(|(answer, replayed)| match answer {
+            Answer::Logged(logged) => order_done(logged.turn, replayed),
+            Answer::Order { order, at } => Ok(Answered {
+                body: order,
+                at,
+                replayed,
+            }),
+            Answer::Repeat { .. }
+            | Answer::Variant(_)
+            | Answer::Cart { .. }
+            | Answer::Count(_)
+            | Answer::Holds { .. } => Err(AppError::bug("an order was answered for by something else")),
+        });
+        tell(Operation::Order, begun, &done);
+        done
+    }
+
+    async fn ask_agent<A: Agent>(
+        &self,
+        ctx: &Context,
+        command: A::Command,
+        route: impl FnOnce(AgentJob<A>) -> Result<(), crate::actor::Unroutable>,
+        not_found: impl FnOnce(Timestamp) -> AppError,
+    ) -> Result<(Answer, bool), AppError> {
+        let key = match self.claim(ctx).await? {
+            Keyed::Known(logged) => return Ok((Answer::Logged(logged), true)),
+            Keyed::Fresh(key) => key,
+        };
+        let permit = self.admission.admit().map_err(AppError::Shed)?;
+        let (port, answer) = oneshot::channel();
+        let job = AgentJob {
+            store: ctx.store.clone(),
+            command,
+            key,
+            permit,
+            deadline: ctx.deadline,
+            port,
+        };
+        if route(job) == Err(crate::actor::Unroutable::Gone) {
+            return Err(not_found(self.clock.now()));
+        }
+        Ok((self.answer(ctx, answer).await?, false))
+    }
+
+    /// A cart as durable state has it; never waits for variants.
+    pub(super) async fn look_at_cart(
+        &self,
+        ctx: &Context,
+        id: &CartId,
+    ) -> Result<Answered<Box<Cart>>, AppError> {
+        let seen = match id.bits() {
+            Some(bits) => self.look_at(ctx, AgentId::Cart(bits)).await?,
+            None => None,
+        };
+        match seen {
+            Some(Answer::Cart { cart, at }) if cart.store == ctx.store => Ok(Answered {
+                body: cart,
+                at,
+                replayed: false,
+            }),
+            _ => Err(AppError::CartRefused {
+                refusal: cart::Refusal::NotFound,
+                at: self.clock.now(),
+            }),
+        }
+    }
+
+    /// An order as durable state has it.
+    pub(super) async fn look_at_order(
+        &self,
+        ctx: &Context,
+        id: &OrderId,
+    ) -> Result<Answered<Box<Order>>, AppError> {
+        let seen = match id.bits() {
+            Some(bits) => self.look_at(ctx, AgentId::Order(bits)).await?,
+            None => None,
+        };
+        match seen {
+            Some(Answer::Order { order, at }) if order.store == ctx.store && order.is_shown() => {
+                Ok(Answered {
+                    body: order,
+                    at,
+                    replayed: false,
+                })
+            }
+            _ => Err(AppError::OrderRefused {
+                refusal: order::Refusal::NotFound,
+                at: self.clock.now(),
+            }),
+        }
+    }
+
+    async fn look_at(&self, ctx: &Context, id: AgentId) -> Result<Option<Answer>, AppError> {
+        let permit = self.admission.admit().map_err(AppError::Shed)?;
+        let (port, answer): (Port, _) = oneshot::channel();
+        match self.directory.look_at(id, permit, port) {
+            Ok(()) => self.answer(ctx, answer).await.map(Some),
+            Err(crate::actor::Unroutable::Gone) => Ok(None),
+            Err(crate::actor::Unroutable::Quarantined) => Err(AppError::Quarantined),
+        }
+    }
+
+    /// The active cart of a customer; who has none gets the id `fresh`, which is not made yet.
+    pub(super) fn cart_of_customer(&self, store: &StoreId, customer: &CustomerId, fresh: &CartId) -> CartId {
+        self.directory.cart_of_customer(store, customer, fresh)
+    }
+
+    /// Order ids of a store, by customer and status, after a cursor.
+    pub(super) fn order_ids(
+        &self,
+        store: &StoreId,
+        filter: &OrderFilter,
+        after: Option<OrderId>,
+        limit: usize,
+    ) -> Vec<OrderId> {
+        self.projection.orders(store, filter, after, limit)
+    }
+}
+
+fn cart_done(turn: Turn, replayed: bool) -> Result<Answered<CartDone>, AppError> {
+    let Fact::Cart(fact) = turn.fact else {
+        return Err(AppError::KeyReused);
+    };
+    Ok(Answered {
+        body: CartDone {
+            cart: Box::new(fact.cart),
+            happened: fact.happened,
+        },
+        at: turn.at,
+        replayed,
+    })
+}
+
+fn order_done(turn: Turn, replayed: bool) -> Result<Answered<Box<Order>>, AppError> {
+    let Fact::Order(fact) = turn.fact else {
+        return Err(AppError::KeyReused);
+    };
+    Ok(Answered {
+        body: Box::new(fact.order),
+        at: turn.at,
+        replayed,
+    })
+}
+
+fn tell<T>(operation: Operation, begun: Stopwatch, done: &Result<Answered<T>, AppError>) {
+    let outcome = match done {
+        Ok(Answered { replayed: true, .. }) => Some(Outcome::Repeated),
+        Ok(_) => None,
+        Err(error) => Some(error.outcome()),
+    };
+    super::reservations::count(operation, outcome, begun, done.as_ref().err());
+}
