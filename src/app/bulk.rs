@@ -116,7 +116,12 @@ impl Shop {
         started.map_err(|_| AppError::InFlight)?;
         match self.answer(ctx, answer).await? {
             Answer::Logged(logged) => self.bulk_done(plan, *logged, reserves, false).await,
-            Answer::Repeat { .. } | Answer::Variant(_) | Answer::Holds { .. } | Answer::Count(_) => {
+            Answer::Repeat { .. }
+            | Answer::Variant(_)
+            | Answer::Holds { .. }
+            | Answer::Cart { .. }
+            | Answer::Order { .. }
+            | Answer::Count(_) => {
                 Err(AppError::bug("a bulk request was answered by something else"))
             }
         }

@@ -4,6 +4,7 @@
 //! The way of a command: claim the key, pass the sold-out gate, take a permit, route one message, await the answer
 //! until the caller's deadline. What fails on the way is an [`AppError`]; a refusal of the domain is one of them.
 mod admin;
+mod agents;
 mod bulk;
 mod error;
 mod lists;
@@ -252,7 +253,7 @@ impl Shop {
             }),
             Answer::Repeat { hold, at } => Ok(Done::Repeat { hold, at }),
             Answer::Count(_) => Ok(Done::Nothing),
-            Answer::Variant(_) | Answer::Holds { .. } => {
+            Answer::Variant(_) | Answer::Holds { .. } | Answer::Cart { .. } | Answer::Order { .. } => {
                 Err(AppError::bug("a command was answered by a view"))
             }
         }
@@ -280,6 +281,10 @@ impl Shop {
         match self.until(ctx.deadline, answer).await {
             Some(Ok(Ok(answer))) => Ok(answer),
             Some(Ok(Err(NotDone::Refused { refusal, at }))) => Err(AppError::Refused { refusal, at }),
+            Some(Ok(Err(NotDone::CartRefused { refusal, at }))) => Err(AppError::CartRefused { refusal, at }),
+            Some(Ok(Err(NotDone::OrderRefused { refusal, at }))) => {
+                Err(AppError::OrderRefused { refusal, at })
+            }
             Some(Ok(Err(NotDone::Late))) => Err(AppError::Late),
             Some(Ok(Err(NotDone::Quarantined))) => Err(AppError::Quarantined),
             // The actor died with the message, or the deadline passed: the record may or may not be on its way.

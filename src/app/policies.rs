@@ -126,7 +126,12 @@ impl Shop {
         }
         match self.answer(ctx, answer).await? {
             Answer::Logged(logged) => policy_of(logged.turn, false),
-            Answer::Repeat { .. } | Answer::Variant(_) | Answer::Holds { .. } | Answer::Count(_) => {
+            Answer::Repeat { .. }
+            | Answer::Variant(_)
+            | Answer::Holds { .. }
+            | Answer::Cart { .. }
+            | Answer::Order { .. }
+            | Answer::Count(_) => {
                 Err(AppError::bug("a policy was answered by something else"))
             }
         }

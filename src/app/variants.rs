@@ -315,7 +315,12 @@ impl Shop {
         }
         match self.look(ctx, entry, What::Variant).await? {
             Answer::Variant(view) => Ok(*view),
-            Answer::Logged(_) | Answer::Repeat { .. } | Answer::Holds { .. } | Answer::Count(_) => Err(
+            Answer::Logged(_)
+            | Answer::Repeat { .. }
+            | Answer::Holds { .. }
+            | Answer::Cart { .. }
+            | Answer::Order { .. }
+            | Answer::Count(_) => Err(
                 AppError::bug("a look at a variant was answered by something else"),
             ),
         }

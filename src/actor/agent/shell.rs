@@ -242,7 +242,7 @@ impl<A: Housed> Running<A> {
     fn queue(&mut self, command: A::Command, caller: Caller) {
         if self.waiting.len() >= WAITING_MAX {
             // Another agent asks again; a notice is found out at the next restart, which brings both sides together.
-            metrics().shed.of(metrics::Shed::Reserved).increment(1);
+            metrics().shed.of(metrics::Shed::Process).increment(1);
             return;
         }
         self.waiting.push_back(Waiting {
@@ -380,7 +380,7 @@ impl<A: Housed> Running<A> {
         self.round.asks.clear();
         self.round.until = None;
         let next = self.agent.conclude(&answers, now);
-        if next.after == self.agent && next.verdict == Verdict::Working {
+        if next.after == self.agent && matches!(next.verdict, Verdict::Working) {
             self.round.again_at = Some(now.saturating_add(self.round.again_ms));
             self.round.again_ms = (self.round.again_ms * 2).min(AGAIN_MAX_MS);
             return;
@@ -402,7 +402,8 @@ impl<A: Housed> Running<A> {
         } = next;
         let Current { caller, key } = current;
         // A success under a key is remembered even if nothing changed.
-        let logs = after != self.agent || (verdict == Verdict::Done && key.is_some());
+        let done = matches!(verdict, Verdict::Done);
+        let logs = after != self.agent || (done && key.is_some());
         if !logs {
             self.tell_unchanged(verdict, Current { caller, key }, now);
             return;
@@ -412,7 +413,6 @@ impl<A: Housed> Running<A> {
             // A bug of ours: nothing of this turn reaches the log. The actor ends and is read again from the log.
             panic!("{violation}");
         }
-        let done = verdict == Verdict::Done;
         let mark = if done {
             key.as_ref().map(KeyClaim::mark).or_else(|| self.agent.work_key())
         } else {
