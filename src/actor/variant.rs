@@ -197,7 +197,10 @@ impl Running {
             }
             Ok(Decision::Granted(events)) => {
                 // Its cart, if it is one of ours, has to know.
-                let changed = events.last().and_then(Event::hold).filter(|hold| hold.is_in_a_cart());
+                let changed = events
+                    .last()
+                    .and_then(Event::hold)
+                    .filter(|hold| hold.is_in_a_cart());
                 let changed = changed.filter(|hold| hold.version > 1).cloned();
                 let granted = Granted {
                     events,
@@ -523,10 +526,11 @@ impl Running {
         if let Some(next) = next {
             let soonest = now.saturating_add(1).max(self.paused_until);
             let actor = myself.clone();
-            self.timer.arm(next.max(soonest), self.directory.clock(), move || {
-                // An actor that has gone needs no tick; the directory's heap has its deadline.
-                let _ = actor.cast(Message::Tick);
-            });
+            self.timer
+                .arm(next.max(soonest), self.directory.clock(), move || {
+                    // An actor that has gone needs no tick; the directory's heap has its deadline.
+                    let _ = actor.cast(Message::Tick);
+                });
         }
     }
 

@@ -121,9 +121,7 @@ impl Shop {
             | Answer::Holds { .. }
             | Answer::Cart { .. }
             | Answer::Order { .. }
-            | Answer::Count(_) => {
-                Err(AppError::bug("a bulk request was answered by something else"))
-            }
+            | Answer::Count(_) => Err(AppError::bug("a bulk request was answered by something else")),
         }
     }
 

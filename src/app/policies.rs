@@ -131,9 +131,7 @@ impl Shop {
             | Answer::Holds { .. }
             | Answer::Cart { .. }
             | Answer::Order { .. }
-            | Answer::Count(_) => {
-                Err(AppError::bug("a policy was answered by something else"))
-            }
+            | Answer::Count(_) => Err(AppError::bug("a policy was answered by something else")),
         }
     }
 }

@@ -320,9 +320,9 @@ impl Shop {
             | Answer::Holds { .. }
             | Answer::Cart { .. }
             | Answer::Order { .. }
-            | Answer::Count(_) => Err(
-                AppError::bug("a look at a variant was answered by something else"),
-            ),
+            | Answer::Count(_) => Err(AppError::bug(
+                "a look at a variant was answered by something else",
+            )),
         }
     }
 

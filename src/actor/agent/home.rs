@@ -334,7 +334,11 @@ impl Directory {
         Ok(())
     }
 
-    fn seat_agent<A: Housed>(&self, agent: A, messages: impl IntoIterator<Item = AgentMessage<A>>) -> Seat<A> {
+    fn seat_agent<A: Housed>(
+        &self,
+        agent: A,
+        messages: impl IntoIterator<Item = AgentMessage<A>>,
+    ) -> Seat<A> {
         let id = agent.id();
         let generation = self.next_generation();
         let start = Start {
@@ -342,13 +346,9 @@ impl Directory {
             generation,
             directory: self.myself(),
         };
-        let (actor, _) = ActorRuntime::<Shell<A>>::spawn_linked_instant(
-            None,
-            Shell::default(),
-            start,
-            self.supervisor(),
-        )
-        .expect("an actor without a name cannot clash with another");
+        let (actor, _) =
+            ActorRuntime::<Shell<A>>::spawn_linked_instant(None, Shell::default(), start, self.supervisor())
+                .expect("an actor without a name cannot clash with another");
         let who = match id {
             AgentId::Cart(bits) => Who::Cart(bits),
             AgentId::Order(bits) => Who::Order(bits),
@@ -367,7 +367,13 @@ impl Directory {
     }
 
     /// An agent proposes to leave. Agreed only if it is the present one and everything routed to it was handled.
-    pub(super) fn retire_agent<A: Housed>(&self, id: AgentId, generation: u64, handled: u64, left: Left) -> bool {
+    pub(super) fn retire_agent<A: Housed>(
+        &self,
+        id: AgentId,
+        generation: u64,
+        handled: u64,
+        left: Left,
+    ) -> bool {
         let bits = id.bits();
         let mut seats = A::home(self).shard(bits).lock();
         let present = matches!(

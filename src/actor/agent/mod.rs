@@ -18,8 +18,8 @@ mod home;
 mod kind;
 mod shell;
 
-pub use home::{AgentId, Asleep};
 pub(super) use home::Homes;
+pub use home::{AgentId, Asleep};
 pub(super) use kind::Housed;
 
 use super::{

@@ -2,11 +2,7 @@
 //!
 //! A turn never awaits. The state may run ahead of the log; what callers are told may not. What another agent is told may:
 //! its own record comes later in the same log.
-use super::{
-    AgentAddress, AgentJob, AgentMessage,
-    home::Left,
-    kind::Housed,
-};
+use super::{AgentAddress, AgentJob, AgentMessage, home::Left, kind::Housed};
 use crate::{
     actor::{
         admission::Permit,
@@ -539,10 +535,11 @@ impl<A: Housed> Running<A> {
         if let Some(next) = next {
             let soonest = now.saturating_add(1);
             let actor = myself.clone();
-            self.timer.arm(next.max(soonest), self.directory.clock(), move || {
-                // An actor that has gone needs no tick; the directory's heap has its deadline.
-                let _ = actor.cast(AgentMessage::Tick);
-            });
+            self.timer
+                .arm(next.max(soonest), self.directory.clock(), move || {
+                    // An actor that has gone needs no tick; the directory's heap has its deadline.
+                    let _ = actor.cast(AgentMessage::Tick);
+                });
         }
     }
 

@@ -129,6 +129,8 @@ trait AsyncWork<T>: Send + Sync + 'static {
 struct MakeVariants {
     names: Vec<String>,
     stock: Vec<u64>,
+    /// Cents of each.
+    prices: Vec<i64>,
 }
 
 impl AsyncWork<()> for MakeVariants {
@@ -139,7 +141,7 @@ impl AsyncWork<()> for MakeVariants {
             "sku": self.names[index],
             "name": format!("Load test article {index}"),
             "category": "Load test",
-            "price": {"amount": 100, "currency": "USD"},
+            "price": {"amount": self.prices[index], "currency": "USD"},
             "onHand": self.stock[index],
         });
         asker
@@ -158,8 +160,23 @@ pub(super) async fn make_variants(
     names: Vec<String>,
     stock: Vec<u64>,
 ) -> Result<(), InspectError> {
+    let prices = vec![100; names.len()];
+    make_goods(address, names, stock, prices).await
+}
+
+/// Makes variants with prices of their own, cents.
+///
+/// # Errors
+/// [`InspectError`].
+pub(super) async fn make_goods(
+    address: SocketAddr,
+    names: Vec<String>,
+    stock: Vec<u64>,
+    prices: Vec<i64>,
+) -> Result<(), InspectError> {
     let count = names.len();
-    for_each(address, count, MakeVariants { names, stock }).await?;
+    let goods = MakeVariants { names, stock, prices };
+    for_each(address, count, goods).await?;
     Ok(())
 }
 

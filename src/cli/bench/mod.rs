@@ -18,6 +18,7 @@
 //! | [`server`], [`echo`] | the server under test and the floor, as child processes |
 //! | [`run`] | one run from start to verdict; `run/evidence.rs` gathers what the checker judges |
 //! | [`report`] | table and JSON |
+//! | [`shoppers`] | whole ways from cart to return, closed loop: `--scenario checkout`, `--replay FILE` |
 
 use std::path::PathBuf;
 
@@ -34,6 +35,7 @@ mod run;
 mod scenario;
 mod schedule;
 mod server;
+mod shoppers;
 mod verdict;
 mod wire;
 
@@ -42,18 +44,27 @@ pub use run::{BenchError, Judgement};
 pub use scenario::Scenario;
 pub use schedule::Arrivals;
 pub use server::ServerError;
+pub use shoppers::OrdersError;
 pub use wire::Lost;
 
 /// Measures a server under load and checks every answer it gave.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
     after_help = "Examples:\n  holdfast bench --scenario hot --rate 10000\n  holdfast bench --scenario hot --max --floor\n  \
-    holdfast bench --scenario lifecycle --rate 5000 --seconds 30 --json"
+    holdfast bench --scenario lifecycle --rate 5000 --seconds 30 --json\n  holdfast bench --scenario checkout\n  \
+    holdfast bench --replay online-retail.csv.gz"
 )]
 pub struct BenchArgs {
     /// What the buyers do
     #[arg(long, value_enum, default_value_t = Scenario::Hot)]
     pub scenario: Scenario,
+    /// Play a file of real orders (columns of the Online Retail data set, .csv or .csv.gz) as carts, checkouts and returns,
+    /// and compare the stock left with plain arithmetic over the file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["scenario", "max", "rate", "floor"])]
+    pub replay: Option<PathBuf>,
+    /// How many times faster than it happened a replay goes [default: as fast as the server answers]
+    #[arg(long, value_name = "TIMES", requires = "replay", value_parser = positive_rate)]
+    pub speed: Option<f64>,
     /// Open loop: requests a second, sent on schedule whatever the server does
     #[arg(long, value_name = "PER_SECOND", default_value_t = 5_000.0, value_parser = positive_rate)]
     pub rate: f64,
@@ -123,6 +134,12 @@ pub(super) fn run(args: &BenchArgs, output: Output) -> Result<(), Failure> {
     let judgement = runtime.block_on(async {
         if args.serve_echo {
             return echo::serve(output).await.map(|()| Judgement::Holds);
+        }
+        if args.replay.is_some() {
+            return shoppers::replay(args, output).await;
+        }
+        if args.scenario == Scenario::Checkout {
+            return shoppers::checkout(args, output).await;
         }
         let result = run::run(args).await?;
         output.data(

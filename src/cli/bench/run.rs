@@ -214,24 +214,7 @@ impl<'a> Bench<'a> {
             tokio::task::spawn_blocking(move || directory.sync_floor().map(|floor| (floor, directory)));
         let (floor, directory) = measured.await.map_err(std::io::Error::other)??;
         self.sync_floor = Some(floor);
-        let data = directory.path().join("data").to_string_lossy().into_owned();
-        let mut arguments: Vec<String> = [
-            "serve",
-            "--data-dir",
-            &data,
-            "--listen",
-            "127.0.0.1:0",
-            "--ops-listen",
-            "127.0.0.1:0",
-            "--set",
-            "log.level=warn",
-        ]
-        .map(str::to_owned)
-        .to_vec();
-        if let Some(journal) = self.args.journal {
-            arguments.extend(["--set".to_owned(), format!("journal.backend={}", journal.name())]);
-        }
-        let server = Server::start(arguments, Some(directory), cpus).await?;
+        let server = Server::in_directory(self.args, directory, cpus).await?;
         (self.api, self.ops) = (Some(server.api), Some(server.ops));
         self.server = Some(server);
         Ok(())
@@ -484,7 +467,7 @@ fn split(cpus: Cpus) -> (Option<CpuSet>, Option<CpuSet>) {
 }
 
 /// On a terminal only; a log file gets no bar.
-fn progress_bar() -> ProgressBar {
+pub(super) fn progress_bar() -> ProgressBar {
     let target = if std::io::stderr().is_terminal() {
         ProgressDrawTarget::stderr()
     } else {

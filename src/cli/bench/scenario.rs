@@ -20,6 +20,8 @@ pub enum Scenario {
     Bulk,
     /// Live traffic while many holds fall due in one second.
     ExpiryStorm,
+    /// Shoppers who go the whole way from cart to payment: 70 % pay, 10 % fail, 20 % walk away; single reserves beside it.
+    Checkout,
     /// No stock at all: the bare JSON echo, the floor of what HTTP costs here.
     Echo,
 }
@@ -31,7 +33,7 @@ impl Scenario {
             Scenario::Hot | Scenario::Echo => 1,
             Scenario::Soldout => 2,
             Scenario::Lifecycle | Scenario::ExpiryStorm => 100,
-            Scenario::Bulk => 1_000,
+            Scenario::Bulk | Scenario::Checkout => 1_000,
             Scenario::Zipf => 10_000,
         }
     }
@@ -45,6 +47,7 @@ impl Scenario {
             Scenario::Soldout => "soldout",
             Scenario::Bulk => "bulk",
             Scenario::ExpiryStorm => "expiry-storm",
+            Scenario::Checkout => "checkout",
             Scenario::Echo => "echo",
         }
     }
@@ -205,7 +208,9 @@ impl Plan {
             fate: Fate::Keep,
         };
         match self.scenario {
-            Scenario::Hot | Scenario::Echo | Scenario::ExpiryStorm => kept(self.any_variant()),
+            Scenario::Hot | Scenario::Echo | Scenario::ExpiryStorm | Scenario::Checkout => {
+                kept(self.any_variant())
+            }
             Scenario::Zipf => {
                 let at = self.rng.f64();
                 kept(self.zipf.as_ref().expect("made with the scenario").pick(at))

@@ -8,8 +8,10 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 use rustix::thread::CpuSet;
 
+use super::BenchArgs;
 use super::disk::Directory;
 use super::round::Usage;
+use super::run::BenchError;
 use super::schedule::real;
 
 /// How long a server may take to say that it listens.
@@ -76,6 +78,48 @@ impl Server {
             ops,
             _directory: directory,
         })
+    }
+
+    /// Starts the server under test in a new temporary directory.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub(super) async fn own(args: &BenchArgs, run: &str, cpus: Option<CpuSet>) -> Result<Server, BenchError> {
+        let parent = args.dir.clone().unwrap_or_else(std::env::temp_dir);
+        let directory = Directory::new(&parent, run)?;
+        Ok(Server::in_directory(args, directory, cpus).await?)
+    }
+
+    /// Starts the server under test in a directory of its own.
+    ///
+    /// # Errors
+    /// [`ServerError`]; a child that started is ended again.
+    pub(super) async fn in_directory(
+        args: &BenchArgs,
+        directory: Directory,
+        cpus: Option<CpuSet>,
+    ) -> Result<Server, ServerError> {
+        let data = directory.path().join("data").to_string_lossy().into_owned();
+        let mut arguments: Vec<String> = [
+            "serve",
+            "--data-dir",
+            &data,
+            "--listen",
+            "127.0.0.1:0",
+            "--ops-listen",
+            "127.0.0.1:0",
+            "--set",
+            "log.level=warn",
+            // The largest real baskets have several hundred lines.
+            "--set",
+            "policy.lines_per_cart=1000",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        if let Some(journal) = args.journal {
+            arguments.extend(["--set".to_owned(), format!("journal.backend={}", journal.name())]);
+        }
+        Server::start(arguments, Some(directory), cpus).await
     }
 
     /// What the process has used since it started.

@@ -185,7 +185,10 @@ pub const NEEDS_EXTENSION_MS: i64 = 5 * 60 * 1000;
 impl Hold {
     /// Whether it belongs to a cart made here, not to one of the shop's own.
     pub fn is_in_a_cart(&self) -> bool {
-        self.shopper.cart.as_ref().is_some_and(|cart| cart.bits().is_some())
+        self.shopper
+            .cart
+            .as_ref()
+            .is_some_and(|cart| cart.bits().is_some())
     }
 
     /// Units that count as held: live or tentative.
