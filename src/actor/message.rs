@@ -32,8 +32,8 @@ pub enum Message {
     AgentAsk {
         /// What is asked.
         command: Box<Command>,
-        /// Where the answer goes.
-        from: AgentAddress,
+        /// Where the answer goes, if anywhere.
+        from: Option<AgentAddress>,
     },
     /// A look at durable state.
     View(Box<Viewing>),

@@ -22,7 +22,7 @@ mod timer;
 mod variant;
 
 pub use admission::{Admission, AdmissionLimits, Permit, Shed};
-pub use agent::{AgentAddress, AgentId, AgentJob, Asleep};
+pub use agent::{AgentAddress, AgentId, AgentJob};
 pub use bulk::{StillSettling, slots};
 pub use directory::{ActorLimits, Directory, Rebuild, Services, Unroutable};
 pub use durable::{Durable, Pending};

@@ -280,7 +280,7 @@ impl Running {
     }
 
     /// A cart's or an order's command: its slots are taken, and the answer may leave once the record is queued, as above.
-    fn ask_of_agent(&mut self, command: &Command, from: AgentAddress, now: Timestamp) {
+    fn ask_of_agent(&mut self, command: &Command, from: Option<AgentAddress>, now: Timestamp) {
         let silent = |events| Granted {
             events,
             key: None,
@@ -307,8 +307,10 @@ impl Running {
             price: settings.price,
             mode: settings.reservation_mode,
         });
-        self.directory
-            .answer_agent(from, agent::Answer::Variant { told, quote });
+        if let Some(from) = from {
+            self.directory
+                .answer_agent(from, agent::Answer::Variant { told, quote });
+        }
     }
 
     fn view(&mut self, viewing: Viewing, now: Timestamp) {

@@ -9,21 +9,25 @@ use super::{
     policies::{Policies, configured},
 };
 use crate::{
-    actor::{ActorLimits, Admission, AdmissionLimits, Directory, Durable, Pending, Rebuild, Services},
+    actor::{ActorLimits, AgentId, Admission, AdmissionLimits, Directory, Durable, Pending, Rebuild, Services},
     clock::{Clock, ClockGap, SystemClock},
     config::{Config, JournalBackend},
-    domain::{ids::VariantOrdinal, variant::Variant},
+    domain::{agree::Mend, ids::VariantOrdinal, variant::Variant},
     storage::{
         checkpoint::{CheckpointError, CheckpointOptions, CheckpointParts, CheckpointThread, Checkpointer},
         data_dir::{DataDir, DataDirError},
         disk_reserve::DiskReserve,
         engine::EngineError,
         journal::{AppendError, JournalLimits, JournalQueue, JournalWriter, PartitionId, WriterParts},
-        recovery::{self, Backend, Progress, RecoverError, RecoverOptions, Recovered, SeedError, Seeded},
+        recovery::{
+            self, Backend, Progress, RecoverError, RecoverOptions, Recovered, RecoveredAgent, SeedError,
+            Seeded,
+        },
         snapshot::{SnapshotError, SnapshotReader},
         state::StateOptions,
         trim_holds::TrimHolds,
     },
+    telemetry::metrics::metrics,
 };
 use parking_lot::Mutex;
 use std::{path::Path, sync::Arc};
@@ -161,6 +165,9 @@ impl Shop {
             keys,
             projection,
             variants,
+            carts,
+            orders,
+            mends,
             policies,
             bulks,
             next_ordinal,
@@ -230,6 +237,8 @@ impl Shop {
         if opened.settled > 0 {
             directory.caught_up().await;
         }
+        settle_agents(&directory, &clock, carts, orders).await;
+        mend(&directory, &admission, &mends).await;
         directory.start_timers();
         let shop = Arc::new(Self {
             directory,
@@ -288,6 +297,73 @@ struct FromDisk(Checkpointer);
 impl Rebuild for FromDisk {
     fn variant(&self, ordinal: VariantOrdinal) -> Result<(Variant, u64), String> {
         recovery::rebuild_variant(&self.0, ordinal).map_err(|error| error.to_string())
+    }
+
+    fn agent(&self, id: AgentId) -> Result<Option<Vec<u8>>, String> {
+        let read = match id {
+            AgentId::Cart(bits) => recovery::rebuild_cart(&self.0, bits),
+            AgentId::Order(bits) => recovery::rebuild_order(&self.0, bits),
+        };
+        read.map_err(|error| error.to_string())
+    }
+}
+
+/// How long a start waits for carts and orders to come to the end of what they were in the middle of, ms. What a variant in
+/// quarantine holds up goes on in the background.
+const SETTLE_WITHIN_MS: i64 = 5_000;
+
+/// Mends under way at once.
+const MENDS_AT_ONCE: usize = 1_024;
+
+/// Puts carts and orders to sleep, and brings those to their end that were in the middle of something or whose moment has
+/// passed: an order whose payment's deadline has passed is decided before any reserve is admitted (decisions 20).
+async fn settle_agents(
+    directory: &Arc<Directory>,
+    clock: &Clock,
+    carts: Vec<RecoveredAgent>,
+    orders: Vec<RecoveredAgent>,
+) {
+    let now = clock.now();
+    let awake = |agent: &RecoveredAgent| agent.working || agent.next_deadline.is_some_and(|at| at <= now);
+    let mut busy = Vec::new();
+    for order in orders {
+        busy.extend(awake(&order).then_some(AgentId::Order(order.bits)));
+        directory.restore_order(order);
+    }
+    for cart in carts {
+        busy.extend(cart.working.then_some(AgentId::Cart(cart.bits)));
+        directory.restore_cart(cart);
+    }
+    let settled: Vec<_> = busy.iter().map(|id| directory.settle_agent(*id)).collect();
+    let all = async {
+        for one in settled {
+            // An error means that there is nothing of it left to settle.
+            let _ = one.await;
+        }
+    };
+    tokio::select! {
+        () = all => {}
+        () = clock.sleep_until(now.saturating_add(SETTLE_WITHIN_MS)) => {
+            tracing::warn!("carts or orders are still settling what was under way before the restart");
+        }
+    }
+    if !busy.is_empty() {
+        directory.caught_up().await;
+        tracing::info!(agents = busy.len(), "brought carts and orders to the end of what they were doing");
+    }
+}
+
+/// Brings holds and carts together that do not agree.
+async fn mend(directory: &Arc<Directory>, admission: &Arc<Admission>, mends: &[Mend]) {
+    for some in mends.chunks(MENDS_AT_ONCE) {
+        for mend in some {
+            tracing::warn!(?mend, "holds and carts did not agree; mended");
+            metrics().mended.increment(1);
+        }
+        // Nobody else is admitted yet, so the pool has room; a limit below it only makes the rounds wait for each other.
+        let _slots = admission.reserve(some.len());
+        some.iter().for_each(|mend| directory.mend(mend));
+        directory.caught_up().await;
     }
 }
 

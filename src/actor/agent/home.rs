@@ -12,12 +12,14 @@ use crate::{
     },
     domain::{
         agent::{Answer, Ask},
+        agree::Mend,
         cart::{self, Cart, Status},
         ids::{CartId, CustomerId, OrderId, StoreId},
         order::Order,
         time::Timestamp,
-        variant::{Hold, Refusal},
+        variant::{self, Hold, Refusal},
     },
+    storage::recovery::RecoveredAgent,
     telemetry::metrics::metrics,
 };
 use hashbrown::HashMap;
@@ -35,6 +37,15 @@ pub enum AgentId {
     Cart(u128),
     /// An order.
     Order(u128),
+}
+
+impl From<AgentId> for Who {
+    fn from(id: AgentId) -> Self {
+        match id {
+            AgentId::Cart(bits) => Self::Cart(bits),
+            AgentId::Order(bits) => Self::Order(bits),
+        }
+    }
 }
 
 impl AgentId {
@@ -124,16 +135,6 @@ pub(super) struct Left {
     pub(super) next_deadline: Option<Timestamp>,
 }
 
-/// An agent as a recovery found it.
-pub struct Asleep {
-    /// Its id's bits.
-    pub bits: u128,
-    /// Its state.
-    pub encoded: Vec<u8>,
-    /// When something happens in it by itself.
-    pub next_deadline: Option<Timestamp>,
-}
-
 impl Directory {
     // --- carts and orders from outside ---
 
@@ -211,26 +212,70 @@ impl Directory {
         (self.homes().carts.count(), self.homes().orders.count())
     }
 
-    /// Puts recovered carts or orders to sleep in their places.
-    pub fn restore_cart(&self, cart: &Cart, asleep: Asleep) {
-        self.homes().index_customer(cart);
-        self.restore_agent::<Cart>(asleep, Who::Cart);
+    /// Puts a recovered cart to sleep in its place.
+    pub fn restore_cart(&self, cart: RecoveredAgent) {
+        if cart.customer.is_some()
+            && let Ok(cart) = Cart::decode(&cart.encoded)
+        {
+            self.homes().index_customer(&cart);
+        }
+        self.restore_agent::<Cart>(cart);
     }
 
-    /// As [`Directory::restore_cart`].
-    pub fn restore_order(&self, asleep: Asleep) {
-        self.restore_agent::<Order>(asleep, Who::Order);
+    /// Puts a recovered order to sleep in its place.
+    pub fn restore_order(&self, order: RecoveredAgent) {
+        self.restore_agent::<Order>(order);
     }
 
-    fn restore_agent<A: Housed>(&self, asleep: Asleep, who: impl Fn(u128) -> Who) {
-        let Asleep {
+    fn restore_agent<A: Housed>(&self, agent: RecoveredAgent) {
+        let RecoveredAgent {
             bits,
             encoded,
             next_deadline,
-        } = asleep;
+            ..
+        } = agent;
         let seat = Seat::Sleeping(encoded.into());
         A::home(self).shard(bits).lock().insert(bits, seat);
-        self.sleepers().add(who(bits), next_deadline);
+        self.sleepers().add(A::agent_id(bits).into(), next_deadline);
+    }
+
+    /// After a restart: wakes an agent that was in the middle of something or has something due; resolves when it has come to
+    /// the end of that.
+    pub fn settle_agent(&self, id: AgentId) -> oneshot::Receiver<()> {
+        let (settled, told) = oneshot::channel();
+        // One that has gone has nothing to settle, and its sender is dropped.
+        let _ = match id {
+            AgentId::Cart(bits) => {
+                self.route_agent::<Cart>(bits, AgentMessage::TellWhenSettled(settled), || None)
+            }
+            AgentId::Order(bits) => {
+                self.route_agent::<Order>(bits, AgentMessage::TellWhenSettled(settled), || None)
+            }
+        };
+        told
+    }
+
+    /// Brings carts and holds together that do not agree after a restart. Its journal slots must be there.
+    pub fn mend(&self, mend: &Mend) {
+        match mend {
+            Mend::Release { reservation } => {
+                let command = Box::new(variant::Command::Release { id: *reservation });
+                if let Some(entry) = self.by_ordinal(reservation.variant()) {
+                    // A quarantined variant is brought together when it is rebuilt and the house starts again.
+                    let _ = self.route(&entry, Message::AgentAsk { command, from: None });
+                }
+            }
+            Mend::EndLine {
+                cart, reservation, ..
+            } => {
+                let lost = cart::Command::HoldLost {
+                    reservation: *reservation,
+                };
+                if let Some(bits) = cart.bits() {
+                    let _ = self.route_agent::<Cart>(bits, AgentMessage::Notice(Box::new(lost)), || None);
+                }
+            }
+        }
     }
 
     // --- between entities ---
@@ -265,6 +310,7 @@ impl Directory {
                 let Some(entry) = self.by_ordinal(to) else {
                     return Some(gone());
                 };
+                let from = Some(from);
                 match self.route(&entry, Message::AgentAsk { command, from }) {
                     Ok(()) => None,
                     Err(Unroutable::Gone) => Some(gone()),
@@ -349,11 +395,7 @@ impl Directory {
         let (actor, _) =
             ActorRuntime::<Shell<A>>::spawn_linked_instant(None, Shell::default(), start, self.supervisor())
                 .expect("an actor without a name cannot clash with another");
-        let who = match id {
-            AgentId::Cart(bits) => Who::Cart(bits),
-            AgentId::Order(bits) => Who::Order(bits),
-        };
-        self.enter_actor(actor.get_id(), who);
+        self.enter_actor(actor.get_id(), id.into());
         let mut routed = 0;
         for message in messages {
             routed += 1;
@@ -386,11 +428,7 @@ impl Directory {
         if left.exists {
             seats.insert(bits, Seat::Sleeping(left.encoded.into()));
             drop(seats);
-            let who = match id {
-                AgentId::Cart(bits) => Who::Cart(bits),
-                AgentId::Order(bits) => Who::Order(bits),
-            };
-            self.sleepers().add(who, left.next_deadline);
+            self.sleepers().add(id.into(), left.next_deadline);
         } else {
             seats.remove(&bits);
         }

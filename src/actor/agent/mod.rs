@@ -19,7 +19,7 @@ mod kind;
 mod shell;
 
 pub(super) use home::Homes;
-pub use home::{AgentId, Asleep};
+pub use home::AgentId;
 pub(super) use kind::Housed;
 
 use super::{
@@ -31,6 +31,7 @@ use crate::domain::{
     ids::StoreId,
     time::Timestamp,
 };
+use tokio::sync::oneshot;
 
 /// Where an agent expects an answer: data, not a port, so that it survives a restart of either side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,8 @@ pub(super) enum AgentMessage<A: Agent> {
     Tick,
     /// The directory's heap, or a restart, says that there is something to do.
     Wake,
+    /// A restart wants to know when it is in the middle of nothing any more.
+    TellWhenSettled(oneshot::Sender<()>),
     /// What it waited for is durable: it may leave if nothing has come since.
     Leave,
 }

@@ -20,6 +20,7 @@ use crate::{
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::{collections::VecDeque, marker::PhantomData, sync::Arc};
+use tokio::sync::oneshot;
 
 /// An ask that is not answered after so long counts as unanswered, ms; less than a caller waits by default.
 const ANSWER_WITHIN_MS: i64 = 2_000;
@@ -75,6 +76,8 @@ pub(super) struct Running<A: Housed> {
     round: Round,
     /// The slots of the work in hand.
     slots: Option<Permit>,
+    /// Told when the work of before a restart has come to its end.
+    settled: Vec<oneshot::Sender<()>>,
     asked_to_leave: bool,
     leaving: bool,
 }
@@ -144,6 +147,7 @@ impl<A: Housed> Actor for Shell<A> {
                 again_ms: AGAIN_MIN_MS,
             },
             slots: None,
+            settled: Vec::new(),
             asked_to_leave: false,
             leaving: false,
         })
@@ -161,6 +165,10 @@ impl<A: Housed> Actor for Shell<A> {
         let now = running.directory.now();
         running.receive(message, now);
         running.go_on(now);
+        if !running.agent.is_working() {
+            // Whoever waited may have given up.
+            running.settled.drain(..).for_each(|settled| drop(settled.send(())));
+        }
         running.try_to_leave(&myself, now);
         if running.leaving {
             myself.stop(None);
@@ -204,6 +212,10 @@ impl<A: Housed> Running<A> {
                 }
             }
             AgentMessage::Wake => self.handled += 1,
+            AgentMessage::TellWhenSettled(settled) => {
+                self.handled += 1;
+                self.settled.push(settled);
+            }
             AgentMessage::Tick => self.timer.fired(),
             // The barrier is called before its group counts as told: then this asks once more.
             AgentMessage::Leave => self.asked_to_leave = false,

@@ -100,6 +100,11 @@ pub enum Command {
         /// The cart is the shopper's again.
         reopen: bool,
     },
+    /// From a restart: no variant keeps this hold any more.
+    HoldLost {
+        /// The hold.
+        reservation: ReservationId,
+    },
     /// From a variant: somebody else changed or ended one of the holds.
     HoldChanged(Box<Hold>),
 }
