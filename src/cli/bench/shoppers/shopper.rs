@@ -72,7 +72,7 @@ impl Shopper {
             "Content-Type: application/json\r\n"
         };
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: holdfast\r\nIdempotency-Key: {}-{:x}\r\n{kind}Content-Length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nIdempotency-Key: {}-{:x}\r\n{kind}Content-Length: {}\r\n\r\n{body}",
             self.run,
             self.next_key,
             body.len(),
