@@ -148,4 +148,6 @@ const AFTER_SALE: &[Code] = &[
     Code::ReservationNotConfirmed,
     Code::OwnedByOrder,
     Code::TooManyUnits,
+    Code::ReservationReleased,
+    Code::ReservationExpired,
 ];
