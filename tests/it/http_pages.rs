@@ -108,6 +108,11 @@ async fn the_documentation_asks_no_other_host() {
         (status, &headers["content-type"]),
         (StatusCode::OK, &"text/html".parse().unwrap())
     );
+    let policy = headers["content-security-policy"].to_str().unwrap();
+    assert!(
+        policy.contains("default-src 'self'") && policy.contains("frame-ancestors 'none'"),
+        "the browser keeps it too: {policy}"
+    );
     for attribute in ["src=\"", "href=\""] {
         for link in index.split(attribute).skip(1) {
             let link = link.split('"').next().unwrap();
@@ -227,6 +232,7 @@ async fn what_the_framework_refuses_becomes_a_problem_too() {
         (StatusCode::NOT_FOUND, &json!("route-not-found"))
     );
     assert_eq!(body["requestId"], headers["x-request-id"].to_str().unwrap());
+    assert_eq!(body["traceparent"], headers["traceparent"].to_str().unwrap());
 
     let request = Request::post("/livez")
         .header("x-request-id", "mine-1")
@@ -249,6 +255,7 @@ async fn a_panic_and_a_silence_become_problems() {
     use axum::routing::{get as on_get, post as on_post};
     let around = Arc::new(Frame {
         deadline: std::time::Duration::from_millis(1),
+        ..Frame::new(&Config::default().server)
     });
     let router = Router::new()
         .route(
