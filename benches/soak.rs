@@ -12,7 +12,7 @@
     reason = "a measurement prints its figures and stops when something fails"
 )]
 use holdfast::{
-    app::{AppError, Context, RequestKey, ReserveAsk, Shop, ShopOptions, Time},
+    app::{AppError, Context, RequestKey, ReserveAsk, Shop, ShopOptions, Time, configured_journal},
     config::Config,
     domain::{
         ids::{StoreId, VariantId},
@@ -172,6 +172,7 @@ fn context(shop: &Shop, store: &StoreId) -> Context {
 async fn open(config: &Arc<Config>) -> Arc<Shop> {
     let opening = Shop::open(ShopOptions {
         config: Arc::clone(config),
+        journal: configured_journal(config),
         time: Time::System { accept_gap: false },
         seed: None,
         progress: Box::new(|_| {}),

@@ -140,13 +140,16 @@ impl Directory {
         self.entries.read().get(ordinal.0 as usize)?.clone()
     }
 
-    /// Variants of a store in order of creation, after `after`, at most `limit`.
+    /// Variants of a store in order of creation, after `after`, at most `limit`. One that is being created or deleted is
+    /// among them: whether it is there, only its actor can say once that is durable.
     pub fn list(&self, store: &StoreId, after: Option<VariantOrdinal>, limit: usize) -> Vec<Arc<Entry>> {
         let entries = self.entries.read();
         let first = after.map_or(0, |ordinal| ordinal.0 as usize + 1);
         let rest = entries.iter().skip(first).flatten();
-        let shown = rest.filter(|entry| entry.store == *store && !entry.deleted.load(Ordering::Acquire));
-        shown.take(limit).cloned().collect()
+        rest.filter(|entry| entry.store == *store)
+            .take(limit)
+            .cloned()
+            .collect()
     }
 
     /// Every variant, in order of creation.
@@ -235,9 +238,7 @@ impl Directory {
                 }
                 Err(error) => {
                     let reason = format!("its sleeping state cannot be read: {error}");
-                    tracing::error!(variant = %entry.id, %reason, "variant quarantined");
-                    metrics().quarantined_variants.increment(1.0);
-                    desk.seat = Seat::Quarantined { reason };
+                    self.quarantine_locked(entry, &mut desk, reason);
                     Err(Unroutable::Quarantined)
                 }
             },
@@ -277,10 +278,15 @@ impl Directory {
             directory,
         };
         let supervisor = self.supervisor.get().expect("set at start").clone();
-        let (actor, _) =
-            ActorRuntime::<VariantActor>::spawn_linked_instant(None, VariantActor, start, supervisor)
-                .expect("an actor without a name cannot clash with another");
-        self.actors.lock().insert(actor.get_id(), entry.ordinal);
+        let actor = {
+            // Its end may be told before this returns, and finds it here.
+            let mut actors = self.actors.lock();
+            let (actor, _) =
+                ActorRuntime::<VariantActor>::spawn_linked_instant(None, VariantActor, start, supervisor)
+                    .expect("an actor without a name cannot clash with another");
+            actors.insert(actor.get_id(), entry.ordinal);
+            actor
+        };
         let mut routed = 0;
         for message in messages {
             routed += 1;
@@ -344,29 +350,26 @@ impl Directory {
         self.rebuild(&entry);
     }
 
-    /// Resolves when everything queued until now is durable and told.
-    pub async fn caught_up(&self) {
+    /// Resolves when everything queued until now is durable and told; `false` when the journal has ended before, and with
+    /// it the process.
+    pub fn caught_up(&self) -> impl Future<Output = bool> + Send + 'static + use<> {
         let (passed, barrier) = oneshot::channel::<()>();
-        self.after_durable(Pending::Barrier(Box::new(move || {
+        self.when_told(move || {
             // Whoever waited may have given up.
             let _ = passed.send(());
-        })));
-        // An error means that the journal has ended, and with it the process.
-        let _ = barrier.await;
+        });
+        async move { barrier.await.is_ok() }
     }
 
     /// Reads a variant again from rows and log, behind a barrier through the journal: its last records may still be on
     /// their way.
     pub fn rebuild(&self, entry: &Arc<Entry>) {
-        let (passed, barrier) = oneshot::channel::<()>();
-        self.after_durable(Pending::Barrier(Box::new(move || {
-            let _ = passed.send(());
-        })));
+        let barrier = self.caught_up();
         let rebuild = Arc::clone(&self.services.rebuild);
         let (directory, entry) = (self.myself.clone(), Arc::clone(entry));
         tokio::spawn(async move {
-            if barrier.await.is_err() {
-                return; // The journal has ended, and with it the process.
+            if !barrier.await {
+                return;
             }
             let ordinal = entry.ordinal;
             let read = tokio::task::spawn_blocking(move || rebuild.variant(ordinal)).await;
@@ -411,6 +414,8 @@ impl Directory {
     fn quarantine_locked(&self, entry: &Entry, desk: &mut Desk, reason: String) {
         tracing::error!(variant = %entry.id, %reason, "variant quarantined");
         metrics().quarantined_variants.increment(1.0);
+        // What its actor published is not to be believed either.
+        entry.gate.close();
         desk.seat = Seat::Quarantined { reason };
     }
 
@@ -517,9 +522,14 @@ impl Directory {
             .map(|number| number.0)
     }
 
-    /// Answers or calls when everything before it is durable.
-    pub fn after_durable(&self, pending: Pending) {
+    /// Answers when everything before it is durable.
+    pub(super) fn repeat(&self, pending: Pending) {
         // Refused only when the journal has ended, and with it the process.
         let _ = self.services.queue.repeat(pending);
+    }
+
+    /// Calls when everything numbered until now is durable and told.
+    pub(super) fn when_told(&self, call: impl FnOnce() + Send + 'static) {
+        self.services.queue.when_told(call);
     }
 }

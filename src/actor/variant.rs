@@ -69,7 +69,7 @@ pub(super) struct Running {
     leaving: bool,
     /// A [`Message::More`] is in the mailbox.
     more: bool,
-    /// A barrier that ends in [`Message::Leave`] is on its way.
+    /// A [`Message::Leave`] comes once its last record is durable.
     asked_to_leave: bool,
 }
 
@@ -151,7 +151,6 @@ impl Running {
                 self.expire(myself, now);
             }
             Message::Leave => {
-                // The barrier is called before its group counts as told: then this asks once more.
                 self.asked_to_leave = false;
                 self.try_to_leave(myself, now);
             }
@@ -457,7 +456,7 @@ impl Running {
             drop(permit);
             let _ = port.send(outcome);
         } else {
-            self.directory.after_durable(Pending::Later {
+            self.directory.repeat(Pending::Later {
                 port,
                 outcome,
                 permit,
@@ -499,16 +498,13 @@ impl Running {
         }
         self.asked_to_leave = true;
         let myself = myself.clone();
-        self.directory.after_durable(Pending::Barrier(Box::new(move || {
+        self.directory.when_told(move || {
             // An actor that died meanwhile is rebuilt by the supervisor.
             let _ = myself.cast(Message::Leave);
-        })));
+        });
     }
 
     fn leave(&mut self) {
-        if self.directory.told() < self.number {
-            return;
-        }
         let retired = Retired {
             exists: self.variant.head().exists(),
             encoded: dto::encode_variant(&self.variant),

@@ -19,7 +19,7 @@ pub use admin::{CleanedUp, HotVariant, Quarantined};
 pub use bulk::{BulkAsk, BulkDone, BulkLine, BulkWhat};
 pub use error::AppError;
 pub use lists::{HoldFilter, Listed};
-pub use open::{OnFatal, OpenError, Opened, Seed, ShopOptions, Time, recover_options};
+pub use open::{OnFatal, OpenError, Opened, Seed, ShopOptions, Time, configured_journal, recover_options};
 pub use reservations::{Reservation, ReserveAsk, Validity};
 pub use variants::{AdjustAsk, Adjusted};
 

@@ -19,7 +19,9 @@ use crate::{
         disk_reserve::DiskReserve,
         engine::EngineError,
         journal::{AppendError, JournalLimits, JournalQueue, JournalWriter, PartitionId, WriterParts},
-        recovery::{self, Backend, Progress, RecoverError, RecoverOptions, Recovered, SeedError, Seeded},
+        recovery::{
+            self, Backend, OpenJournal, Progress, RecoverError, RecoverOptions, Recovered, SeedError, Seeded,
+        },
         snapshot::{SnapshotError, SnapshotReader},
         state::StateOptions,
         trim_holds::TrimHolds,
@@ -42,6 +44,8 @@ const JOURNAL_CACHE_BYTES: u64 = 16 << 20;
 pub struct ShopOptions {
     /// Its limits, and where its data lies.
     pub config: Arc<Config>,
+    /// Opens its log; usually [`configured_journal`].
+    pub journal: OpenJournal,
     /// Whose time.
     pub time: Time,
     /// A portable snapshot that fills an empty data directory.
@@ -142,13 +146,14 @@ impl Shop {
     pub async fn open(options: ShopOptions) -> Result<(Arc<Self>, Opened), OpenError> {
         let ShopOptions {
             config,
+            journal,
             time,
             seed,
             progress,
             on_fatal,
         } = options;
         let settings = Arc::clone(&config);
-        let reading = tokio::task::spawn_blocking(move || read(&settings, seed, &*progress));
+        let reading = tokio::task::spawn_blocking(move || read(&settings, &journal, seed, &*progress));
         let (data_dir, reserve, recovered) = reading.await.map_err(std::io::Error::other)??;
         let clock = match time {
             Time::Given(clock) => clock,
@@ -228,7 +233,8 @@ impl Shop {
             let _ = directory.resume_bulk(bulk).await;
         }
         if opened.settled > 0 {
-            directory.caught_up().await;
+            // Ended early only with the journal, and then the process ends.
+            let _ = directory.caught_up().await;
         }
         directory.start_timers();
         let shop = Arc::new(Self {
@@ -293,6 +299,7 @@ impl Rebuild for FromDisk {
 
 fn read(
     config: &Config,
+    journal: &OpenJournal,
     seed: Option<Seed>,
     progress: &dyn Fn(Progress),
 ) -> Result<(DataDir, DiskReserve, Recovered), OpenError> {
@@ -303,15 +310,21 @@ fn read(
     if let Some(seed) = seed
         && data_dir.is_unused()?
     {
-        let Seeded { variants, position } = recovery::seed_from_snapshot(&mut data_dir, &options, seed)?;
+        let Seeded { variants, position } =
+            recovery::seed_from_snapshot(&mut data_dir, &options, journal, seed)?;
         tracing::info!(
             variants,
             position,
             "filled the empty data directory from a snapshot"
         );
     }
-    let recovered = recovery::recover(&data_dir, &options, progress)?;
+    let recovered = recovery::recover(&data_dir, &options, journal, progress)?;
     Ok((data_dir, reserve, recovered))
+}
+
+/// Opens the log with the back end of `config`.
+pub fn configured_journal(config: &Config) -> OpenJournal {
+    recover_options(config).journal()
 }
 
 /// How the rows and the log of `config` are opened.

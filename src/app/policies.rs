@@ -8,6 +8,7 @@ use crate::{
         ids::StoreId,
         policy::{ExpiredLines, HoldLengths, Limits, Policy},
         time::Timestamp,
+        variant::Refusal,
     },
     storage::{
         dto,
@@ -22,20 +23,39 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub(super) struct Policies {
     default: Policy,
-    own: RwLock<HashMap<StoreId, Policy>>,
+    own: RwLock<HashMap<StoreId, Kept>>,
+}
+
+/// A store's own policy and its last record, which may still be on its way.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    policy: Policy,
+    number: u64,
 }
 
 impl Policies {
     pub(super) fn new(default: Policy, own: impl IntoIterator<Item = (StoreId, Policy)>) -> Self {
+        // What was recovered is durable.
+        let kept = |(store, policy)| (store, Kept { policy, number: 0 });
         Self {
             default,
-            own: RwLock::new(own.into_iter().collect()),
+            own: RwLock::new(own.into_iter().map(kept).collect()),
         }
     }
 
     pub(super) fn of(&self, store: &StoreId) -> Policy {
-        let own = self.own.read();
-        own.get(store).copied().unwrap_or(self.default)
+        self.kept(store).policy
+    }
+
+    fn kept(&self, store: &StoreId) -> Kept {
+        self.own.read().get(store).copied().unwrap_or(self.default_kept())
+    }
+
+    fn default_kept(&self) -> Kept {
+        Kept {
+            policy: self.default,
+            number: 0,
+        }
     }
 }
 
@@ -67,12 +87,30 @@ pub(super) fn configured(policy: &config::PolicyDefaults) -> Policy {
 }
 
 impl Shop {
-    /// A store's policy.
-    pub fn policy(&self, ctx: &Context) -> Answered<Policy> {
-        Answered {
-            body: self.policies.of(&ctx.store),
+    /// A store's policy; one that is on its way to the disk is waited for.
+    ///
+    /// # Errors
+    /// An error of the way.
+    pub async fn policy(&self, ctx: &Context) -> Result<Answered<Policy>, AppError> {
+        let Kept { policy, number } = self.policies.kept(&ctx.store);
+        self.durable(ctx, number).await?;
+        Ok(Answered {
+            body: policy,
             at: self.clock.now(),
             replayed: false,
+        })
+    }
+
+    /// Waits until a record that is queued already may be told.
+    async fn durable(&self, ctx: &Context, number: u64) -> Result<(), AppError> {
+        if self.directory.told() >= number {
+            return Ok(());
+        }
+        // Those who wait are bounded like those who write.
+        let _permit = self.admission.admit().map_err(AppError::Shed)?;
+        match self.until(ctx.deadline, self.directory.caught_up()).await {
+            Some(true) => Ok(()),
+            Some(false) | None => Err(AppError::OutcomeUnknown),
         }
     }
 
@@ -92,37 +130,46 @@ impl Shop {
         };
         let permit = self.admission.admit().map_err(AppError::Shed)?;
         let (port, answer) = oneshot::channel();
-        {
+        let stale = {
             // Judged, applied and queued under one lock: the log has the same order as the changes.
             let mut own = self.policies.own.write();
-            let policy = own.get(&ctx.store).copied().unwrap_or(self.policies.default);
+            let Kept { policy, number } = own
+                .get(&ctx.store)
+                .copied()
+                .unwrap_or(self.policies.default_kept());
             let now = self.clock.now();
-            let changed = policy
-                .decide(wanted, expected, now)
-                .map_err(|current| AppError::Refused {
-                    refusal: crate::domain::variant::Refusal::VersionMismatch { current },
-                    at: now,
-                })?;
-            own.insert(ctx.store.clone(), changed.policy);
-            let fact = Fact::Policy {
-                store: ctx.store.clone(),
-                changed,
-            };
-            let turn = Box::new(Turn {
-                at: now,
-                fact,
-                key: key.as_ref().map(KeyClaim::mark),
-            });
-            let payload = dto::encode_turn(&turn);
-            let claim = key.map(|key| key.claim);
-            let pending = Pending::Turn {
-                turn,
-                claim,
-                port: Some((port, None)),
-                permit: Some(permit),
-            };
-            // Refused only when the journal has ended, and with it the process.
-            let _ = self.directory.append(payload, pending);
+            match policy.decide(wanted, expected, now) {
+                Err(current) => Some((number, current, now)),
+                Ok(changed) => {
+                    let turn = Box::new(Turn {
+                        at: now,
+                        fact: Fact::Policy {
+                            store: ctx.store.clone(),
+                            changed,
+                        },
+                        key: key.as_ref().map(KeyClaim::mark),
+                    });
+                    let payload = dto::encode_turn(&turn);
+                    let pending = Pending::Turn {
+                        turn,
+                        claim: key.map(|key| key.claim),
+                        port: Some((port, None)),
+                        permit: Some(permit),
+                    };
+                    // Refused only when the journal has ended, and with it the process.
+                    if let Some(number) = self.directory.append(payload, pending) {
+                        let policy = changed.policy;
+                        own.insert(ctx.store.clone(), Kept { policy, number });
+                    }
+                    None
+                }
+            }
+        };
+        if let Some((number, current, at)) = stale {
+            // The refusal cites a version: it waits for it (decisions 6).
+            self.durable(ctx, number).await?;
+            let refusal = Refusal::VersionMismatch { current };
+            return Err(AppError::Refused { refusal, at });
         }
         match self.answer(ctx, answer).await? {
             Answer::Logged(logged) => policy_of(logged.turn, false),

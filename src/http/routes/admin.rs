@@ -1,5 +1,6 @@
 //! `/api/admin`: for operators.
 use super::{Reply, page, variants};
+use crate::app::AppError;
 use crate::domain::ids::VariantId;
 use crate::http::extract::ask::{Ask, Look, NoBody, RequiredIfMatch};
 use crate::http::extract::bodies::PolicyBody;
@@ -25,7 +26,8 @@ pub(crate) async fn get_policy(
     params: Params,
 ) -> Result<Reply, Problem> {
     params.finish()?;
-    let view = PolicyView::from(&site.shop.policy(&context).body);
+    let policy = site.shop.policy(&context).await.map_err(problem)?;
+    let view = PolicyView::from(&policy.body);
     Ok(Reply::ok(&view).etag(view.version))
 }
 
@@ -39,12 +41,16 @@ pub(crate) async fn put_policy(
 ) -> Result<Reply, Problem> {
     let expected = match expected {
         Expected::Version(version) => version,
-        Expected::Any => site.shop.policy(&context).body.version,
+        Expected::Any => site.shop.policy(&context).await.map_err(problem)?.body.version,
     };
     let set = site.shop.set_policy(&context, body.policy()?, expected).await;
-    let set = set.map_err(|error| failure::problem(&error, Subject::default()))?;
+    let set = set.map_err(problem)?;
     let view = PolicyView::from(&set.body);
     Ok(Reply::ok(&view).etag(view.version).replayed(set.replayed))
+}
+
+fn problem(error: AppError) -> Problem {
+    failure::problem(&error, Subject::default())
 }
 
 /// Shows the configuration, each value with its source, secrets masked.

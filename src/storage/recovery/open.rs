@@ -67,6 +67,60 @@ pub struct RecoverOptions {
     pub keys_memory_max: usize,
 }
 
+/// Where a log lies, and what it is told when it is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct JournalPlace<'a> {
+    /// The directory of its epoch.
+    pub dir: &'a Path,
+    /// The partition it holds.
+    pub partition: PartitionId,
+    /// The epoch it belongs to.
+    pub epoch: Epoch,
+    /// What stands before its first record if it is created now.
+    pub start: Anchor,
+}
+
+/// Opens the log at its place, or creates it there. Which back end that is, only whoever made this knows.
+pub type OpenJournal = Arc<dyn Fn(JournalPlace<'_>) -> Result<Box<dyn Journal>, OpenError> + Send + Sync>;
+
+impl RecoverOptions {
+    /// Opens logs of the back end asked for.
+    pub fn journal(self) -> OpenJournal {
+        Arc::new(move |place| self.open_backend(place))
+    }
+
+    fn open_backend(&self, place: JournalPlace<'_>) -> Result<Box<dyn Journal>, OpenError> {
+        let JournalPlace {
+            dir,
+            partition,
+            epoch,
+            start,
+        } = place;
+        match self.backend {
+            Backend::File => {
+                let options = FileOptions {
+                    partition,
+                    epoch,
+                    segment_bytes: self.segment_bytes,
+                    start,
+                    ..FileOptions::default()
+                };
+                Ok(Box::new(FileJournal::open(Arc::new(RealDisk), dir, options)?))
+            }
+            Backend::Sled => {
+                let options = SledOptions {
+                    partition,
+                    epoch,
+                    database_bytes: self.segment_bytes,
+                    cache_bytes: self.journal_cache_bytes,
+                    start,
+                };
+                Ok(Box::new(SledJournal::open(dir, options)?))
+            }
+        }
+    }
+}
+
 /// How far a recovery is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -121,28 +175,37 @@ pub struct Recovered {
     pub replayed: u64,
 }
 
-/// Recovers the current epoch of a data directory.
+/// Recovers the current epoch of a data directory, whose log `open` opens.
 ///
 /// # Errors
 /// [`RecoverError`]; damage has modified nothing in the log.
 pub fn recover(
     dir: &DataDir,
     options: &RecoverOptions,
+    open: &OpenJournal,
     progress: &dyn Fn(Progress),
 ) -> Result<Recovered, RecoverError> {
-    recover_epoch(dir, options, progress)
+    recover_epoch(dir, options, open, progress)
         .map_err(|error| error.in_data_dir(dir.root(), &dir.journal_dir(), &dir.state_dir()))
 }
 
 fn recover_epoch(
     dir: &DataDir,
     options: &RecoverOptions,
+    open: &OpenJournal,
     progress: &dyn Fn(Progress),
 ) -> Result<Recovered, RecoverError> {
     let state = Arc::new(StateStore::open(&dir.state_dir(), options.state)?);
     let mark = state.checkpoint();
     let epoch = epoch_of(dir);
-    let mut journal = open_journal(&dir.journal_dir(), epoch, options, mark)?;
+    check_is_there(&dir.journal_dir(), options.backend, mark)?;
+    let place = JournalPlace {
+        dir: &dir.journal_dir(),
+        partition: options.partition,
+        epoch,
+        start: Anchor::GENESIS,
+    };
+    let mut journal = open(place).map_err(RecoverError::Open)?;
     let tail = journal.acquire(options.partition)?;
     let reader = journal.reader();
     check_continues(mark, &tail, &*reader, options.partition, &dir.journal_dir())?;
@@ -182,16 +245,10 @@ pub(super) fn epoch_of(dir: &DataDir) -> Epoch {
     Epoch(u32::try_from(dir.epoch()).expect("an operator restores less than 2^32 times"))
 }
 
-/// Opens the log of the back end that is asked for. A log of the other one, or one that is gone, is not replaced by an
-/// empty one.
-fn open_journal(
-    dir: &Path,
-    epoch: Epoch,
-    options: &RecoverOptions,
-    mark: Option<Checkpoint>,
-) -> Result<Box<dyn Journal>, RecoverError> {
+/// A log of the other back end, or one that is gone, is not replaced by an empty one.
+fn check_is_there(dir: &Path, backend: Backend, mark: Option<Checkpoint>) -> Result<(), RecoverError> {
     let names = names_in(dir)?;
-    if let Some(found) = other_backend(&names, options.backend) {
+    if let Some(found) = other_backend(&names, backend) {
         return Err(RecoverError::OtherBackend {
             dir: dir.to_owned(),
             found,
@@ -203,45 +260,7 @@ fn open_journal(
             reason: "the log is gone".to_owned(),
         });
     }
-    open_backend(dir, epoch, options, Anchor::GENESIS)
-}
-
-/// Opens a log; one that is created now goes on behind `start`.
-pub(super) fn open_backend(
-    dir: &Path,
-    epoch: Epoch,
-    options: &RecoverOptions,
-    start: Anchor,
-) -> Result<Box<dyn Journal>, RecoverError> {
-    let RecoverOptions {
-        partition,
-        segment_bytes,
-        ..
-    } = *options;
-    match options.backend {
-        Backend::File => {
-            let options = FileOptions {
-                partition,
-                epoch,
-                segment_bytes,
-                start,
-                ..FileOptions::default()
-            };
-            let journal = FileJournal::open(Arc::new(RealDisk), dir, options).map_err(RecoverError::Open)?;
-            Ok(Box::new(journal))
-        }
-        Backend::Sled => {
-            let options = SledOptions {
-                partition,
-                epoch,
-                database_bytes: segment_bytes,
-                cache_bytes: options.journal_cache_bytes,
-                start,
-            };
-            let journal = SledJournal::open(dir, options).map_err(RecoverError::Open)?;
-            Ok(Box::new(journal))
-        }
-    }
+    Ok(())
 }
 
 pub(super) fn names_in(dir: &Path) -> Result<Vec<PathBuf>, RecoverError> {

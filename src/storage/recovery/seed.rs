@@ -6,7 +6,7 @@
 //! crash before that leaves the epoch before, and the next try begins anew.
 //!
 //! Figures about the past (statistics) are not in a snapshot: they begin with its records.
-use super::{RecoverError, RecoverOptions, open::open_backend};
+use super::{JournalPlace, OpenJournal, RecoverError, RecoverOptions};
 use crate::storage::{
     checkpoint::{CheckpointError, fold::Fold},
     data_dir::{DataDir, DataDirError, NextEpoch},
@@ -64,13 +64,14 @@ pub struct Seeded {
     pub position: u64,
 }
 
-/// Fills an empty data directory from a snapshot; `open` is called twice.
+/// Fills an empty data directory from a snapshot, and has `journal` begin its log; `open` is called twice.
 ///
 /// # Errors
 /// [`SeedError`]; nothing but an unused epoch's files was written then.
 pub fn seed_from_snapshot(
     dir: &mut DataDir,
     options: &RecoverOptions,
+    journal: &OpenJournal,
     open: impl Fn() -> Result<SnapshotReader, SnapshotError>,
 ) -> Result<Seeded, SeedError> {
     if !dir.is_unused()? {
@@ -88,8 +89,14 @@ pub fn seed_from_snapshot(
     }
     let (seeded, anchor) = seed.finish()?;
     state.close()?;
-    let journal = open_backend(&next.journal_dir(), epoch_of(&next), options, anchor);
-    drop(journal.map_err(SeedError::Log)?);
+    let place = JournalPlace {
+        dir: &next.journal_dir(),
+        partition: options.partition,
+        epoch: epoch_of(&next),
+        start: anchor,
+    };
+    let begun = journal(place).map_err(RecoverError::Open);
+    drop(begun.map_err(SeedError::Log)?);
     dir.enter_epoch(next)?;
     Ok(seeded)
 }

@@ -9,7 +9,7 @@
 //! would. It takes the directory's lock, so it never runs beside a server.
 use super::{
     RecoverError, RecoverOptions,
-    open::{Backend, each_variant, epoch_of, load_small, names_in, open_backend, other_backend},
+    open::{Backend, JournalPlace, each_variant, epoch_of, load_small, names_in, other_backend},
     replay::{Replay, StateDigest},
 };
 use crate::{
@@ -158,7 +158,13 @@ impl Walk<'_> {
             )
             .map_err(RecoverError::Open),
             Backend::Sled => {
-                let opened = open_backend(&journal, epoch_of(dir), options, Anchor::GENESIS)?;
+                let place = JournalPlace {
+                    dir: &journal,
+                    partition: options.partition,
+                    epoch: epoch_of(dir),
+                    start: Anchor::GENESIS,
+                };
+                let opened = options.journal()(place).map_err(RecoverError::Open)?;
                 let reader = opened.reader();
                 Ok(walk_log(&*reader, options.partition, &mut |group| {
                     self.group(group);

@@ -122,7 +122,7 @@ pub(super) struct House {
 impl House {
     fn open(root: &Path, options: &RecoverOptions) -> Result<Self, RecoverError> {
         let dir = DataDir::open(root).unwrap();
-        let recovered = recover(&dir, options, &|_| {})?;
+        let recovered = recover(&dir, options, &options.journal(), &|_| {})?;
         let variants = recovered.variants.iter().map(|sleeping| {
             let variant = dto::decode_variant(&sleeping.encoded).unwrap();
             assert_eq!(variant.next_deadline(), sleeping.next_deadline);

@@ -74,9 +74,9 @@ fn a_snapshot_taken_while_records_ran_becomes_the_house_at_its_position() {
 
         let mut dir = DataDir::open(&home.root()).unwrap();
         let open = || SnapshotReader::open(&path);
-        let seeded = seed_from_snapshot(&mut dir, &home.options, open).unwrap();
+        let seeded = seed_from_snapshot(&mut dir, &home.options, &home.options.journal(), open).unwrap();
         assert_eq!((seeded.variants, seeded.position, dir.epoch()), (2, 6, 2));
-        let again = seed_from_snapshot(&mut dir, &home.options, open).unwrap_err();
+        let again = seed_from_snapshot(&mut dir, &home.options, &home.options.journal(), open).unwrap_err();
         assert!(matches!(again, SeedError::NotEmpty), "{again:?}");
         assert!(verify(&dir, &home.options).unwrap().is_sound());
         drop(dir);
@@ -109,7 +109,10 @@ fn a_damaged_snapshot_leaves_the_directory_unused() {
     bytes[last] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     let mut dir = DataDir::open(&home.root()).unwrap();
-    seed_from_snapshot(&mut dir, &home.options, || SnapshotReader::open(&path)).unwrap_err();
+    seed_from_snapshot(&mut dir, &home.options, &home.options.journal(), || {
+        SnapshotReader::open(&path)
+    })
+    .unwrap_err();
     assert!(dir.is_unused().unwrap() && dir.epoch() == 1);
 }
 
@@ -118,7 +121,10 @@ fn the_demo_shop_opens() {
     let home = Home::new(Backend::File);
     let mut dir = DataDir::open(&home.root()).unwrap();
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("snapshots/demo.holdfast");
-    let seeded = seed_from_snapshot(&mut dir, &home.options, || SnapshotReader::open(&path)).unwrap();
+    let seeded = seed_from_snapshot(&mut dir, &home.options, &home.options.journal(), || {
+        SnapshotReader::open(&path)
+    })
+    .unwrap();
     drop(dir);
     let house = home.open();
     assert_eq!(house.recovered.len() as u64, seeded.variants);

@@ -37,7 +37,8 @@ impl House {
     /// Audits a shop that is not open. Its log must not have been trimmed.
     pub(crate) fn audit(&self) -> Audit {
         let data_dir = DataDir::open(self.path()).unwrap();
-        let recovered = recovery::recover(&data_dir, &recover_options(&self.config), &|_| {}).unwrap();
+        let options = recover_options(&self.config);
+        let recovered = recovery::recover(&data_dir, &options, &options.journal(), &|_| {}).unwrap();
         let reader = recovered.journal.reader();
         let mut audit = Audit::default();
         audit.read(&*reader);
@@ -60,7 +61,8 @@ impl House {
     /// The number of the oldest record in the log of a shop that is not open.
     pub(crate) fn first_record(&self) -> u64 {
         let data_dir = DataDir::open(self.path()).unwrap();
-        let recovered = recovery::recover(&data_dir, &recover_options(&self.config), &|_| {}).unwrap();
+        let options = recover_options(&self.config);
+        let recovered = recovery::recover(&data_dir, &options, &options.journal(), &|_| {}).unwrap();
         recovered.journal.reader().first().0
     }
 }

@@ -71,7 +71,7 @@ async fn everything(shop: &Shop) -> Vec<(bool, String)> {
     ask!("sale", |ctx| shop.set_sale(ctx, &book, SaleState::Open));
     ask!("bulk", |ctx| shop
         .bulk(ctx, all_or_nothing(&[("book", 2), ("book", 1)])));
-    let policy = shop.policy(&ctx()).body;
+    let policy = shop.policy(&ctx()).await.unwrap().body;
     ask!("policy", |ctx| shop.set_policy(ctx, policy, 1));
     answers
 }
@@ -142,7 +142,7 @@ fn another_request_under_a_key_is_refused_wherever_it_goes(backend: JournalBacke
             expect_reused(shop.fulfil(&other, held, None).await);
             expect_reused(shop.set_stock(&other, &variant("b"), 9, None).await);
             expect_reused(shop.bulk(&other, all_or_nothing(&[("b", 1)])).await);
-            let policy = shop.policy(&ctx()).body;
+            let policy = shop.policy(&ctx()).await.unwrap().body;
             expect_reused(shop.set_policy(&other, policy, 1).await);
             assert_eq!(view(&shop, "b").await.head.on_hand, 5);
         });

@@ -159,7 +159,7 @@ fn a_cart_is_released_as_a_whole(backend: JournalBackend) {
 fn a_policy_is_kept_and_judged_by_version(backend: JournalBackend) {
     let mut house = House::new(backend);
     let changed = house.run(async |shop| {
-        let mut wanted = shop.policy(&ctx()).body;
+        let mut wanted = shop.policy(&ctx()).await.unwrap().body;
         assert_eq!(wanted.version, 1);
         wanted.cart.ttl_ms = 2 * MINUTE;
         wanted.limits.units_per_customer_per_variant = Some(3);
@@ -175,7 +175,7 @@ fn a_policy_is_kept_and_judged_by_version(backend: JournalBackend) {
         end(&mut house);
         house.open();
         house.run(async |shop| {
-            assert_eq!(shop.policy(&ctx()).body, changed);
+            assert_eq!(shop.policy(&ctx()).await.unwrap().body, changed);
             assert_eq!(
                 refusal(shop.set_policy(&ctx(), changed, 1).await),
                 Refusal::VersionMismatch { current: 2 }
@@ -188,7 +188,7 @@ fn guests_and_customers_have_their_own_lengths(backend: JournalBackend) {
     let house = House::new(backend);
     house.run(async |shop| {
         stock(&shop, "a", 10).await;
-        let mut wanted = shop.policy(&ctx()).body;
+        let mut wanted = shop.policy(&ctx()).await.unwrap().body;
         wanted.cart.ttl_ms = 30 * MINUTE;
         wanted.guest.ttl_ms = 5 * MINUTE;
         wanted.max_ttl_ms = 60 * MINUTE;

@@ -2,16 +2,19 @@
 //! good order or dropped hard, and opened again; what it left behind is audited record by record.
 mod audit;
 mod bulk;
+mod durability;
 mod expiry;
 mod gate;
+mod held;
 mod keys;
 mod lists;
+mod quarantine;
 mod race;
 
 use holdfast::{
     app::{
         Answered, AppError, BulkAsk, BulkWhat, Context, HoldFilter, Opened, RequestKey, Reservation,
-        ReserveAsk, Shop, ShopOptions, Statistics, Time,
+        ReserveAsk, Shop, ShopOptions, Statistics, Time, configured_journal,
     },
     clock::{Clock, ManualClock},
     config::{ByteSize, Config, JournalBackend, Length},
@@ -27,6 +30,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 pub(crate) use crate::world::START;
+use held::Gate;
 
 /// Runs each test on both back ends of the log.
 macro_rules! on_both_logs {
@@ -58,6 +62,8 @@ pub(crate) struct House {
     life: Option<Life>,
     pub(crate) clock: ManualClock,
     pub(crate) config: Arc<Config>,
+    /// Between the shop and the device of its log.
+    pub(crate) gate: Arc<Gate>,
     dir: TempDir,
     /// Worker threads of the runtime; with none everything runs in the thread of the test.
     workers: usize,
@@ -111,6 +117,7 @@ impl House {
             life: None,
             clock: ManualClock::new(START),
             config: Arc::new(config),
+            gate: Arc::default(),
             dir,
             workers,
             by_the_wall,
@@ -138,6 +145,7 @@ impl House {
         let (shop, opened) = runtime
             .block_on(Shop::open(ShopOptions {
                 config: Arc::clone(&self.config),
+                journal: Gate::before(&self.gate, configured_journal(&self.config)),
                 time: if self.by_the_wall {
                     Time::System { accept_gap: false }
                 } else {
@@ -145,7 +153,7 @@ impl House {
                 },
                 seed: None,
                 progress: Box::new(|_| {}),
-                on_fatal: Arc::new(|why| panic!("{why}")),
+                on_fatal: Gate::on_fatal(&self.gate),
             }))
             .unwrap();
         self.life = Some(Life { shop, runtime });
@@ -168,7 +176,10 @@ impl House {
     /// Ends the life at once: tasks stop wherever they are, what is queued for the log is not written, rows are not
     /// brought up to the log.
     pub(crate) fn crash(&mut self) {
+        // What the device holds up is lost with the rest.
+        self.gate.lose();
         self.life.take().expect("it is open").end();
+        self.gate.open();
     }
 
     /// A crash and a new life.
@@ -198,6 +209,7 @@ impl Drop for House {
         if let Some(life) = self.life.take()
             && !std::thread::panicking()
         {
+            self.gate.lose();
             life.end();
         }
     }
