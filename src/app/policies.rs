@@ -1,5 +1,8 @@
 //! The policies of the stores. A policy is small and changes rarely: it is a value behind a lock, judged and logged
 //! like any entity, read on every reserve.
+//!
+//! A change is judged by the latest policy, whose record may still be on its way to the disk. Everybody else, a caller who
+//! reads it and a hold that takes its length from it, sees the durable one (decisions 6).
 use super::{Answered, AppError, Context, Keyed, Shop};
 use crate::{
     actor::{Answer, KeyClaim, Pending},
@@ -11,31 +14,36 @@ use crate::{
     },
     storage::{
         dto,
+        projection::Projection,
         record::{Fact, Turn},
     },
 };
 use hashbrown::HashMap;
-use parking_lot::RwLock;
+use parking_lot::Mutex;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// The policies by store; a store without one of its own has the configuration's.
 #[derive(Debug)]
 pub(super) struct Policies {
     default: Policy,
-    own: RwLock<HashMap<StoreId, Policy>>,
+    durable: Arc<Projection>,
+    /// What this process has queued, by store: never behind what is durable.
+    latest: Mutex<HashMap<StoreId, Policy>>,
 }
 
 impl Policies {
-    pub(super) fn new(default: Policy, own: impl IntoIterator<Item = (StoreId, Policy)>) -> Self {
+    pub(super) fn new(default: Policy, durable: Arc<Projection>) -> Self {
         Self {
             default,
-            own: RwLock::new(own.into_iter().collect()),
+            durable,
+            latest: Mutex::default(),
         }
     }
 
+    /// The durable policy of a store.
     pub(super) fn of(&self, store: &StoreId) -> Policy {
-        let own = self.own.read();
-        own.get(store).copied().unwrap_or(self.default)
+        self.durable.policy(store).unwrap_or(self.default)
     }
 }
 
@@ -94,8 +102,9 @@ impl Shop {
         let (port, answer) = oneshot::channel();
         {
             // Judged, applied and queued under one lock: the log has the same order as the changes.
-            let mut own = self.policies.own.write();
-            let policy = own.get(&ctx.store).copied().unwrap_or(self.policies.default);
+            let mut latest = self.policies.latest.lock();
+            let queued = latest.get(&ctx.store).copied();
+            let policy = queued.unwrap_or_else(|| self.policies.of(&ctx.store));
             let now = self.clock.now();
             let changed = policy
                 .decide(wanted, expected, now)
@@ -103,7 +112,7 @@ impl Shop {
                     refusal: crate::domain::variant::Refusal::VersionMismatch { current },
                     at: now,
                 })?;
-            own.insert(ctx.store.clone(), changed.policy);
+            latest.insert(ctx.store.clone(), changed.policy);
             let fact = Fact::Policy {
                 store: ctx.store.clone(),
                 changed,
@@ -141,6 +150,67 @@ fn policy_of(turn: Turn, replayed: bool) -> Result<Answered<Policy>, AppError> {
             at,
             replayed,
         }),
-        Fact::Variant(_) | Fact::Bulk { .. } => Err(AppError::KeyReused),
+        Fact::Variant(_) | Fact::Bulk { .. } | Fact::Gate(_) => Err(AppError::KeyReused),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        app::{ShopOptions, Time},
+        clock::ManualClock,
+        config::{ByteSize, Config},
+    };
+    use std::sync::mpsc;
+
+    /// The journal's writer is held while a change waits in the queue: nobody sees it before it is durable.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_change_that_is_not_durable_is_seen_by_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.data.dir = dir.path().to_owned();
+        config.disk.reserve = ByteSize::from_bytes(1 << 20);
+        let options = ShopOptions {
+            config: Arc::new(config),
+            time: Time::Given(ManualClock::new(Timestamp::from_millis(1_800_000_000_000)).into()),
+            seed: None,
+            progress: Box::new(|_| {}),
+            on_fatal: Arc::new(|why| panic!("{why}")),
+        };
+        let (shop, _) = Shop::open(options).await.unwrap();
+        let ctx = Context {
+            store: StoreId::parse("default").unwrap(),
+            caller: "test".into(),
+            key: None,
+            deadline: Timestamp::from_millis(i64::MAX),
+        };
+        let before = shop.policy(&ctx).body;
+        let wanted = Policy {
+            cart_idle_ms: before.cart_idle_ms + 1,
+            ..before
+        };
+
+        let (held, is_held) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        shop.directory.after_durable(Pending::Barrier(Box::new(move || {
+            held.send(()).unwrap();
+            released.recv().unwrap();
+        })));
+        is_held.recv().unwrap();
+        let setting = tokio::spawn({
+            let (shop, ctx) = (Arc::clone(&shop), ctx.clone());
+            async move { shop.set_policy(&ctx, wanted, before.version).await.unwrap().body }
+        });
+        while shop.policies.latest.lock().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(shop.policy(&ctx).body, before);
+        assert_eq!(shop.policies.of(&ctx.store), before);
+        release.send(()).unwrap();
+        let set = setting.await.unwrap();
+        assert_eq!(shop.policy(&ctx).body, set);
+        assert_eq!(set.cart_idle_ms, wanted.cart_idle_ms);
+        shop.close().await;
     }
 }

@@ -158,7 +158,7 @@ impl Walk<'_> {
             )
             .map_err(RecoverError::Open),
             Backend::Sled => {
-                let opened = open_backend(&journal, epoch_of(dir), options, Anchor::GENESIS)?;
+                let opened = open_backend(&journal, epoch_of(dir), options, Anchor::GENESIS, self.stored)?;
                 let reader = opened.reader();
                 Ok(walk_log(&*reader, options.partition, &mut |group| {
                     self.group(group);
@@ -229,12 +229,12 @@ fn judge_states(
     each_variant(state, tail, |variant, number| {
         report.variants += 1;
         report.holds += variant.holds().len() as u64;
-        digest.add(&dto::encode_variant(variant));
+        digest.add(&dto::encode_variant(&variant));
         if let Err(violation) = variant.recount() {
             report.violation(violation);
         }
         if let Some(whole) = whole {
-            compare(variant, number, whole, report);
+            compare(&variant, number, whole, report);
         }
         Ok(())
     })?;
@@ -253,6 +253,9 @@ fn judge_states(
 }
 
 fn compare_small(tail: &Replay<'_>, whole: &Replay<'_>, report: &mut VerifyReport) {
+    if tail.gate != whole.gate {
+        report.violation("REPLAY_EQUAL: the rules differ from those of the whole log");
+    }
     if tail.policies != whole.policies {
         report.violation("REPLAY_EQUAL: policies differ from those of the whole log");
     }
