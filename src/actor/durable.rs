@@ -100,7 +100,7 @@ fn count(turn: &Turn) {
             event: bulk::Event::Decided { commit: true, .. },
             ..
         } => done(Operation::Bulk, 1),
-        Fact::Bulk { .. } => {}
+        Fact::Bulk { .. } | Fact::Gate(_) => {}
         Fact::Policy { .. } => done(Operation::Administer, 1),
     }
 }

@@ -193,6 +193,20 @@ impl Shop {
         })
     }
 
+    /// Brings the stored rows up to what is durable now, so that a start has nothing to replay and the log can go. The
+    /// house does it by itself, now and then.
+    ///
+    /// # Errors
+    /// The disk can no longer be trusted.
+    pub async fn checkpoint(&self) -> Result<(), AppError> {
+        let checkpointer = self.checkpointer.clone();
+        super::replay::blocking(move || {
+            let done = checkpointer.run_now();
+            done.map_err(|error| AppError::internal("a checkpoint failed", &error))
+        })
+        .await
+    }
+
     /// Asks the server to end in good order; whoever serves this shop listens.
     pub fn ask_to_end(&self) {
         self.ending.send_replace(true);

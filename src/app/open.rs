@@ -12,13 +12,15 @@ use crate::{
     actor::{ActorLimits, Admission, AdmissionLimits, Directory, Durable, Pending, Rebuild, Services},
     clock::{Clock, ClockGap, SystemClock},
     config::{Config, JournalBackend},
-    domain::{ids::VariantOrdinal, variant::Variant},
+    domain::{ids::VariantOrdinal, rules::Gate, variant::Variant},
     storage::{
         checkpoint::{CheckpointError, CheckpointOptions, CheckpointParts, CheckpointThread, Checkpointer},
         data_dir::{DataDir, DataDirError},
         disk_reserve::DiskReserve,
+        dto,
         engine::EngineError,
         journal::{AppendError, JournalLimits, JournalQueue, JournalWriter, PartitionId, WriterParts},
+        record::{Fact, Turn},
         recovery::{
             self, Backend, OpenJournal, Progress, RecoverError, RecoverOptions, Recovered, SeedError, Seeded,
         },
@@ -166,9 +168,9 @@ impl Shop {
             keys,
             projection,
             variants,
-            policies,
             bulks,
             next_ordinal,
+            gate,
             ..
         } = recovered;
         let reader = journal.reader();
@@ -218,6 +220,9 @@ impl Shop {
             },
         };
         let directory = Directory::start(services, next_ordinal).await;
+        if let Some(gate) = Gate::due(gate.as_ref(), env!("CARGO_PKG_VERSION")) {
+            enter(gate, &directory, &clock);
+        }
         let opened = Opened {
             variants: variants.len(),
             replayed: recovered.replayed,
@@ -241,8 +246,8 @@ impl Shop {
             directory,
             admission,
             keys,
+            policies: Policies::new(configured(&config.policy), Arc::clone(&projection)),
             projection,
-            policies: Policies::new(configured(&config.policy), policies),
             reader,
             state,
             checkpointer,
@@ -286,6 +291,27 @@ impl Shop {
             tracing::error!(%error, "closing the shop panicked");
         }
     }
+}
+
+/// Switches to the rules of this release: the record is queued before any that is judged by them.
+fn enter(gate: Gate, directory: &Directory, clock: &Clock) {
+    tracing::info!(
+        rules = gate.rules.0,
+        "the log goes on by the rules of this release"
+    );
+    let turn = Box::new(Turn {
+        at: clock.now(),
+        fact: Fact::Gate(gate),
+        key: None,
+    });
+    let pending = Pending::Turn {
+        claim: None,
+        port: None,
+        permit: None,
+        turn: turn.clone(),
+    };
+    // Refused only when the journal has ended, and with it the process.
+    let _ = directory.append(dto::encode_turn(&turn), pending);
 }
 
 /// Reads one variant again from rows and log.

@@ -1,5 +1,8 @@
 //! The policies of the stores. A policy is small and changes rarely: it is a value behind a lock, judged and logged
 //! like any entity, read on every reserve.
+//!
+//! A change is judged by the latest policy, whose record may still be on its way to the disk. Everybody else, a caller who
+//! reads it and a hold that takes its length from it, sees the durable one (decisions 6).
 use super::{Answered, AppError, Context, Keyed, Shop};
 use crate::{
     actor::{Answer, KeyClaim, Pending},
@@ -12,50 +15,36 @@ use crate::{
     },
     storage::{
         dto,
+        projection::Projection,
         record::{Fact, Turn},
     },
 };
 use hashbrown::HashMap;
-use parking_lot::RwLock;
+use parking_lot::Mutex;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// The policies by store; a store without one of its own has the configuration's.
 #[derive(Debug)]
 pub(super) struct Policies {
     default: Policy,
-    own: RwLock<HashMap<StoreId, Kept>>,
-}
-
-/// A store's own policy and its last record, which may still be on its way.
-#[derive(Clone, Copy, Debug)]
-struct Kept {
-    policy: Policy,
-    number: u64,
+    durable: Arc<Projection>,
+    /// What this process has queued, by store, with its record: never behind what is durable.
+    latest: Mutex<HashMap<StoreId, (Policy, u64)>>,
 }
 
 impl Policies {
-    pub(super) fn new(default: Policy, own: impl IntoIterator<Item = (StoreId, Policy)>) -> Self {
-        // What was recovered is durable.
-        let kept = |(store, policy)| (store, Kept { policy, number: 0 });
+    pub(super) fn new(default: Policy, durable: Arc<Projection>) -> Self {
         Self {
             default,
-            own: RwLock::new(own.into_iter().map(kept).collect()),
+            durable,
+            latest: Mutex::default(),
         }
     }
 
+    /// The durable policy of a store.
     pub(super) fn of(&self, store: &StoreId) -> Policy {
-        self.kept(store).policy
-    }
-
-    fn kept(&self, store: &StoreId) -> Kept {
-        self.own.read().get(store).copied().unwrap_or(self.default_kept())
-    }
-
-    fn default_kept(&self) -> Kept {
-        Kept {
-            policy: self.default,
-            number: 0,
-        }
+        self.durable.policy(store).unwrap_or(self.default)
     }
 }
 
@@ -87,18 +76,13 @@ pub(super) fn configured(policy: &config::PolicyDefaults) -> Policy {
 }
 
 impl Shop {
-    /// A store's policy; one that is on its way to the disk is waited for.
-    ///
-    /// # Errors
-    /// An error of the way.
-    pub async fn policy(&self, ctx: &Context) -> Result<Answered<Policy>, AppError> {
-        let Kept { policy, number } = self.policies.kept(&ctx.store);
-        self.durable(ctx, number).await?;
-        Ok(Answered {
-            body: policy,
+    /// A store's policy.
+    pub fn policy(&self, ctx: &Context) -> Answered<Policy> {
+        Answered {
+            body: self.policies.of(&ctx.store),
             at: self.clock.now(),
             replayed: false,
-        })
+        }
     }
 
     /// Waits until a record that is queued already may be told.
@@ -132,11 +116,9 @@ impl Shop {
         let (port, answer) = oneshot::channel();
         let stale = {
             // Judged, applied and queued under one lock: the log has the same order as the changes.
-            let mut own = self.policies.own.write();
-            let Kept { policy, number } = own
-                .get(&ctx.store)
-                .copied()
-                .unwrap_or(self.policies.default_kept());
+            let mut latest = self.policies.latest.lock();
+            let queued = latest.get(&ctx.store).copied();
+            let (policy, number) = queued.unwrap_or_else(|| (self.policies.of(&ctx.store), 0));
             let now = self.clock.now();
             match policy.decide(wanted, expected, now) {
                 Err(current) => Some((number, current, now)),
@@ -158,8 +140,7 @@ impl Shop {
                     };
                     // Refused only when the journal has ended, and with it the process.
                     if let Some(number) = self.directory.append(payload, pending) {
-                        let policy = changed.policy;
-                        own.insert(ctx.store.clone(), Kept { policy, number });
+                        latest.insert(ctx.store.clone(), (changed.policy, number));
                     }
                     None
                 }
@@ -188,6 +169,67 @@ fn policy_of(turn: Turn, replayed: bool) -> Result<Answered<Policy>, AppError> {
             at,
             replayed,
         }),
-        Fact::Variant(_) | Fact::Bulk { .. } => Err(AppError::KeyReused),
+        Fact::Variant(_) | Fact::Bulk { .. } | Fact::Gate(_) => Err(AppError::KeyReused),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        app::{ShopOptions, Time},
+        clock::ManualClock,
+        config::{ByteSize, Config},
+    };
+    use std::sync::mpsc;
+
+    /// The journal's writer is held while a change waits in the queue: nobody sees it before it is durable.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_change_that_is_not_durable_is_seen_by_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.data.dir = dir.path().to_owned();
+        config.disk.reserve = ByteSize::from_bytes(1 << 20);
+        let options = ShopOptions {
+            config: Arc::new(config),
+            time: Time::Given(ManualClock::new(Timestamp::from_millis(1_800_000_000_000)).into()),
+            seed: None,
+            progress: Box::new(|_| {}),
+            on_fatal: Arc::new(|why| panic!("{why}")),
+        };
+        let (shop, _) = Shop::open(options).await.unwrap();
+        let ctx = Context {
+            store: StoreId::parse("default").unwrap(),
+            caller: "test".into(),
+            key: None,
+            deadline: Timestamp::from_millis(i64::MAX),
+        };
+        let before = shop.policy(&ctx).body;
+        let wanted = Policy {
+            cart_idle_ms: before.cart_idle_ms + 1,
+            ..before
+        };
+
+        let (held, is_held) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        shop.directory.after_durable(Pending::Barrier(Box::new(move || {
+            held.send(()).unwrap();
+            released.recv().unwrap();
+        })));
+        is_held.recv().unwrap();
+        let setting = tokio::spawn({
+            let (shop, ctx) = (Arc::clone(&shop), ctx.clone());
+            async move { shop.set_policy(&ctx, wanted, before.version).await.unwrap().body }
+        });
+        while shop.policies.latest.lock().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(shop.policy(&ctx).body, before);
+        assert_eq!(shop.policies.of(&ctx.store), before);
+        release.send(()).unwrap();
+        let set = setting.await.unwrap();
+        assert_eq!(shop.policy(&ctx).body, set);
+        assert_eq!(set.cart_idle_ms, wanted.cart_idle_ms);
+        shop.close().await;
     }
 }

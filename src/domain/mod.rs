@@ -10,5 +10,6 @@ pub mod ids;
 pub mod law;
 pub mod money;
 pub mod policy;
+pub mod rules;
 pub mod time;
 pub mod variant;

@@ -10,6 +10,7 @@
 //! Statistics  store                 statistics
 //! Meta    "next-ordinal"            u32                      above every ordinal ever given out
 //!         "decided-at"              i64                      the latest moment a record was decided at, ms
+//!         "gate"                    gate                     the rules that hold, and the release that brought them
 //! ```
 //! All numbers big-endian: the keys sort. `number` is the last record in the head and its reservations.
 use super::{
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::domain::{
     ids::{BulkId, ReservationId, StoreId, VariantOrdinal},
-    variant::{Head, Hold, Owner, Purchases, Variant},
+    variant::{Head, Hold, LedgerEntry, Owner, Purchases, Variant},
 };
 use std::iter::Peekable;
 
@@ -29,6 +30,7 @@ const BULK: u8 = 4;
 
 pub(super) const NEXT_ORDINAL: &[u8] = b"next-ordinal";
 pub(super) const DECIDED_AT: &[u8] = b"decided-at";
+pub(super) const GATE: &[u8] = b"gate";
 
 /// Why an entity could not be read from its rows.
 #[derive(Debug, thiserror::Error)]
@@ -196,6 +198,28 @@ fn next_of(rows: &mut Peekable<Rows>, family: Family, prefix: &[u8]) -> Result<O
 
 fn is_not_after(key: &[u8], prefix: &[u8]) -> bool {
     key.starts_with(prefix) || key < prefix
+}
+
+/// Stored lines of a variant's ledger above line `after`, at most `limit`, in order.
+///
+/// # Errors
+/// [`RowError`] when a row cannot be read.
+pub fn ledger_rows(
+    state: &StateStore,
+    ordinal: VariantOrdinal,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<LedgerEntry>, RowError> {
+    let (from, to) = (
+        ledger_key(ordinal, after.saturating_add(1)),
+        ledger_key(ordinal, u64::MAX),
+    );
+    let rows = state.scan(Family::Ledger, &from, Some(&to), limit);
+    rows.map(|row| {
+        let (_, row) = row?;
+        dto::decode_ledger_entry(&row).map_err(|error| RowError::content(Family::Ledger, error))
+    })
+    .collect()
 }
 
 /// The stored policies.

@@ -3,6 +3,7 @@ use crate::domain::{
     bulk,
     ids::{BulkId, StoreId, VariantId, VariantOrdinal},
     policy::PolicyChanged,
+    rules::Gate,
     time::Timestamp,
     variant,
 };
@@ -46,6 +47,8 @@ pub enum Fact {
         /// What.
         event: bulk::Event,
     },
+    /// To the log itself: other rules hold from here on. The first record of every log is one.
+    Gate(Gate),
 }
 
 /// What happened to a variant in one turn.

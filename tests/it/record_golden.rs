@@ -7,6 +7,7 @@ use holdfast::domain::{
     },
     money::{Currency, Money},
     policy::{ExpiredLines, HoldLengths, Limits, Policy, PolicyChanged},
+    rules::{Gate, Rules},
     time::Timestamp,
     variant::{
         EndReason, Ended, Event, Flows, Fulfilment, Head, Hold, HoldStatus, Intent, LedgerEntry, LedgerKind,
@@ -43,6 +44,7 @@ fn the_bytes_of_version_1_never_change() {
         "row ledger_entry",
         &dto::encode_ledger_entry(&entry()),
     );
+    line(&mut written, "row gate", &dto::encode_gate(&gate()));
     assert_eq!(written, GOLDEN, "a stored format changed: it needs a new version");
 }
 
@@ -62,6 +64,7 @@ fn the_bytes_of_version_1_stay_readable() {
     assert_eq!(dto::decode_policy(&golden("row policy")), Ok(policy()));
     assert_eq!(dto::decode_bulk(&golden("row bulk")), Ok(bulk()));
     assert_eq!(dto::decode_ledger_entry(&golden("row ledger_entry")), Ok(entry()));
+    assert_eq!(dto::decode_gate(&golden("row gate")), Ok(gate()));
 }
 
 #[test]
@@ -133,6 +136,7 @@ fn turns() -> Vec<(String, Turn)> {
         let id = bulk().id;
         turns.push((format!("turn bulk_{name}"), turn(Fact::Bulk { id, event })));
     }
+    turns.push(("turn gate".to_owned(), turn(Fact::Gate(gate()))));
     turns
 }
 
@@ -164,6 +168,13 @@ fn held() -> Turn {
             fingerprint: [0xcd; 8],
         }),
         ..turn(Fact::Variant(fact))
+    }
+}
+
+fn gate() -> Gate {
+    Gate {
+        rules: Rules(1),
+        release: "0.1.0".to_owned(),
     }
 }
 

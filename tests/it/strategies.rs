@@ -8,6 +8,7 @@ use holdfast::domain::{
     },
     money::{Currency, Money},
     policy::{ExpiredLines, HoldLengths, Limits, Policy, PolicyChanged, Terms},
+    rules::{Gate, Rules},
     time::Timestamp,
     variant::{
         EndReason, Ended, Event, Flows, Fulfilment, Head, Hold, HoldStatus, Intent, LedgerEntry, LedgerKind,
@@ -611,7 +612,13 @@ pub(crate) fn turn() -> BoxedStrategy<Turn> {
         event,
     });
     let key = any::<([u8; 16], [u8; 8])>().prop_map(|(hash, fingerprint)| KeyMark { hash, fingerprint });
-    let fact = prop_oneof![4 => variant, 1 => policy, 2 => bulk];
+    let gate = (any::<u32>(), "[0-9.]{0,8}").prop_map(|(rules, release)| {
+        Fact::Gate(Gate {
+            rules: Rules(rules),
+            release,
+        })
+    });
+    let fact = prop_oneof![4 => variant, 1 => policy, 2 => bulk, 1 => gate];
     (at(), fact, option::of(key))
         .prop_map(|(at, fact, key)| Turn { at, fact, key })
         .boxed()

@@ -26,7 +26,7 @@ pub(crate) async fn get_policy(
     params: Params,
 ) -> Result<Reply, Problem> {
     params.finish()?;
-    let policy = site.shop.policy(&context).await.map_err(problem)?;
+    let policy = site.shop.policy(&context);
     let view = PolicyView::from(&policy.body);
     Ok(Reply::ok(&view).etag(view.version))
 }
@@ -41,7 +41,7 @@ pub(crate) async fn put_policy(
 ) -> Result<Reply, Problem> {
     let expected = match expected {
         Expected::Version(version) => version,
-        Expected::Any => site.shop.policy(&context).await.map_err(problem)?.body.version,
+        Expected::Any => site.shop.policy(&context).body.version,
     };
     let set = site.shop.set_policy(&context, body.policy()?, expected).await;
     let set = set.map_err(problem)?;

@@ -4,14 +4,15 @@ use crate::domain::{
     bulk::{self, Bulk},
     ids::{BulkId, ReservationId, StoreId, VariantId, VariantOrdinal},
     policy::Policy,
+    rules::Gate,
     time::Timestamp,
     variant::{Event, Head, Hold, Owner, Purchases},
 };
 use crate::storage::{
     dto,
     entity_rows::{
-        DECIDED_AT, NEXT_ORDINAL, RowError, bulk_key, head_key, head_row, hold_key, ledger_key, load_head,
-        policy_key, purchases_key, purchases_prefix,
+        DECIDED_AT, GATE, NEXT_ORDINAL, RowError, bulk_key, head_key, head_row, hold_key, ledger_key,
+        load_head, policy_key, purchases_key, purchases_prefix,
     },
     fate::{Fate, fate},
     journal::Record,
@@ -34,6 +35,7 @@ pub(in crate::storage) struct Fold<'a> {
     statistics: HashMap<StoreId, Statistics>,
     next_ordinal: Option<u32>,
     decided_at: Option<i64>,
+    gate: Option<Gate>,
 }
 
 /// A reservation at the end of the batch.
@@ -62,6 +64,7 @@ impl<'a> Fold<'a> {
             statistics: HashMap::new(),
             next_ordinal: None,
             decided_at: None,
+            gate: None,
         }
     }
 
@@ -89,6 +92,12 @@ impl<'a> Fold<'a> {
                 Ok(())
             }
             Fact::Bulk { id, event } => self.bulk(id, &event, at),
+            Fact::Gate(gate) => {
+                gate.check()
+                    .map_err(|unknown| RowError::content(Family::Meta, unknown))?;
+                self.gate = Some(gate);
+                Ok(())
+            }
         }
     }
 
@@ -305,6 +314,9 @@ impl<'a> Fold<'a> {
                 .map_or(0, u32::from_be_bytes);
             self.changes
                 .put(Family::Meta, NEXT_ORDINAL, next.max(known).to_be_bytes());
+        }
+        if let Some(gate) = &self.gate {
+            self.changes.put(Family::Meta, GATE, dto::encode_gate(gate));
         }
         if let Some(at) = self.decided_at {
             let known = self.state.get(Family::Meta, DECIDED_AT)?;

@@ -18,6 +18,7 @@ use crate::{
         bulk::Bulk,
         ids::InvalidId,
         policy::Policy,
+        rules::Gate,
         variant::{Head, Hold, LedgerEntry, Owner, Purchases, Variant},
     },
     storage::record::{Fact, Turn},
@@ -162,6 +163,19 @@ pub fn encode_bulk(bulk: &Bulk) -> Vec<u8> {
 /// [`FormatError`] when the bytes are not one coordinator of a version known here.
 pub fn decode_bulk(bytes: &[u8]) -> Result<Bulk, FormatError> {
     decode::<v1::bulk::Bulk<'_>, ROW_BYTES_MAX>(bytes)
+}
+
+/// The row of the rules that hold.
+pub fn encode_gate(gate: &Gate) -> Vec<u8> {
+    encode(&v1::turn::Gate::of(gate))
+}
+
+/// Reads the row of the rules that hold; whether they are known here is not judged.
+///
+/// # Errors
+/// [`FormatError`] when the bytes are not one such row of a version known here.
+pub fn decode_gate(bytes: &[u8]) -> Result<Gate, FormatError> {
+    decode::<v1::turn::Gate<'_>, ROW_BYTES_MAX>(bytes)
 }
 
 /// A line of the stock ledger.

@@ -163,6 +163,7 @@ impl Walk<'_> {
                     partition: options.partition,
                     epoch: epoch_of(dir),
                     start: Anchor::GENESIS,
+                    proven: self.stored,
                 };
                 let opened = options.journal()(place).map_err(RecoverError::Open)?;
                 let reader = opened.reader();
@@ -235,12 +236,12 @@ fn judge_states(
     each_variant(state, tail, |variant, number| {
         report.variants += 1;
         report.holds += variant.holds().len() as u64;
-        digest.add(&dto::encode_variant(variant));
+        digest.add(&dto::encode_variant(&variant));
         if let Err(violation) = variant.recount() {
             report.violation(violation);
         }
         if let Some(whole) = whole {
-            compare(variant, number, whole, report);
+            compare(&variant, number, whole, report);
         }
         Ok(())
     })?;
@@ -259,6 +260,9 @@ fn judge_states(
 }
 
 fn compare_small(tail: &Replay<'_>, whole: &Replay<'_>, report: &mut VerifyReport) {
+    if tail.gate != whole.gate {
+        report.violation("REPLAY_EQUAL: the rules differ from those of the whole log");
+    }
     if tail.policies != whole.policies {
         report.violation("REPLAY_EQUAL: policies differ from those of the whole log");
     }

@@ -4,6 +4,7 @@ use holdfast::{
     domain::{
         ids::{CartId, CustomerId, ReservationId, StoreId, VariantId, VariantOrdinal},
         policy::{HoldLengths, Terms},
+        rules::Gate,
         time::Timestamp,
         variant::{
             AfterSale, Command, Confirm, Decision, Event, Extend, Hold, Reserve, Settings, Shopper, Variant,
@@ -116,6 +117,7 @@ pub(super) struct House {
     pub(super) next_ordinal: u32,
     pub(super) replayed: u64,
     pub(super) torn: Option<String>,
+    pub(super) gate: Option<Gate>,
     salt: u32,
 }
 
@@ -213,6 +215,7 @@ impl House {
             next_ordinal: recovered.next_ordinal,
             replayed: recovered.replayed,
             torn: recovered.tail.cut.map(|torn| torn.to_string()),
+            gate: recovered.gate,
             salt: fastrand::u32(..),
         }
     }

@@ -1,7 +1,7 @@
 //! The sold-out gate (decisions 4), admission (5) and what is shown of what (6).
 use super::{
-    House, MINUTE, START, checkpoint, ctx, expect_lawful, hold, keyed, on_both_logs, refusal, stock, told,
-    variant, view, wish, wish_for,
+    House, MINUTE, START, ctx, expect_lawful, hold, keyed, on_both_logs, refusal, stock, told, variant, view,
+    wish, wish_for,
 };
 use holdfast::{
     app::AppError,
@@ -299,7 +299,7 @@ fn states_of_random_moments_are_the_same_after_checkpoint_and_crash(backend: Jou
                     (5, Some(id)) => drop(shop.release(&ctx(), id).await),
                     (6, Some(id)) => drop(shop.extend(&ctx(), id, Some(MINUTE), None).await),
                     (7, Some(id)) => drop(shop.fulfil(&ctx(), id, Some(1)).await),
-                    (_, Some(_)) => checkpoint(&shop, id).await,
+                    (_, Some(_)) => shop.checkpoint().await.unwrap(),
                 }
             });
         }

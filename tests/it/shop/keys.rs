@@ -1,7 +1,7 @@
 //! Decisions 1 to 3: one key, one effect, one answer.
 use super::{
-    House, MINUTE, all_or_nothing, checkpoint, ctx, customer, every_hold, hold, keyed, on_both_logs, refusal,
-    stock, told, variant, view, wish,
+    House, MINUTE, all_or_nothing, ctx, customer, every_hold, hold, keyed, on_both_logs, refusal, stock,
+    told, variant, view, wish,
 };
 use holdfast::{
     app::{AdjustAsk, AppError, HoldFilter, ReserveAsk, Shop},
@@ -120,7 +120,7 @@ async fn fill_the_log(shop: &Shop) {
             let key = format!("filler {round} {key}");
             shop.reserve(&keyed(&key, &key), wish("book", 1)).await.unwrap();
         }
-        checkpoint(shop, "book").await;
+        shop.checkpoint().await.unwrap();
     }
 }
 
@@ -235,7 +235,7 @@ fn a_full_window_of_keys_sheds_until_the_next_checkpoint(backend: JournalBackend
         assert!(matches!(shed, Err(AppError::KeysFull)), "{shed:?}");
         assert!(ask(0).await.unwrap().replayed, "what is known is answered still");
         hold(&shop, "a", 1).await;
-        checkpoint(&shop, "a").await;
+        shop.checkpoint().await.unwrap();
         assert!(!ask(4).await.unwrap().replayed);
         assert!(ask(0).await.unwrap().replayed);
     });

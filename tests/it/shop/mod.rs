@@ -7,9 +7,12 @@ mod expiry;
 mod gate;
 mod held;
 mod keys;
+mod ledger;
 mod lists;
+mod policy;
 mod quarantine;
 mod race;
+mod rules;
 
 use holdfast::{
     app::{
@@ -308,11 +311,6 @@ pub(crate) async fn view(shop: &Shop, id: &str) -> View {
 
 pub(crate) async fn get(shop: &Shop, id: ReservationId) -> Hold {
     shop.get_reservation(&ctx(), id).await.unwrap().body.hold
-}
-
-/// Brings the stored rows up to the log: reading the ledger does that.
-pub(crate) async fn checkpoint(shop: &Shop, id: &str) {
-    shop.ledger(&ctx(), &variant(id), 0, 1).await.unwrap();
 }
 
 /// The refusal of something that must be refused.
