@@ -26,7 +26,7 @@ pub enum Pending {
         claim: Option<Claim>,
         /// Who waits, and for which answer if it is not the turn itself.
         port: Option<(Port, Option<Outcome>)>,
-        /// The slots it uses; a coordinator's are its own.
+        /// The slots it uses; a line's are its coordinator's.
         permit: Option<Permit>,
     },
     /// An answer that repeats earlier facts and must not overtake them.
@@ -39,7 +39,12 @@ pub enum Pending {
         permit: Permit,
     },
     /// A call when everything before it is durable.
-    Barrier(Box<dyn FnOnce() + Send>),
+    Barrier {
+        /// What is called.
+        call: Box<dyn FnOnce() + Send>,
+        /// The slot it uses.
+        permit: Permit,
+    },
 }
 
 impl fmt::Debug for Pending {
@@ -47,7 +52,7 @@ impl fmt::Debug for Pending {
         f.write_str(match self {
             Self::Turn { .. } => "Turn",
             Self::Later { .. } => "Later",
-            Self::Barrier(_) => "Barrier",
+            Self::Barrier { .. } => "Barrier",
         })
     }
 }
@@ -103,7 +108,7 @@ fn count(turn: &Turn) {
             event: bulk::Event::Decided { commit: true, .. },
             ..
         } => done(Operation::Bulk, 1),
-        Fact::Bulk { .. } => {}
+        Fact::Bulk { .. } | Fact::Told(_) => {}
         Fact::Policy { .. } => done(Operation::Administer, 1),
     }
 }
@@ -169,11 +174,11 @@ impl DurableObserver<Pending> for Durable {
                         _permit: Some(permit),
                     });
                 }
-                Pending::Barrier(call) => barriers.push(call),
+                Pending::Barrier { call, permit } => barriers.push((call, permit)),
             }
         }
         // The task ends only with the runtime, and then nobody waits.
         let _ = self.answers.send(completions);
-        barriers.into_iter().for_each(|call| call());
+        barriers.into_iter().for_each(|(call, _permit)| call());
     }
 }

@@ -201,6 +201,8 @@ impl Running {
                 );
             }
             Ok(Decision::Repeat(hold)) => {
+                // Freed before the caller is woken, who has the answer remembered under the same key.
+                drop(key);
                 let at = hold.told_at(now);
                 self.later(port, Ok(Answer::Repeat { hold, at }), permit);
             }
@@ -473,7 +475,8 @@ impl Running {
         }
         let idle_at =
             (self.variant.held() == 0).then(|| self.last_used.saturating_add(self.directory.idle_ms()));
-        let next = [self.variant.next_deadline(), idle_at]
+        let paused = (self.paused_until > now).then_some(self.paused_until);
+        let next = [self.variant.next_deadline(), idle_at, paused]
             .into_iter()
             .flatten()
             .min();
@@ -497,12 +500,17 @@ impl Running {
         if self.asked_to_leave {
             return;
         }
+        let Ok(permit) = self.directory.reserve_slots(1) else {
+            self.paused_until = now.saturating_add(PAUSE_MS);
+            return;
+        };
         self.asked_to_leave = true;
         let myself = myself.clone();
-        self.directory.after_durable(Pending::Barrier(Box::new(move || {
+        let call = Box::new(move || {
             // An actor that died meanwhile is rebuilt by the supervisor.
             let _ = myself.cast(Message::Leave);
-        })));
+        });
+        self.directory.after_durable(Pending::Barrier { call, permit });
     }
 
     fn leave(&mut self) {

@@ -10,8 +10,8 @@ use crate::domain::{
 use crate::storage::{
     dto,
     entity_rows::{
-        DECIDED_AT, NEXT_ORDINAL, RowError, bulk_key, head_key, head_row, hold_key, ledger_key, load_head,
-        policy_key, purchases_key, purchases_prefix,
+        DECIDED_AT, NEXT_ORDINAL, RowError, bulk_key, departed_key, head_key, head_row, hold_key, ledger_key,
+        load_head, policy_key, purchases_key, purchases_prefix,
     },
     fate::{Fate, fate},
     journal::Record,
@@ -89,6 +89,7 @@ impl<'a> Fold<'a> {
                 Ok(())
             }
             Fact::Bulk { id, event } => self.bulk(id, &event, at),
+            Fact::Told(_) => Ok(()),
         }
     }
 
@@ -236,7 +237,7 @@ impl<'a> Fold<'a> {
         }
         for (ordinal, (number, head)) in std::mem::take(&mut self.heads) {
             if head.deleted {
-                self.finish_deleted(ordinal)?;
+                self.finish_deleted(&head)?;
             } else {
                 self.changes
                     .put(Family::Entity, head_key(ordinal), head_row(number, &head));
@@ -283,9 +284,15 @@ impl<'a> Fold<'a> {
         Ok(())
     }
 
-    /// A deleted variant keeps nothing but its ledger.
-    fn finish_deleted(&mut self, ordinal: VariantOrdinal) -> Result<(), RowError> {
+    /// A deleted variant keeps nothing but its ledger and its name.
+    fn finish_deleted(&mut self, head: &Head) -> Result<(), RowError> {
+        let ordinal = head.ordinal;
         self.changes.delete(Family::Entity, head_key(ordinal));
+        self.changes.put(
+            Family::Entity,
+            departed_key(ordinal),
+            dto::encode_name(&head.store, &head.id),
+        );
         let prefix = purchases_prefix(ordinal.0);
         for row in self.state.scan(Family::Entity, &prefix, None, usize::MAX) {
             let (key, _) = row?;

@@ -14,7 +14,7 @@
 //! it may see one twice, and shows it once, but cannot miss it between the two.
 //!
 //! Deliberately absent: the reservations themselves. An id says which variant keeps it; [`Projection::ended`] and the
-//! stored rows have the rest.
+//! stored rows have the rest, and [`Projection::departed`] knows the variants that are no more.
 mod index;
 mod list;
 pub(super) mod selector;
@@ -24,13 +24,14 @@ pub use list::{Filter, LOOKS_PER_PAGE, Page};
 pub use statistics::Statistics;
 
 use super::{
+    entity_rows::{RowError, load_departed},
     fate::{Fate, fate},
     record::{Fact, Turn},
     state::StateStore,
 };
 use crate::domain::{
     bulk::{self, LineOutcome},
-    ids::{ReservationId, StoreId, VariantOrdinal},
+    ids::{ReservationId, StoreId, VariantId, VariantOrdinal},
     variant::{Event, Hold, Variant},
 };
 use hashbrown::HashMap;
@@ -65,6 +66,10 @@ struct Memory {
     homes: Vec<Option<VariantHome>>,
     /// Ends in log order, until a checkpoint has them.
     ended: VecDeque<EndedHere>,
+    /// Store and id of the variants deleted above the last checkpoint.
+    departed: HashMap<VariantOrdinal, (StoreId, VariantId)>,
+    /// The same in log order, with the record of each.
+    departures: VecDeque<(u64, VariantOrdinal)>,
 }
 
 /// Whose a variant is.
@@ -102,12 +107,17 @@ impl Projection {
                 for event in &fact.events {
                     memory.apply(number, fact.ordinal, event);
                 }
+                if let (Some(Event::Deleted), Some(view)) = (fact.events.last(), &fact.view) {
+                    let name = (view.head.store.clone(), view.head.id.clone());
+                    memory.departed.insert(fact.ordinal, name);
+                    memory.departures.push_back((number, fact.ordinal));
+                }
             }
             Fact::Bulk { event, .. } => {
                 let mut memory = self.memory.lock();
                 promised(event).for_each(|hold| memory.promise(hold));
             }
-            Fact::Policy { .. } => {}
+            Fact::Policy { .. } | Fact::Told(_) => {}
         }
     }
 
@@ -122,6 +132,16 @@ impl Projection {
         let memory = self.memory.lock();
         let home = memory.home(id.variant())?;
         memory.stores[home.store as usize].1.ended_with(id)
+    }
+
+    /// Store and id of a variant that was deleted; `None` when no such one was. Reads the disk.
+    ///
+    /// # Errors
+    /// The stored rows could not be read.
+    pub fn departed(&self, ordinal: VariantOrdinal) -> Result<Option<(StoreId, VariantId)>, RowError> {
+        // Memory first: what leaves it meanwhile is in the rows by then.
+        let recent = self.memory.lock().departed.get(&ordinal).cloned();
+        recent.map_or_else(|| load_departed(&self.state, ordinal), |name| Ok(Some(name)))
     }
 
     /// The figures of a store so far; zeros for a store without reservations.
@@ -257,11 +277,19 @@ impl Memory {
         }
     }
 
-    /// Forgets at most `count` ends up to record `upto`; whether there are more.
+    /// Forgets at most `count` ends, and as many deleted variants, up to record `upto`; whether there are more.
     fn forget(&mut self, upto: u64, count: usize) -> bool {
         for _ in 0..count {
-            let Some(ended) = self.ended.pop_front_if(|ended| ended.number <= upto) else {
-                return false;
+            let departure = self.departures.pop_front_if(|(number, _)| *number <= upto);
+            let ended = self.ended.pop_front_if(|ended| ended.number <= upto);
+            if let Some((_, ordinal)) = departure {
+                self.departed.remove(&ordinal);
+            }
+            let Some(ended) = ended else {
+                if departure.is_none() {
+                    return false;
+                }
+                continue;
             };
             if let Some(home) = self.home(ended.id.variant()) {
                 let (_, index) = &mut self.stores[home.store as usize];

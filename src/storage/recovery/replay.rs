@@ -77,6 +77,7 @@ impl<'a> Replay<'a> {
                 self.policies.insert(store.clone(), changed.policy);
             }
             Fact::Bulk { id, event } => self.bulk(*id, event, turn.at).map_err(wrong)?,
+            Fact::Told(_) => {}
         }
         Ok(turn)
     }

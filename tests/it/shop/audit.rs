@@ -117,7 +117,7 @@ impl Audit {
                     bulk::Event::Finished => self.unfinished.remove(id),
                 };
             }
-            Fact::Policy { .. } => {}
+            Fact::Policy { .. } | Fact::Told(_) => {}
         }
         self.turns.push(turn);
     }
@@ -150,7 +150,7 @@ impl Audit {
     pub(crate) fn events(&self) -> impl Iterator<Item = &Event> {
         self.turns.iter().flat_map(|turn| match &turn.fact {
             Fact::Variant(fact) => fact.events.as_slice(),
-            Fact::Policy { .. } | Fact::Bulk { .. } => &[],
+            Fact::Policy { .. } | Fact::Bulk { .. } | Fact::Told(_) => &[],
         })
     }
 }

@@ -1,5 +1,7 @@
 //! The payload of one record.
-use super::{Bits, List, Mirror, Moment, bulk, event::Event, policy::PolicyChanged, variant::View};
+use super::{
+    Bits, List, Mirror, Moment, bulk, event::Event, policy::PolicyChanged, told::Told, variant::View,
+};
 use crate::{
     domain::ids::{StoreId, VariantId, VariantOrdinal},
     storage::{
@@ -22,6 +24,7 @@ enum Fact<'a> {
     Variant(VariantFact<'a>),
     Policy(&'a str, PolicyChanged),
     Bulk(Bits, bulk::Event<'a>),
+    Told(Told<'a>),
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -45,6 +48,7 @@ impl<'a> Mirror<'a> for Turn<'a> {
                     Fact::Policy(store.as_str(), PolicyChanged::of(changed))
                 }
                 record::Fact::Bulk { id, event } => Fact::Bulk((*id).into(), bulk::Event::of(event)),
+                record::Fact::Told(told) => Fact::Told(Told::of(told)),
             },
             key: domain.key.map(|key| (key.hash, key.fingerprint)),
         }
@@ -63,6 +67,7 @@ impl<'a> Mirror<'a> for Turn<'a> {
                     id: id.into(),
                     event: event.restore()?,
                 },
+                Fact::Told(told) => record::Fact::Told(told.restore()?),
             },
             key: self.key.map(|(hash, fingerprint)| KeyMark { hash, fingerprint }),
         })
