@@ -17,7 +17,7 @@ use super::{
 use crate::{
     clock::Clock,
     domain::{
-        bulk::Bulk,
+        bulk::{Bulk, records_max},
         ids::{BulkId, StoreId, VariantId, VariantOrdinal},
         time::Timestamp,
         variant::Variant,
@@ -138,6 +138,11 @@ impl Directory {
     /// The variant with this ordinal, which a reservation's id carries.
     pub fn by_ordinal(&self, ordinal: VariantOrdinal) -> Option<Arc<Entry>> {
         self.entries.read().get(ordinal.0 as usize)?.clone()
+    }
+
+    /// Whether a variant ever had this ordinal.
+    pub fn has_given_out(&self, ordinal: VariantOrdinal) -> bool {
+        ordinal.0 < self.next_ordinal.load(Ordering::Acquire)
     }
 
     /// Variants of a store in order of creation, after `after`, at most `limit`. One that is being created or deleted is
@@ -366,11 +371,13 @@ impl Directory {
     pub fn rebuild(&self, entry: &Arc<Entry>) {
         let barrier = self.caught_up();
         let rebuild = Arc::clone(&self.services.rebuild);
-        let (directory, entry) = (self.myself.clone(), Arc::clone(entry));
+        let directory = self.myself.upgrade().expect("a call on it holds it");
+        let entry = Arc::clone(entry);
         tokio::spawn(async move {
             if !barrier.await {
                 return;
             }
+            let directory = Arc::downgrade(&directory);
             let ordinal = entry.ordinal;
             let read = tokio::task::spawn_blocking(move || rebuild.variant(ordinal)).await;
             let read = read.unwrap_or_else(|panic| Err(format!("reading its state panicked: {panic}")));
@@ -461,13 +468,17 @@ impl Directory {
         Ok(())
     }
 
-    /// Brings an unfinished coordinator of before the restart to its end; resolves when it is there.
-    pub fn resume_bulk(&self, bulk: Bulk) -> oneshot::Receiver<()> {
+    /// Brings an unfinished coordinator of before the restart to its end, with its last record queued. Waits for the slots
+    /// it needs.
+    pub async fn resume_bulk(&self, bulk: Bulk) {
+        let slots = records_max(bulk.plan.lines.len());
+        let permit = self.services.admission.reserve_when_free(slots).await;
         let (done, finished) = oneshot::channel();
         let directory = self.myself.upgrade().expect("a call on it holds it");
         // Ids are unique among stored coordinators, and nobody else has started one yet.
-        let _ = self.enter_bulk(BulkStart::resumed(bulk, done, directory));
-        finished
+        let _ = self.enter_bulk(BulkStart::resumed(bulk, permit, done, directory));
+        // Answered or not, it is never dropped half way.
+        let _ = finished.await;
     }
 
     pub(super) fn leave_bulk(&self, id: BulkId) {

@@ -26,7 +26,7 @@ pub enum Pending {
         claim: Option<Claim>,
         /// Who waits, and for which answer if it is not the turn itself.
         port: Option<(Port, Option<Outcome>)>,
-        /// The slots it uses; a coordinator's are its own.
+        /// The slots it uses; a line's are its coordinator's.
         permit: Option<Permit>,
     },
     /// An answer that repeats earlier facts and must not overtake them.
@@ -100,7 +100,7 @@ fn count(turn: &Turn) {
             event: bulk::Event::Decided { commit: true, .. },
             ..
         } => done(Operation::Bulk, 1),
-        Fact::Bulk { .. } | Fact::Gate(_) => {}
+        Fact::Bulk { .. } | Fact::Gate(_) | Fact::Told(_) => {}
         Fact::Policy { .. } => done(Operation::Administer, 1),
     }
 }

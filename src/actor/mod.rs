@@ -21,7 +21,7 @@ mod timer;
 mod variant;
 
 pub use admission::{Admission, AdmissionLimits, Permit, Shed};
-pub use bulk::{StillSettling, slots};
+pub use bulk::StillSettling;
 pub use directory::{ActorLimits, Directory, Rebuild, Services, Unroutable};
 pub use durable::{Durable, Pending};
 pub use entry::Entry;

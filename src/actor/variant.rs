@@ -200,6 +200,8 @@ impl Running {
                 );
             }
             Ok(Decision::Repeat(hold)) => {
+                // Freed before the caller is woken, who has the answer remembered under the same key.
+                drop(key);
                 let at = hold.told_at(now);
                 self.later(port, Ok(Answer::Repeat { hold, at }), permit);
             }
@@ -472,7 +474,8 @@ impl Running {
         }
         let idle_at =
             (self.variant.held() == 0).then(|| self.last_used.saturating_add(self.directory.idle_ms()));
-        let next = [self.variant.next_deadline(), idle_at]
+        let paused = (self.paused_until > now).then_some(self.paused_until);
+        let next = [self.variant.next_deadline(), idle_at, paused]
             .into_iter()
             .flatten()
             .min();

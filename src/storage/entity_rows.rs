@@ -5,6 +5,7 @@
 //!         2 | ordinal u32 | owner   purchases                what one shopper bought of it; owner: kind u8, text
 //!         3 | store                 policy
 //!         4 | bulk id 16            bulk                     while it is not finished
+//!         5 | ordinal u32           name                     store and id of a variant that was deleted
 //! Hold    ordinal u32 | id 16       hold                     while its variant keeps it
 //! Ledger  ordinal u32 | seq u64     ledger entry
 //! Statistics  store                 statistics
@@ -12,13 +13,14 @@
 //!         "decided-at"              i64                      the latest moment a record was decided at, ms
 //!         "gate"                    gate                     the rules that hold, and the release that brought them
 //! ```
-//! All numbers big-endian: the keys sort. `number` is the last record in the head and its reservations.
+//! All numbers big-endian: the keys sort. `number` is the last record in the head and its reservations. What a deleted
+//! variant keeps for ever is its ledger and its name, by which its ended reservations are shown.
 use super::{
     dto::{self, FormatError},
     state::{Family, Rows, StateError, StateStore},
 };
 use crate::domain::{
-    ids::{BulkId, ReservationId, StoreId, VariantOrdinal},
+    ids::{BulkId, ReservationId, StoreId, VariantId, VariantOrdinal},
     variant::{Head, Hold, LedgerEntry, Owner, Purchases, Variant},
 };
 use std::iter::Peekable;
@@ -27,6 +29,7 @@ const HEAD: u8 = 1;
 const PURCHASES: u8 = 2;
 const POLICY: u8 = 3;
 const BULK: u8 = 4;
+const DEPARTED: u8 = 5;
 
 pub(super) const NEXT_ORDINAL: &[u8] = b"next-ordinal";
 pub(super) const DECIDED_AT: &[u8] = b"decided-at";
@@ -85,6 +88,10 @@ pub(super) fn bulk_key(id: BulkId) -> Vec<u8> {
     entity(BULK, &id.0.to_be_bytes())
 }
 
+pub(super) fn departed_key(ordinal: VariantOrdinal) -> Vec<u8> {
+    entity(DEPARTED, &ordinal.0.to_be_bytes())
+}
+
 pub(super) fn hold_key(id: ReservationId) -> Vec<u8> {
     [&id.variant().0.to_be_bytes()[..], &id.as_u128().to_be_bytes()].concat()
 }
@@ -117,6 +124,16 @@ pub(super) fn load_head(
 ) -> Result<Option<(u64, Head)>, RowError> {
     let row = state.get(Family::Entity, &head_key(ordinal))?;
     row.map(|row| read_head(&row)).transpose()
+}
+
+/// Store and id of a variant that was deleted; `None` when no such one was.
+pub(super) fn load_departed(
+    state: &StateStore,
+    ordinal: VariantOrdinal,
+) -> Result<Option<(StoreId, VariantId)>, RowError> {
+    let row = state.get(Family::Entity, &departed_key(ordinal))?;
+    let name = row.map(|row| dto::decode_name(&row)).transpose();
+    name.map_err(|error| RowError::content(Family::Entity, error))
 }
 
 /// A whole variant and the last record in it; `None` when there is no such variant.

@@ -11,8 +11,8 @@ use crate::domain::{
 use crate::storage::{
     dto,
     entity_rows::{
-        DECIDED_AT, GATE, NEXT_ORDINAL, RowError, bulk_key, head_key, head_row, hold_key, ledger_key,
-        load_head, policy_key, purchases_key, purchases_prefix,
+        DECIDED_AT, GATE, NEXT_ORDINAL, RowError, bulk_key, departed_key, head_key, head_row, hold_key,
+        ledger_key, load_head, policy_key, purchases_key, purchases_prefix,
     },
     fate::{Fate, fate},
     journal::Record,
@@ -98,6 +98,7 @@ impl<'a> Fold<'a> {
                 self.gate = Some(gate);
                 Ok(())
             }
+            Fact::Told(_) => Ok(()),
         }
     }
 
@@ -245,7 +246,7 @@ impl<'a> Fold<'a> {
         }
         for (ordinal, (number, head)) in std::mem::take(&mut self.heads) {
             if head.deleted {
-                self.finish_deleted(ordinal)?;
+                self.finish_deleted(&head)?;
             } else {
                 self.changes
                     .put(Family::Entity, head_key(ordinal), head_row(number, &head));
@@ -292,9 +293,15 @@ impl<'a> Fold<'a> {
         Ok(())
     }
 
-    /// A deleted variant keeps nothing but its ledger.
-    fn finish_deleted(&mut self, ordinal: VariantOrdinal) -> Result<(), RowError> {
+    /// A deleted variant keeps nothing but its ledger and its name.
+    fn finish_deleted(&mut self, head: &Head) -> Result<(), RowError> {
+        let ordinal = head.ordinal;
         self.changes.delete(Family::Entity, head_key(ordinal));
+        self.changes.put(
+            Family::Entity,
+            departed_key(ordinal),
+            dto::encode_name(&head.store, &head.id),
+        );
         let prefix = purchases_prefix(ordinal.0);
         for row in self.state.scan(Family::Entity, &prefix, None, usize::MAX) {
             let (key, _) = row?;

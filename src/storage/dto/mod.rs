@@ -16,7 +16,7 @@ mod v1;
 use crate::{
     domain::{
         bulk::Bulk,
-        ids::InvalidId,
+        ids::{InvalidId, StoreId, VariantId},
         policy::Policy,
         rules::Gate,
         variant::{Head, Hold, LedgerEntry, Owner, Purchases, Variant},
@@ -111,6 +111,19 @@ pub fn encode_head(head: &Head) -> Vec<u8> {
 /// [`FormatError`] when the bytes are not one head of a version known here.
 pub fn decode_head(bytes: &[u8]) -> Result<Head, FormatError> {
     decode::<v1::variant::Head<'_>, ROW_BYTES_MAX>(bytes)
+}
+
+/// The row of a deleted variant: whose it was, and the shop's id.
+pub fn encode_name(store: &StoreId, id: &VariantId) -> Vec<u8> {
+    encode(&v1::variant::Name::of_both(store, id))
+}
+
+/// Reads the row of a deleted variant.
+///
+/// # Errors
+/// [`FormatError`] when the bytes are not one name of a version known here.
+pub fn decode_name(bytes: &[u8]) -> Result<(StoreId, VariantId), FormatError> {
+    decode::<v1::variant::Name<'_>, ROW_BYTES_MAX>(bytes)
 }
 
 /// The row of a reservation, live or ended.

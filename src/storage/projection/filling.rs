@@ -74,9 +74,10 @@ impl<'a> Filling<'a> {
                 for event in &fact.events {
                     self.event(number, fact.ordinal, event);
                 }
+                self.memory.depart(number, fact);
             }
             Fact::Policy { store, changed } => self.policy(store.clone(), changed.policy),
-            Fact::Bulk { .. } | Fact::Gate(_) => {}
+            Fact::Bulk { .. } | Fact::Gate(_) | Fact::Told(_) => {}
         }
     }
 

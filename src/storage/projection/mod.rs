@@ -17,7 +17,7 @@
 //! lines of the stock ledger above the last checkpoint.
 //!
 //! Deliberately absent: the reservations themselves. An id says which variant keeps it; [`Projection::ended`] and the
-//! stored rows have the rest.
+//! stored rows have the rest, and [`Projection::departed`] knows the variants that are no more.
 pub(super) mod filling;
 mod index;
 mod list;
@@ -28,13 +28,14 @@ pub use list::{Filter, LOOKS_PER_PAGE, Page};
 pub use statistics::Statistics;
 
 use super::{
+    entity_rows::{RowError, load_departed},
     fate::{Fate, fate},
-    record::{Fact, Turn},
+    record::{Fact, Turn, VariantFact},
     state::StateStore,
 };
 use crate::domain::{
     bulk::{self, LineOutcome},
-    ids::{ReservationId, StoreId, VariantOrdinal},
+    ids::{ReservationId, StoreId, VariantId, VariantOrdinal},
     policy::Policy,
     variant::{Event, Hold},
 };
@@ -80,6 +81,10 @@ struct Memory {
     ledger: BTreeMap<(VariantOrdinal, u64), u64>,
     /// The same in log order.
     ledger_order: VecDeque<(u64, VariantOrdinal, u64)>,
+    /// Store and id of the variants deleted above the last checkpoint.
+    departed: HashMap<VariantOrdinal, (StoreId, VariantId)>,
+    /// The same in log order, with the record of each.
+    departures: VecDeque<(u64, VariantOrdinal)>,
 }
 
 /// Whose a variant is.
@@ -118,6 +123,7 @@ impl Projection {
                 for event in &fact.events {
                     memory.apply(number, fact.ordinal, event);
                 }
+                memory.depart(number, fact);
             }
             Fact::Bulk { event, .. } => {
                 let mut memory = self.memory.lock();
@@ -126,7 +132,7 @@ impl Projection {
             Fact::Policy { store, changed } => {
                 self.policies.write().insert(store.clone(), changed.policy);
             }
-            Fact::Gate(_) => {}
+            Fact::Gate(_) | Fact::Told(_) => {}
         }
     }
 
@@ -159,6 +165,16 @@ impl Projection {
             .take(limit)
             .map(|((_, line), number)| (*line, *number))
             .collect()
+    }
+
+    /// Store and id of a variant that was deleted; `None` when no such one was. Reads the disk.
+    ///
+    /// # Errors
+    /// The stored rows could not be read.
+    pub fn departed(&self, ordinal: VariantOrdinal) -> Result<Option<(StoreId, VariantId)>, RowError> {
+        // Memory first: what leaves it meanwhile is in the rows by then.
+        let recent = self.memory.lock().departed.get(&ordinal).cloned();
+        recent.map_or_else(|| load_departed(&self.state, ordinal), |name| Ok(Some(name)))
     }
 
     /// The figures of a store so far; zeros for a store without reservations.
@@ -253,6 +269,15 @@ impl Memory {
             .expect("a variant's store is said with its creation, or when its rows are loaded")
     }
 
+    /// A deleted variant's name, by which its ended reservations are shown.
+    fn depart(&mut self, number: u64, fact: &VariantFact) {
+        if let (Some(Event::Deleted), Some(view)) = (fact.events.last(), &fact.view) {
+            let name = (view.head.store.clone(), view.head.id.clone());
+            self.departed.insert(fact.ordinal, name);
+            self.departures.push_back((number, fact.ordinal));
+        }
+    }
+
     /// What is not about one reservation: the figures, and where a line of the ledger is.
     fn count(&mut self, number: u64, ordinal: VariantOrdinal, event: &Event) {
         let home = self.settled(ordinal);
@@ -284,12 +309,20 @@ impl Memory {
         }
     }
 
-    /// Forgets at most `count` ends and `count` ledger lines up to record `upto`; whether there are more.
+    /// Forgets at most `count` ends, ledger lines and deleted variants each, up to record `upto`; whether there are more.
     fn forget(&mut self, upto: u64, count: usize) -> bool {
         let lines = self.forget_lines(upto, count);
         for _ in 0..count {
-            let Some(ended) = self.ended.pop_front_if(|ended| ended.number <= upto) else {
-                return lines;
+            let departure = self.departures.pop_front_if(|(number, _)| *number <= upto);
+            let ended = self.ended.pop_front_if(|ended| ended.number <= upto);
+            if let Some((_, ordinal)) = departure {
+                self.departed.remove(&ordinal);
+            }
+            let Some(ended) = ended else {
+                if departure.is_none() {
+                    return lines;
+                }
+                continue;
             };
             if let Some(home) = self.home(ended.id.variant()) {
                 let (_, index) = &mut self.stores[home.store as usize];

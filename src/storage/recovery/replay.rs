@@ -90,6 +90,7 @@ impl<'a> Replay<'a> {
                 .bulk(*id, event, turn.at)
                 .map_err(|reason| RecoverError::Replay { number, reason })?,
             Fact::Gate(gate) => self.enter(number, gate)?,
+            Fact::Told(_) => {}
         }
         Ok(())
     }

@@ -132,7 +132,10 @@ fn a_snapshot_under_rules_of_a_later_release_is_refused_by_its_name() {
     let path = source.dir.path().join("shop.holdfast");
     snapshot(&source, &path, Rules(Rules::CURRENT.0 + 1));
     let mut dir = DataDir::open(&home.root()).unwrap();
-    let refused = seed_from_snapshot(&mut dir, &home.options, || SnapshotReader::open(&path)).unwrap_err();
+    let refused = seed_from_snapshot(&mut dir, &home.options, &home.options.journal(), || {
+        SnapshotReader::open(&path)
+    })
+    .unwrap_err();
     assert!(matches!(refused, SeedError::Rules(_)), "{refused:?}");
     assert!(
         refused.to_string().contains("use holdfast 9.9.9 or later"),

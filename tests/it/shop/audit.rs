@@ -119,7 +119,7 @@ impl Audit {
                     bulk::Event::Finished => self.unfinished.remove(id),
                 };
             }
-            Fact::Policy { .. } | Fact::Gate(_) => {}
+            Fact::Policy { .. } | Fact::Gate(_) | Fact::Told(_) => {}
         }
         self.turns.push(turn);
     }
@@ -152,7 +152,7 @@ impl Audit {
     pub(crate) fn events(&self) -> impl Iterator<Item = &Event> {
         self.turns.iter().flat_map(|turn| match &turn.fact {
             Fact::Variant(fact) => fact.events.as_slice(),
-            Fact::Policy { .. } | Fact::Bulk { .. } | Fact::Gate(_) => &[],
+            Fact::Policy { .. } | Fact::Bulk { .. } | Fact::Gate(_) | Fact::Told(_) => &[],
         })
     }
 }

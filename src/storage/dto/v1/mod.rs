@@ -17,6 +17,7 @@ pub(super) mod event;
 pub(super) mod hold;
 pub(super) mod policy;
 pub(super) mod refusal;
+pub(super) mod told;
 pub(super) mod turn;
 pub(super) mod variant;
 

@@ -1,5 +1,7 @@
 //! The payload of one record.
-use super::{Bits, List, Mirror, Moment, bulk, event::Event, policy::PolicyChanged, variant::View};
+use super::{
+    Bits, List, Mirror, Moment, bulk, event::Event, policy::PolicyChanged, told::Told, variant::View,
+};
 use crate::{
     domain::{
         ids::{StoreId, VariantId, VariantOrdinal},
@@ -26,6 +28,7 @@ enum Fact<'a> {
     Policy(&'a str, PolicyChanged),
     Bulk(Bits, bulk::Event<'a>),
     Gate(Gate<'a>),
+    Told(Told<'a>),
 }
 
 /// A rule set and the release that switched it on. Part of a turn, and a row.
@@ -57,6 +60,7 @@ impl<'a> Mirror<'a> for Turn<'a> {
                 }
                 record::Fact::Bulk { id, event } => Fact::Bulk((*id).into(), bulk::Event::of(event)),
                 record::Fact::Gate(gate) => Fact::Gate(Gate::of(gate)),
+                record::Fact::Told(told) => Fact::Told(Told::of(told)),
             },
             key: domain.key.map(|key| (key.hash, key.fingerprint)),
         }
@@ -76,6 +80,7 @@ impl<'a> Mirror<'a> for Turn<'a> {
                     event: event.restore()?,
                 },
                 Fact::Gate(gate) => record::Fact::Gate(gate.restore()?),
+                Fact::Told(told) => record::Fact::Told(told.restore()?),
             },
             key: self.key.map(|(hash, fingerprint)| KeyMark { hash, fingerprint }),
         })
