@@ -114,7 +114,13 @@ fn open(root: &Path, backend: Backend) -> Recovered {
         },
         keys_memory_max: 1_000_000,
     };
-    recover(&DataDir::open(root).unwrap(), &options, &|_| {}).unwrap()
+    recover(
+        &DataDir::open(root).unwrap(),
+        &options,
+        &options.journal(),
+        &|_| {},
+    )
+    .unwrap()
 }
 
 fn checkpoint(recovered: Recovered, records: u64) {

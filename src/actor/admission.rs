@@ -2,8 +2,8 @@
 //!
 //! One permit is the journal slots its command can use, so that a push to the queue cannot fail. The permit moves with
 //! the message into the journal entry and is freed when that entry is answered or dropped; a caller that hangs up makes
-//! no room. Expiries and coordinators draw on a pool of their own, so that a flood of requests cannot stop units from
-//! coming back.
+//! no room. Expiries, coordinators and barriers draw on a pool of their own, so that a flood of requests cannot stop units
+//! from coming back. Nothing enters the queue without a permit, and both pools together fit it: it cannot overflow.
 use super::entry::Entry;
 use std::sync::{
     Arc,
@@ -18,7 +18,7 @@ pub struct AdmissionLimits {
     pub max_in_flight: usize,
     /// Requests for one variant.
     pub max_per_variant: usize,
-    /// Journal slots for expiries and coordinators.
+    /// Journal slots for expiries, coordinators and barriers.
     pub reserved: usize,
 }
 
@@ -43,6 +43,8 @@ pub struct Admission {
     reserved: AtomicUsize,
     draining: AtomicBool,
     freed: Notify,
+    /// Slots of the reserved pool came back.
+    reserved_freed: Notify,
 }
 
 impl Admission {
@@ -55,6 +57,7 @@ impl Admission {
             reserved: none(),
             draining: AtomicBool::new(false),
             freed: Notify::new(),
+            reserved_freed: Notify::new(),
         }
     }
 
@@ -89,6 +92,25 @@ impl Admission {
             variant: None,
             with: None,
         })
+    }
+
+    /// `slots` of the reserved pool, as soon as it has them: for what cannot be left undone.
+    ///
+    /// # Panics
+    /// When the whole pool is smaller: the wait would never end. The configuration's rules see to it.
+    pub async fn reserve_when_free(self: &Arc<Self>, slots: usize) -> Permit {
+        let whole = self.limits.reserved;
+        assert!(
+            slots <= whole,
+            "the reserved pool of {whole} slots never has {slots}"
+        );
+        loop {
+            let freed = self.reserved_freed.notified();
+            if let Ok(permit) = self.reserve(slots) {
+                return permit;
+            }
+            freed.await;
+        }
     }
 
     /// No new requests from now on.
@@ -170,12 +192,17 @@ impl Drop for Permit {
         if let Some(entry) = &self.variant {
             entry.in_flight.fetch_sub(self.slots, Ordering::AcqRel);
         }
-        let pool = match self.pool {
-            Pool::Request => &self.admission.in_flight,
-            Pool::Reserved => &self.admission.reserved,
+        let admission = &self.admission;
+        let before = match self.pool {
+            Pool::Request => admission.in_flight.fetch_sub(self.slots, Ordering::AcqRel),
+            Pool::Reserved => {
+                let before = admission.reserved.fetch_sub(self.slots, Ordering::AcqRel);
+                admission.reserved_freed.notify_waiters();
+                before
+            }
         };
-        if pool.fetch_sub(self.slots, Ordering::AcqRel) == self.slots {
-            self.admission.freed.notify_waiters();
+        if before == self.slots {
+            admission.freed.notify_waiters();
         }
     }
 }
@@ -217,6 +244,25 @@ mod tests {
         let block = admission.reserve(3).unwrap();
         assert_eq!(admission.reserve(1).unwrap_err(), Shed::Reserved);
         drop(block);
+        assert_eq!(admission.reserved_in_use(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_left_undone_waits_for_room() {
+        let admission = admission();
+        let (one, two) = (admission.reserve(1).unwrap(), admission.reserve(2).unwrap());
+        let waiting = tokio::spawn({
+            let admission = Arc::clone(&admission);
+            async move { admission.reserve_when_free(3).await }
+        });
+        tokio::task::yield_now().await;
+        drop(one);
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished(), "one slot is not enough");
+        drop(two);
+        let permit = waiting.await.unwrap();
+        assert_eq!(admission.reserve(1).unwrap_err(), Shed::Reserved);
+        drop(permit);
         assert_eq!(admission.reserved_in_use(), 0);
     }
 }

@@ -1,6 +1,6 @@
 //! The coordinator's shell: it logs its intent, asks every line, decides, settles. Two messages a line, and the answer
 //! leaves when the decision is durable; nobody waits inside a handler. Its journal slots come from the reserved pool,
-//! all of them before it starts, so that it can always come to an end.
+//! all of them before it starts or goes on, so that it can always come to an end.
 use super::{
     admission::Permit,
     directory::{Directory, Unroutable},
@@ -9,9 +9,7 @@ use super::{
 };
 use crate::{
     domain::{
-        bulk::{
-            ASK_AGAIN_MS, Bulk, DECIDE_WITHIN_MS, Event, Gather, Line, LineOutcome, Mode, Next, Plan, Stage,
-        },
+        bulk::{ASK_AGAIN_MS, Bulk, DECIDE_WITHIN_MS, Event, Gather, Line, LineOutcome, Next, Plan, Stage},
         ids::{BulkId, VariantOrdinal},
         time::Timestamp,
         variant::{Command, Refusal, settled},
@@ -28,11 +26,6 @@ use tokio::{sync::oneshot, task::AbortHandle};
 /// A line that has not said that it is settled is told again after so long, ms.
 const SETTLE_AGAIN_MS: i64 = 1_000;
 
-/// Journal slots a coordinator over `lines` lines can use: two tries and a settlement each, and its own three records.
-pub fn slots(lines: usize) -> usize {
-    4 * lines + 3
-}
-
 /// The ractor side of a coordinator.
 pub(super) struct BulkActor;
 
@@ -40,6 +33,8 @@ pub(super) struct BulkActor;
 pub(super) struct BulkStart {
     pub(super) bulk: Bulk,
     directory: Arc<Directory>,
+    /// The slots of the whole coordinator; freed at its end.
+    permit: Permit,
     caller: Option<Caller>,
     /// Told when it has come to its end.
     done: Option<oneshot::Sender<()>>,
@@ -48,16 +43,20 @@ pub(super) struct BulkStart {
 struct Caller {
     key: Option<KeyClaim>,
     port: Port,
-    /// The slots of the whole coordinator; freed at its end.
-    permit: Permit,
 }
 
 impl BulkStart {
     /// A coordinator of before the restart.
-    pub(super) fn resumed(bulk: Bulk, done: oneshot::Sender<()>, directory: Arc<Directory>) -> Self {
+    pub(super) fn resumed(
+        bulk: Bulk,
+        permit: Permit,
+        done: oneshot::Sender<()>,
+        directory: Arc<Directory>,
+    ) -> Self {
         Self {
             bulk,
             directory,
+            permit,
             caller: None,
             done: Some(done),
         }
@@ -65,7 +64,8 @@ impl BulkStart {
 }
 
 impl Directory {
-    /// Starts a coordinator for a caller. `permit` covers [`slots`] of the plan's lines.
+    /// Starts a coordinator for a caller. `permit` covers [`records_max`](crate::domain::bulk::records_max) of the plan's
+    /// lines.
     ///
     /// # Errors
     /// A coordinator of the same id is still settling; the caller's key is free again.
@@ -77,10 +77,11 @@ impl Directory {
         permit: Permit,
         port: Port,
     ) -> Result<(), StillSettling> {
-        let caller = Some(Caller { key, port, permit });
+        let caller = Some(Caller { key, port });
         let start = BulkStart {
             bulk: Bulk::intended(id, plan),
             directory: Arc::clone(self),
+            permit,
             caller,
             done: None,
         };
@@ -129,13 +130,12 @@ impl Actor for BulkActor {
         let BulkStart {
             bulk,
             directory,
+            permit,
             caller,
             done,
         } = start;
         let fresh = caller.is_some();
-        let (key, port, permit) = caller.map_or((None, None, None), |caller| {
-            (caller.key, Some(caller.port), Some(caller.permit))
-        });
+        let (key, port) = caller.map_or((None, None), |caller| (caller.key, Some(caller.port)));
         let gather = Gather::new(bulk.plan.mode, &bulk.plan.lines);
         let unsettled = BTreeSet::new();
         let mut running = Running {
@@ -144,7 +144,7 @@ impl Actor for BulkActor {
             directory,
             key,
             port,
-            permit,
+            permit: Some(permit),
             unsettled,
             timeout: None,
             done,
@@ -194,24 +194,15 @@ impl Running {
     /// After a restart: without a decision everything is given back, with one it is settled again. Both tries are
     /// settled the same way: a prepared line of the first was given back in the log before the second prepared it.
     fn resume(&mut self) {
-        let (commit, at) = match self.bulk.stage {
-            Stage::Trying => {
-                let at = self.directory.now();
-                let outcomes = self.gather.outcomes();
-                self.log(
-                    Event::Decided {
-                        commit: false,
-                        outcomes,
-                    },
-                    at,
-                );
-                (false, at)
-            }
-            Stage::Decided { commit, at } => (commit, at),
-            Stage::Finished => return,
-        };
-        self.settle(1, commit, at);
-        self.settle(2, commit, at);
+        if self.bulk.stage == Stage::Trying {
+            let event = Event::Decided {
+                commit: false,
+                outcomes: self.gather.outcomes(),
+            };
+            self.log(event, self.directory.now());
+        }
+        self.settle_as_decided(1);
+        self.settle_as_decided(2);
     }
 
     fn handle(&mut self, message: BulkMessage) {
@@ -244,7 +235,7 @@ impl Running {
             Next::Ask(line) => self.ask(line),
             Next::AskAgain(line) => self.ask_again(line),
             Next::TryInOrder => {
-                self.settle(self.gather.number(), false, self.directory.now());
+                self.settle(self.gather.number(), &[], self.directory.now());
                 let first = self.gather.try_in_order();
                 self.ask(first);
             }
@@ -280,9 +271,12 @@ impl Running {
         let now = self.directory.now();
         let number = self.gather.number();
         let mut outcomes = self.gather.outcomes();
-        if commit && self.bulk.plan.mode == Mode::AllOrNothing {
+        if commit {
             for outcome in &mut outcomes {
-                if let LineOutcome::Done(hold) = outcome {
+                // One that is not pinned was what it should become, and stays as it is.
+                if let LineOutcome::Done(hold) = outcome
+                    && hold.pin.is_some()
+                {
                     *hold = settled(hold, true, now)
                         .hold()
                         .cloned()
@@ -291,16 +285,23 @@ impl Running {
             }
         }
         self.log(Event::Decided { commit, outcomes }, now);
-        self.settle(number, commit, now);
+        self.settle_as_decided(number);
     }
 
-    /// Sends the decision to every line that may have prepared something.
-    fn settle(&mut self, number: u32, commit: bool, decided_at: Timestamp) {
+    fn settle_as_decided(&mut self, number: u32) {
+        if let Stage::Decided { kept, at } = &self.bulk.stage {
+            let (kept, at) = (kept.clone(), *at);
+            self.settle(number, &kept, at);
+        }
+    }
+
+    /// Sends the decision to every line that may have prepared something: to keep its promise, or to let go.
+    fn settle(&mut self, number: u32, kept: &[bool], decided_at: Timestamp) {
         for line in 0..self.bulk.plan.lines.len() {
+            let commit = kept.get(line).copied().unwrap_or(false);
             let command = self
                 .bulk
                 .settle(&self.bulk.plan.lines[line], number, commit, decided_at);
-            let Some(command) = command else { continue };
             // A variant that has gone has nothing to settle; a quarantined one is told again until it is back.
             match self.send(line, number, command) {
                 None | Some(LineOutcome::Unanswered) => {
@@ -329,13 +330,14 @@ impl Running {
     }
 
     fn settle_again(&mut self) {
-        let Stage::Decided { commit, at } = self.bulk.stage else {
+        let Stage::Decided { kept, at } = &self.bulk.stage else {
             return;
         };
+        let (kept, at) = (kept.clone(), *at);
         for (number, line) in self.unsettled.clone() {
+            let commit = kept.get(line).copied().unwrap_or(false);
             let command = self.bulk.settle(&self.bulk.plan.lines[line], number, commit, at);
-            let sent = command.map(|command| self.send(line, number, command));
-            if let None | Some(Some(LineOutcome::Refused(_))) = sent {
+            if let Some(LineOutcome::Refused(_)) = self.send(line, number, command) {
                 self.unsettled.remove(&(number, line));
             }
         }

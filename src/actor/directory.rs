@@ -18,7 +18,7 @@ use super::{
 use crate::{
     clock::Clock,
     domain::{
-        bulk::Bulk,
+        bulk::{Bulk, records_max},
         ids::{BulkId, StoreId, VariantId, VariantOrdinal},
         time::Timestamp,
         variant::Variant,
@@ -162,13 +162,21 @@ impl Directory {
         self.entries.read().get(ordinal.0 as usize)?.clone()
     }
 
-    /// Variants of a store in order of creation, after `after`, at most `limit`.
+    /// Whether a variant ever had this ordinal.
+    pub fn has_given_out(&self, ordinal: VariantOrdinal) -> bool {
+        ordinal.0 < self.next_ordinal.load(Ordering::Acquire)
+    }
+
+    /// Variants of a store in order of creation, after `after`, at most `limit`. One that is being created or deleted is
+    /// among them: whether it is there, only its actor can say once that is durable.
     pub fn list(&self, store: &StoreId, after: Option<VariantOrdinal>, limit: usize) -> Vec<Arc<Entry>> {
         let entries = self.entries.read();
         let first = after.map_or(0, |ordinal| ordinal.0 as usize + 1);
         let rest = entries.iter().skip(first).flatten();
-        let shown = rest.filter(|entry| entry.store == *store && !entry.deleted.load(Ordering::Acquire));
-        shown.take(limit).cloned().collect()
+        rest.filter(|entry| entry.store == *store)
+            .take(limit)
+            .cloned()
+            .collect()
     }
 
     /// Every variant, in order of creation.
@@ -258,9 +266,7 @@ impl Directory {
                 }
                 Err(error) => {
                     let reason = format!("its sleeping state cannot be read: {error}");
-                    tracing::error!(variant = %entry.id, %reason, "variant quarantined");
-                    metrics().quarantined_variants.increment(1.0);
-                    desk.seat = Seat::Quarantined { reason };
+                    self.quarantine_locked(entry, &mut desk, reason);
                     Err(Unroutable::Quarantined)
                 }
             },
@@ -299,11 +305,12 @@ impl Directory {
             entry: Arc::clone(entry),
             directory,
         };
-        let supervisor = self.supervisor.get().expect("set at start").clone();
-        let (actor, _) =
-            ActorRuntime::<VariantActor>::spawn_linked_instant(None, VariantActor, start, supervisor)
-                .expect("an actor without a name cannot clash with another");
-        self.enter_actor(actor.get_id(), Who::Variant(entry.ordinal));
+        let actor = self.enter_actor(Who::Variant(entry.ordinal), |supervisor| {
+            let (actor, _) =
+                ActorRuntime::<VariantActor>::spawn_linked_instant(None, VariantActor, start, supervisor)
+                    .expect("an actor without a name cannot clash with another");
+            actor
+        });
         let mut routed = 0;
         for message in messages {
             routed += 1;
@@ -373,30 +380,29 @@ impl Directory {
         self.rebuild(&entry);
     }
 
-    /// Resolves when everything queued until now is durable and told.
-    pub async fn caught_up(&self) {
+    /// Resolves when everything queued until now is durable and told; `false` when the journal has ended before, and with
+    /// it the process.
+    pub fn caught_up(&self) -> impl Future<Output = bool> + Send + 'static + use<> {
         let (passed, barrier) = oneshot::channel::<()>();
-        self.after_durable(Pending::Barrier(Box::new(move || {
+        self.when_told(move || {
             // Whoever waited may have given up.
             let _ = passed.send(());
-        })));
-        // An error means that the journal has ended, and with it the process.
-        let _ = barrier.await;
+        });
+        async move { barrier.await.is_ok() }
     }
 
     /// Reads a variant again from rows and log, behind a barrier through the journal: its last records may still be on
     /// their way.
     pub fn rebuild(&self, entry: &Arc<Entry>) {
-        let (passed, barrier) = oneshot::channel::<()>();
-        self.after_durable(Pending::Barrier(Box::new(move || {
-            let _ = passed.send(());
-        })));
+        let barrier = self.caught_up();
         let rebuild = Arc::clone(&self.services.rebuild);
-        let (directory, entry) = (self.myself.clone(), Arc::clone(entry));
+        let directory = self.myself.upgrade().expect("a call on it holds it");
+        let entry = Arc::clone(entry);
         tokio::spawn(async move {
-            if barrier.await.is_err() {
-                return; // The journal has ended, and with it the process.
+            if !barrier.await {
+                return;
             }
+            let directory = Arc::downgrade(&directory);
             let ordinal = entry.ordinal;
             let read = tokio::task::spawn_blocking(move || rebuild.variant(ordinal)).await;
             let read = read.unwrap_or_else(|panic| Err(format!("reading its state panicked: {panic}")));
@@ -440,6 +446,8 @@ impl Directory {
     fn quarantine_locked(&self, entry: &Entry, desk: &mut Desk, reason: String) {
         tracing::error!(variant = %entry.id, %reason, "variant quarantined");
         metrics().quarantined_variants.increment(1.0);
+        // What its actor published is not to be believed either.
+        entry.gate.close();
         desk.seat = Seat::Quarantined { reason };
     }
 
@@ -485,13 +493,17 @@ impl Directory {
         Ok(())
     }
 
-    /// Brings an unfinished coordinator of before the restart to its end; resolves when it is there.
-    pub fn resume_bulk(&self, bulk: Bulk) -> oneshot::Receiver<()> {
+    /// Brings an unfinished coordinator of before the restart to its end, with its last record queued. Waits for the slots
+    /// it needs.
+    pub async fn resume_bulk(&self, bulk: Bulk) {
+        let slots = records_max(bulk.plan.lines.len());
+        let permit = self.services.admission.reserve_when_free(slots).await;
         let (done, finished) = oneshot::channel();
         let directory = self.myself.upgrade().expect("a call on it holds it");
         // Ids are unique among stored coordinators, and nobody else has started one yet.
-        let _ = self.enter_bulk(BulkStart::resumed(bulk, done, directory));
-        finished
+        let _ = self.enter_bulk(BulkStart::resumed(bulk, permit, done, directory));
+        // Answered or not, it is never dropped half way.
+        let _ = finished.await;
     }
 
     pub(super) fn leave_bulk(&self, id: BulkId) {
@@ -515,10 +527,6 @@ impl Directory {
         self.myself.upgrade().expect("a call on it holds it")
     }
 
-    pub(super) fn supervisor(&self) -> ActorCell {
-        self.supervisor.get().expect("set at start").clone()
-    }
-
     pub(super) fn rebuilder(&self) -> Arc<dyn Rebuild> {
         Arc::clone(&self.services.rebuild)
     }
@@ -527,8 +535,14 @@ impl Directory {
         self.generations.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(super) fn enter_actor(&self, actor: ActorId, who: Who) {
-        self.actors.lock().insert(actor, who);
+    /// Starts an actor and keeps who it is, for the supervisor.
+    pub(super) fn enter_actor<M>(&self, who: Who, spawn: impl FnOnce(ActorCell) -> ActorRef<M>) -> ActorRef<M> {
+        let supervisor = self.supervisor.get().expect("set at start").clone();
+        // Its end may be told before this returns, and finds it here.
+        let mut actors = self.actors.lock();
+        let actor = spawn(supervisor);
+        actors.insert(actor.get_id(), who);
+        actor
     }
 
     pub(super) fn clock(&self) -> &Clock {
@@ -570,9 +584,14 @@ impl Directory {
             .map(|number| number.0)
     }
 
-    /// Answers or calls when everything before it is durable.
-    pub fn after_durable(&self, pending: Pending) {
+    /// Answers when everything before it is durable.
+    pub(super) fn repeat(&self, pending: Pending) {
         // Refused only when the journal has ended, and with it the process.
         let _ = self.services.queue.repeat(pending);
+    }
+
+    /// Calls when everything numbered until now is durable and told.
+    pub(super) fn when_told(&self, call: impl FnOnce() + Send + 'static) {
+        self.services.queue.when_told(call);
     }
 }

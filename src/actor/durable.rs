@@ -26,7 +26,7 @@ pub enum Pending {
         claim: Option<Claim>,
         /// Who waits, and for which answer if it is not the turn itself.
         port: Option<(Port, Option<Outcome>)>,
-        /// The slots it uses; a coordinator's are its own.
+        /// The slots it uses; a line's are its coordinator's.
         permit: Option<Permit>,
     },
     /// An answer that repeats earlier facts and must not overtake them.
@@ -38,8 +38,6 @@ pub enum Pending {
         /// The slot it uses.
         permit: Permit,
     },
-    /// A call when everything before it is durable.
-    Barrier(Box<dyn FnOnce() + Send>),
 }
 
 impl fmt::Debug for Pending {
@@ -47,7 +45,6 @@ impl fmt::Debug for Pending {
         f.write_str(match self {
             Self::Turn { .. } => "Turn",
             Self::Later { .. } => "Later",
-            Self::Barrier(_) => "Barrier",
         })
     }
 }
@@ -103,7 +100,7 @@ fn count(turn: &Turn) {
             event: bulk::Event::Decided { commit: true, .. },
             ..
         } => done(Operation::Bulk, 1),
-        Fact::Bulk { .. } => {}
+        Fact::Bulk { .. } | Fact::Gate(_) | Fact::Told(_) => {}
         Fact::Policy { .. } => done(Operation::Administer, 1),
     }
 }
@@ -133,7 +130,6 @@ fn operation_of(event: &Event) -> Option<Operation> {
 impl DurableObserver<Pending> for Durable {
     fn durable(&mut self, group: Vec<Delivered<Pending>>) {
         let mut completions = Vec::with_capacity(group.len());
-        let mut barriers = Vec::new();
         for Delivered { number, item, .. } in group {
             match item {
                 Pending::Turn {
@@ -169,11 +165,9 @@ impl DurableObserver<Pending> for Durable {
                         _permit: Some(permit),
                     });
                 }
-                Pending::Barrier(call) => barriers.push(call),
             }
         }
         // The task ends only with the runtime, and then nobody waits.
         let _ = self.answers.send(completions);
-        barriers.into_iter().for_each(|call| call());
     }
 }

@@ -129,6 +129,11 @@ impl Gate {
             .store(sold_out_until(variant, now).as_millis(), Ordering::Release);
     }
 
+    /// Nothing is certain any more: every reserve goes to the actor, or to what is said in its place.
+    pub(super) fn close(&self) {
+        self.sold_out_until.store(0, Ordering::Release);
+    }
+
     /// Whether a reserve at `now` is certain to find nothing.
     pub fn sold_out(&self, now: Timestamp) -> Option<SoldOut> {
         let until = Timestamp::from_millis(self.sold_out_until.load(Ordering::Acquire));

@@ -23,7 +23,7 @@ mod variant;
 
 pub use admission::{Admission, AdmissionLimits, Permit, Shed};
 pub use agent::{AgentAddress, AgentId, AgentJob};
-pub use bulk::{StillSettling, slots};
+pub use bulk::StillSettling;
 pub use directory::{ActorLimits, Directory, Rebuild, Services, Unroutable};
 pub use durable::{Durable, Pending};
 pub use entry::Entry;

@@ -71,7 +71,7 @@ pub(super) struct Running {
     leaving: bool,
     /// A [`Message::More`] is in the mailbox.
     more: bool,
-    /// A barrier that ends in [`Message::Leave`] is on its way.
+    /// A [`Message::Leave`] comes once its last record is durable.
     asked_to_leave: bool,
 }
 
@@ -157,7 +157,6 @@ impl Running {
                 self.expire(myself, now);
             }
             Message::Leave => {
-                // The barrier is called before its group counts as told: then this asks once more.
                 self.asked_to_leave = false;
                 self.try_to_leave(myself, now);
             }
@@ -215,6 +214,8 @@ impl Running {
                 }
             }
             Ok(Decision::Repeat(hold)) => {
+                // Freed before the caller is woken, who has the answer remembered under the same key.
+                drop(key);
                 let at = hold.told_at(now);
                 self.later(port, Ok(Answer::Repeat { hold, at }), permit);
             }
@@ -505,7 +506,7 @@ impl Running {
             drop(permit);
             let _ = port.send(outcome);
         } else {
-            self.directory.after_durable(Pending::Later {
+            self.directory.repeat(Pending::Later {
                 port,
                 outcome,
                 permit,
@@ -521,7 +522,8 @@ impl Running {
         }
         let idle_at =
             (self.variant.held() == 0).then(|| self.last_used.saturating_add(self.directory.idle_ms()));
-        let next = [self.variant.next_deadline(), idle_at]
+        let paused = (self.paused_until > now).then_some(self.paused_until);
+        let next = [self.variant.next_deadline(), idle_at, paused]
             .into_iter()
             .flatten()
             .min();
@@ -552,16 +554,13 @@ impl Running {
         }
         self.asked_to_leave = true;
         let myself = myself.clone();
-        self.directory.after_durable(Pending::Barrier(Box::new(move || {
+        self.directory.when_told(move || {
             // An actor that died meanwhile is rebuilt by the supervisor.
             let _ = myself.cast(Message::Leave);
-        })));
+        });
     }
 
     fn leave(&mut self) {
-        if self.directory.told() < self.number {
-            return;
-        }
         let retired = Retired {
             exists: self.variant.head().exists(),
             encoded: dto::encode_variant(&self.variant),

@@ -1,9 +1,15 @@
 //! The operator's side: what is hot, what is closed, how the server ends, how the disk does.
-use super::{Answered, AppError, Context, Done, Shop};
+use super::{Answered, AppError, Context, Done, Keyed, Shop};
 use crate::{
-    actor::{Answer, What},
-    domain::{ids::VariantId, variant::Command},
-    storage::{disk_reserve::DiskReserve, record::Fact},
+    actor::{Answer, Logged, What},
+    domain::{
+        ids::VariantId,
+        variant::{Command, View},
+    },
+    storage::{
+        disk_reserve::DiskReserve,
+        record::{Fact, Told},
+    },
     telemetry::metrics::metrics,
 };
 use std::sync::{
@@ -38,9 +44,9 @@ pub struct Quarantined {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CleanedUp {
     /// Holds that were due.
-    pub due: usize,
+    pub due: u64,
     /// Holds given back by this call.
-    pub expired: usize,
+    pub expired: u64,
 }
 
 /// Whether the disk has room for new business; looked at every second, asked on every hold.
@@ -147,13 +153,31 @@ impl Shop {
             .collect()
     }
 
-    /// Has a quarantined variant read again from rows and log; `false` if it is not quarantined.
+    /// Has a quarantined variant read again from rows and log, and shows it; `None` if it is not quarantined.
     ///
     /// # Errors
-    /// No such variant.
-    pub fn rebuild_quarantined(&self, ctx: &Context, id: &VariantId) -> Result<bool, AppError> {
+    /// No such variant, or an error of the way: it may be closed again.
+    pub async fn rebuild_quarantined(
+        &self,
+        ctx: &Context,
+        id: &VariantId,
+    ) -> Result<Option<Answered<View>>, AppError> {
+        let key = match self.claim(ctx).await? {
+            Keyed::Known(logged) => return variant_told(*logged, true).map(Some),
+            Keyed::Fresh(key) => key,
+        };
         let entry = self.variant(ctx, id)?;
-        Ok(self.directory.release_from_quarantine(&entry))
+        if !self.directory.release_from_quarantine(&entry) {
+            return Ok(None);
+        }
+        let seen = self.get_variant(ctx, id).await?;
+        let Some(key) = key else {
+            return Ok(Some(seen));
+        };
+        let permit = self.admission.admit().map_err(AppError::Shed)?;
+        let told = Told::Variant(Box::new(seen.body));
+        let logged = self.tell(ctx, key, permit, told).await?;
+        variant_told(logged, false).map(Some)
     }
 
     /// Gives back what is due in every running variant; the timers do it anyway, so there is rarely anything to find.
@@ -161,8 +185,29 @@ impl Shop {
     /// # Errors
     /// An error of the way.
     pub async fn clean_up(&self, ctx: &Context, dry_run: bool) -> Result<Answered<CleanedUp>, AppError> {
-        let mut done = CleanedUp { due: 0, expired: 0 };
+        let key = match self.claim(ctx).await? {
+            Keyed::Known(logged) => return cleaned_up(*logged, true),
+            Keyed::Fresh(key) => key,
+        };
         let at = self.clock.now();
+        let done = self.expire_in_all(ctx, dry_run).await?;
+        let Some(key) = key else {
+            return Ok(Answered {
+                body: done,
+                at,
+                replayed: false,
+            });
+        };
+        let permit = self.admission.admit().map_err(AppError::Shed)?;
+        let told = Told::CleanedUp {
+            due: done.due,
+            expired: done.expired,
+        };
+        cleaned_up(self.tell(ctx, key, permit, told).await?, false)
+    }
+
+    async fn expire_in_all(&self, ctx: &Context, dry_run: bool) -> Result<CleanedUp, AppError> {
+        let mut done = CleanedUp { due: 0, expired: 0 };
         for entry in self
             .directory
             .running()
@@ -172,7 +217,7 @@ impl Shop {
             let Answer::Count(due) = self.look(ctx, &entry, What::Due).await? else {
                 continue;
             };
-            done.due += due;
+            done.due += due as u64;
             if due == 0 || dry_run {
                 continue;
             }
@@ -182,15 +227,51 @@ impl Shop {
                     break;
                 };
                 if let Fact::Variant(fact) = &logged.turn.fact {
-                    done.expired += fact.events.len();
+                    done.expired += fact.events.len() as u64;
                 }
             }
         }
-        Ok(Answered {
-            body: done,
-            at,
-            replayed: false,
+        Ok(done)
+    }
+
+    /// An operator asks the server to end. The key is remembered first: a repeat that comes after the restart must not end
+    /// the server again.
+    ///
+    /// # Errors
+    /// An error of the way; it goes on then.
+    pub async fn end(&self, ctx: &Context) -> Result<Answered<()>, AppError> {
+        let done = |at, replayed| {
+            Ok(Answered {
+                body: (),
+                at,
+                replayed,
+            })
+        };
+        let at = match self.claim(ctx).await? {
+            Keyed::Known(logged) => return done(logged.turn.at, true),
+            Keyed::Fresh(None) => self.clock.now(),
+            Keyed::Fresh(Some(key)) => {
+                // Of the pool that draining does not close.
+                let permit = self.admission.reserve(1).map_err(AppError::Shed)?;
+                self.tell(ctx, key, permit, Told::Done).await?.turn.at
+            }
+        };
+        self.ask_to_end();
+        done(at, false)
+    }
+
+    /// Brings the stored rows up to what is durable now, so that a start has nothing to replay and the log can go. The
+    /// house does it by itself, now and then.
+    ///
+    /// # Errors
+    /// The disk can no longer be trusted.
+    pub async fn checkpoint(&self) -> Result<(), AppError> {
+        let checkpointer = self.checkpointer.clone();
+        super::replay::blocking(move || {
+            let done = checkpointer.run_now();
+            done.map_err(|error| AppError::internal("a checkpoint failed", &error))
         })
+        .await
     }
 
     /// Asks the server to end in good order; whoever serves this shop listens.
@@ -224,4 +305,26 @@ impl Shop {
     pub async fn idle(&self) {
         self.admission.idle().await;
     }
+}
+
+fn variant_told(logged: Logged, replayed: bool) -> Result<Answered<View>, AppError> {
+    let Fact::Told(Told::Variant(view)) = logged.turn.fact else {
+        return Err(AppError::KeyReused);
+    };
+    Ok(Answered {
+        at: view.at,
+        body: *view,
+        replayed,
+    })
+}
+
+fn cleaned_up(logged: Logged, replayed: bool) -> Result<Answered<CleanedUp>, AppError> {
+    let Fact::Told(Told::CleanedUp { due, expired }) = logged.turn.fact else {
+        return Err(AppError::KeyReused);
+    };
+    Ok(Answered {
+        body: CleanedUp { due, expired },
+        at: logged.turn.at,
+        replayed,
+    })
 }

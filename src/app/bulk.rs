@@ -1,15 +1,15 @@
-//! Bulk requests: one coordinator over many lines.
-use super::{Answered, AppError, Context, Keyed, Shop, reservations::count};
+//! Bulk requests: one coordinator over many lines. Giving back a whole cart is one too.
+use super::{Answered, AppError, Context, HoldFilter, Keyed, Shop, home::Home, reservations::count};
 use crate::{
-    actor::{Answer, Logged, slots},
+    actor::{Answer, KeyClaim, Logged},
     clock::Stopwatch,
     domain::{
-        bulk::{Action, Event, Line, LineOutcome, Mode, Plan},
-        ids::{BulkId, ReservationId, Slot, StoreId, VariantId, VariantOrdinal},
+        bulk::{Action, Event, LINES_MAX, Line, LineOutcome, Mode, Plan, records_max},
+        ids::{BulkId, CartId, ReservationId, Slot, StoreId, VariantId, VariantOrdinal},
         time::Timestamp,
-        variant::{Refusal, Shopper},
+        variant::{HoldStatus, Refusal, Shopper},
     },
-    storage::record::Fact,
+    storage::record::{Fact, Told},
     telemetry::metrics::{Operation, Outcome},
 };
 use tokio::sync::oneshot;
@@ -92,7 +92,7 @@ impl Shop {
 
     async fn bulk_once(&self, ctx: &Context, ask: BulkAsk) -> Result<Answered<BulkDone>, AppError> {
         let reserves = matches!(ask.what, BulkWhat::Reserve { .. });
-        let plan = self.plan(ctx, ask);
+        let plan = self.plan(ctx, ask).await?;
         let id = ctx
             .key
             .map_or_else(|| fastrand::u128(..), |key| u128::from_be_bytes(key.hash.0));
@@ -103,19 +103,29 @@ impl Shop {
         if reserves && self.disk_is_low() {
             return Err(AppError::DiskReserve);
         }
+        let logged = self.coordinate(ctx, BulkId(id), plan.clone(), key).await?;
+        self.bulk_done(plan, logged, reserves, false).await
+    }
+
+    /// Has a coordinator carry out a plan.
+    async fn coordinate(
+        &self,
+        ctx: &Context,
+        id: BulkId,
+        plan: Plan,
+        key: Option<KeyClaim>,
+    ) -> Result<Logged, AppError> {
         // One request among the others, and the journal slots of all its lines.
         let _admitted = self.admission.admit().map_err(AppError::Shed)?;
         let permit = self
             .admission
-            .reserve(slots(plan.lines.len()))
+            .reserve(records_max(plan.lines.len()))
             .map_err(AppError::Shed)?;
         let (port, answer) = oneshot::channel();
-        let started = self
-            .directory
-            .start_bulk(BulkId(id), plan.clone(), key, permit, port);
+        let started = self.directory.start_bulk(id, plan, key, permit, port);
         started.map_err(|_| AppError::InFlight)?;
         match self.answer(ctx, answer).await? {
-            Answer::Logged(logged) => self.bulk_done(plan, *logged, reserves, false).await,
+            Answer::Logged(logged) => Ok(*logged),
             Answer::Repeat { .. }
             | Answer::Variant(_)
             | Answer::Holds { .. }
@@ -125,12 +135,101 @@ impl Shop {
         }
     }
 
-    fn plan(&self, ctx: &Context, ask: BulkAsk) -> Plan {
+    /// Gives back every live reservation of a cart, all at once with the record that remembers the key: a repeat gives back
+    /// nothing that was held since, and a crash leaves all of them or none. A cart of more than [`LINES_MAX`] reservations
+    /// goes in parts, the last with the key.
+    ///
+    /// # Errors
+    /// Somebody else has a reservation in hand, or an error of the way.
+    pub async fn release_cart(&self, ctx: &Context, cart: CartId) -> Result<Answered<()>, AppError> {
+        let begun = Stopwatch::start();
+        let done = self.try_to_release_cart(ctx, cart).await;
+        let replayed = done.as_ref().is_ok_and(|done| done.replayed);
+        let outcome = match &done {
+            Ok(_) => replayed.then_some(Outcome::Repeated),
+            Err(error) => Some(error.outcome()),
+        };
+        count(Operation::Bulk, outcome, begun, done.as_ref().err());
+        done
+    }
+
+    async fn try_to_release_cart(&self, ctx: &Context, cart: CartId) -> Result<Answered<()>, AppError> {
+        let done = |at, replayed| {
+            Ok(Answered {
+                body: (),
+                at,
+                replayed,
+            })
+        };
+        loop {
+            let mut key = match self.claim(ctx).await? {
+                Keyed::Known(logged) => return done(logged.turn.at, true),
+                Keyed::Fresh(key) => key,
+            };
+            loop {
+                let (ids, is_last) = self.live_in_cart(ctx, &cart).await?;
+                if ids.is_empty() {
+                    let Some(key) = key else {
+                        return done(self.clock.now(), false);
+                    };
+                    let permit = self.admission.admit().map_err(AppError::Shed)?;
+                    let logged = self.tell(ctx, key, permit, Told::Done).await?;
+                    return done(logged.turn.at, false);
+                }
+                let mode = Mode::AllOrNothing;
+                let what = BulkWhat::Release(ids);
+                let plan = self.plan(ctx, BulkAsk { mode, what }).await?;
+                let id = BulkId(fastrand::u128(..));
+                let key = if is_last { key.take() } else { None };
+                let keyed = key.is_some();
+                let logged = self.coordinate(ctx, id, plan.clone(), key).await?;
+                match self.bulk_done(plan, logged, false, false).await {
+                    Ok(released) if is_last => return done(released.at, false),
+                    Ok(_) => {}
+                    Err(AppError::BulkRefused { lines, at }) => {
+                        stands_in_the_way(&lines, at)?;
+                        if keyed {
+                            break; // The coordinator gave the key back.
+                        }
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+
+    /// The first live reservations of a cart, as many as one coordinator takes, and whether these are all.
+    async fn live_in_cart(
+        &self,
+        ctx: &Context,
+        cart: &CartId,
+    ) -> Result<(Vec<ReservationId>, bool), AppError> {
+        let filter = HoldFilter {
+            cart: Some(cart.clone()),
+            status: Some(HoldStatus::Active),
+            ..HoldFilter::default()
+        };
+        let (mut ids, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.list_reservations(ctx, &filter, after, LINES_MAX).await?;
+            ids.extend(page.items.into_iter().map(|item| item.hold.id));
+            if ids.len() > LINES_MAX {
+                ids.truncate(LINES_MAX);
+                return Ok((ids, false));
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok((ids, true)),
+            }
+        }
+    }
+
+    async fn plan(&self, ctx: &Context, ask: BulkAsk) -> Result<Plan, AppError> {
         let now = self.clock.now();
         let guest = matches!(&ask.what, BulkWhat::Reserve { shopper, .. } if shopper.customer.is_none());
         let terms = self.policies.of(&ctx.store).terms(guest);
-        let existing = |ids: Vec<ReservationId>| ids.into_iter().map(|id| self.line_of(ctx, id)).collect();
-        let (action, lines) = match ask.what {
+        let mut made = Vec::new();
+        let (action, ids) = match ask.what {
             BulkWhat::Reserve {
                 lines,
                 shopper,
@@ -146,33 +245,24 @@ impl Shop {
                         quantity,
                     }
                 };
-                (
-                    Action::Reserve { shopper, ttl_ms },
-                    lines.into_iter().map(line).collect(),
-                )
+                made.extend(lines.into_iter().map(line));
+                (Action::Reserve { shopper, ttl_ms }, Vec::new())
             }
-            BulkWhat::Extend { ids, by_ms } => (Action::Extend { by_ms }, existing(ids)),
-            BulkWhat::Confirm(ids) => (Action::Confirm, existing(ids)),
-            BulkWhat::Release(ids) => (Action::Release, existing(ids)),
+            BulkWhat::Extend { ids, by_ms } => (Action::Extend { by_ms }, ids),
+            BulkWhat::Confirm(ids) => (Action::Confirm, ids),
+            BulkWhat::Release(ids) => (Action::Release, ids),
         };
-        Plan {
+        let mut lines = made;
+        for id in ids {
+            lines.push(line_of(self.home(ctx, id).await?, id));
+        }
+        Ok(Plan {
             store: ctx.store.clone(),
             mode: ask.mode,
             action,
             lines,
             terms,
-        }
-    }
-
-    fn line_of(&self, ctx: &Context, reservation: ReservationId) -> Line {
-        let entry = self.variant_of(ctx, reservation).ok();
-        let variant_id = entry.as_ref().map(|entry| entry.id.clone());
-        Line {
-            variant: entry.map(|entry| entry.ordinal),
-            variant_id: variant_id.unwrap_or_else(unknown_variant),
-            reservation,
-            quantity: 0,
-        }
+        })
     }
 
     async fn bulk_done(
@@ -192,12 +282,15 @@ impl Shop {
         };
         let mut lines = Vec::with_capacity(plan.lines.len());
         for (line, outcome) in plan.lines.iter().zip(&mut outcomes) {
-            let closed = matches!(outcome, LineOutcome::Refused(Refusal::ReservationNotFound));
-            if closed && let Some(hold) = self.ended(line.reservation).await? {
-                *outcome = LineOutcome::Refused(hold.ended_refusal());
-            }
             if matches!(outcome, LineOutcome::Refused(Refusal::VariantNotFound)) && !reserves {
                 *outcome = LineOutcome::Refused(Refusal::ReservationNotFound);
+            }
+            let closed = matches!(outcome, LineOutcome::Refused(Refusal::ReservationNotFound));
+            if closed
+                && line.variant.is_some()
+                && let Some(hold) = self.ended(line.reservation).await?
+            {
+                *outcome = LineOutcome::Refused(hold.ended_refusal());
             }
             let line = BulkLine {
                 variant: line
@@ -219,6 +312,38 @@ impl Shop {
             Err(AppError::BulkRefused { lines, at })
         }
     }
+}
+
+/// The line of a reservation that exists, or is said to.
+fn line_of(home: Option<Home>, reservation: ReservationId) -> Line {
+    Line {
+        variant: home.as_ref().map(|_| reservation.variant()),
+        variant_id: home.map_or_else(unknown_variant, |home| home.id().clone()),
+        reservation,
+        quantity: 0,
+    }
+}
+
+/// Why a cart could not be given back, unless all that was refused has ended by itself meanwhile: then it is only to be
+/// looked at again.
+fn stands_in_the_way(lines: &[(BulkLine, LineOutcome)], at: Timestamp) -> Result<(), AppError> {
+    for (_, outcome) in lines {
+        match outcome {
+            LineOutcome::Done(_)
+            | LineOutcome::Refused(
+                Refusal::ReservationNotFound
+                | Refusal::ReservationReleased { .. }
+                | Refusal::ReservationExpired { .. }
+                | Refusal::ReservationConfirmed { .. },
+            ) => {}
+            LineOutcome::Refused(refusal) => {
+                let refusal = refusal.clone();
+                return Err(AppError::Refused { refusal, at });
+            }
+            LineOutcome::Unanswered => return Err(AppError::Late),
+        }
+    }
+    Ok(())
 }
 
 /// The id of a line whose variant is unknown. It is logged with the plan, so it must be one that reads back; no variant is

@@ -4,11 +4,10 @@ use crate::{
     domain::{
         ids::{CartId, CustomerId, ReservationId, VariantId},
         time::Timestamp,
-        variant::{Hold, HoldStatus},
+        variant::HoldStatus,
     },
     storage::projection::{Filter, Statistics},
 };
-use hashbrown::HashMap;
 
 /// Which reservations are wanted; everything left out is open.
 #[derive(Clone, Debug, Default)]
@@ -83,36 +82,6 @@ impl Shop {
         })
     }
 
-    /// Gives back every live reservation of a cart; how many there were.
-    ///
-    /// # Errors
-    /// An error of the way.
-    pub async fn release_cart(&self, ctx: &Context, cart: CartId) -> Result<usize, AppError> {
-        let filter = HoldFilter {
-            cart: Some(cart),
-            status: Some(HoldStatus::Active),
-            ..HoldFilter::default()
-        };
-        // No single record could carry the key of many releases. Each is harmless when repeated, but a repeat also
-        // releases what the cart has held since.
-        let ctx = Context {
-            key: None,
-            ..ctx.clone()
-        };
-        let (mut after, mut released) = (None, 0);
-        loop {
-            let page = self.list_reservations(&ctx, &filter, after, 200).await?;
-            for item in page.items {
-                self.release(&ctx, item.hold.id).await?;
-                released += 1;
-            }
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok(released),
-            }
-        }
-    }
-
     /// How reservations of a store have gone so far.
     pub fn statistics(&self, ctx: &Context) -> Answered<Statistics> {
         Answered {
@@ -123,28 +92,7 @@ impl Shop {
     }
 
     async fn made_whole(&self, ctx: &Context, ids: &[ReservationId]) -> Result<Vec<Reservation>, AppError> {
-        let mut by_variant: HashMap<u32, Vec<ReservationId>> = HashMap::new();
-        for id in ids {
-            by_variant.entry(id.variant().0).or_default().push(*id);
-        }
-        let mut holds: HashMap<ReservationId, (Hold, VariantId)> = HashMap::new();
-        for ids in by_variant.into_values() {
-            let Some(entry) = ids.first().and_then(|id| self.variant_of(ctx, *id).ok()) else {
-                continue;
-            };
-            let (found, _) = self.holds(ctx, &entry, ids).await?;
-            holds.extend(
-                found
-                    .into_iter()
-                    .flatten()
-                    .map(|hold| (hold.id, (hold, entry.id.clone()))),
-            );
-        }
-        let item = |id: &ReservationId| {
-            holds
-                .remove(id)
-                .map(|(hold, variant)| Reservation { hold, variant })
-        };
-        Ok(ids.iter().filter_map(item).collect())
+        let (mut found, _) = self.found(ctx, ids.iter().copied()).await?;
+        Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
     }
 }

@@ -68,6 +68,8 @@ pub(super) fn keep_up(shop: &Arc<Shop>) {
                 .set(gauge(shop.directory.queue_depth() as u64));
             metrics.journal_bytes.set(gauge(shop.reader.size_bytes()));
             metrics.keys_memory_entries.set(gauge(shop.keys.len() as u64));
+            let rows_memory = shop.state.runs_memory_bytes();
+            metrics.rows_memory_bytes.set(gauge(rows_memory as u64));
             let keys_bytes = shop.state.keys_bytes();
             metrics.keys_disk_bytes.set(gauge(keys_bytes));
             shop.disk

@@ -7,6 +7,8 @@ mod admin;
 mod agents;
 mod bulk;
 mod error;
+mod home;
+mod keys;
 mod lists;
 mod measure;
 mod open;
@@ -20,7 +22,7 @@ pub use admin::{CleanedUp, HotVariant, Quarantined};
 pub use bulk::{BulkAsk, BulkDone, BulkLine, BulkWhat};
 pub use error::AppError;
 pub use lists::{HoldFilter, Listed};
-pub use open::{OnFatal, OpenError, Opened, Seed, ShopOptions, Time, recover_options};
+pub use open::{OnFatal, OpenError, Opened, Seed, ShopOptions, Time, configured_journal, recover_options};
 pub use reservations::{Reservation, ReserveAsk, Validity};
 pub use variants::{AdjustAsk, Adjusted};
 
@@ -31,19 +33,20 @@ use crate::{
     clock::Clock,
     config::Config,
     domain::{
-        ids::{ReservationId, StoreId, VariantId},
+        ids::{StoreId, VariantId},
         time::Timestamp,
         variant::{Command, Hold, Refusal},
     },
     storage::{
         checkpoint::Checkpointer,
         journal::LogReader,
-        keys::{Fingerprint, KeyHash, KeyLookupError, KeyTable, Settled},
+        keys::{Fingerprint, KeyHash, KeyTable},
         projection::Projection,
         state::StateStore,
     },
 };
 use admin::DiskWatch;
+use keys::Keyed;
 use parking_lot::Mutex;
 use policies::Policies;
 use std::sync::{Arc, atomic::Ordering};
@@ -135,12 +138,6 @@ impl Done {
     }
 }
 
-/// What a key came to.
-enum Keyed {
-    Fresh(Option<KeyClaim>),
-    Known(Box<Logged>),
-}
-
 impl Shop {
     /// The house clock.
     pub fn clock(&self) -> &Clock {
@@ -158,57 +155,10 @@ impl Shop {
             .ok_or_else(|| self.refused(Refusal::VariantNotFound))
     }
 
-    fn variant_of(&self, ctx: &Context, id: ReservationId) -> Result<Arc<Entry>, AppError> {
-        let entry = self
-            .directory
-            .by_ordinal(id.variant())
-            .filter(|entry| entry.store == ctx.store);
-        entry.ok_or_else(|| self.refused(Refusal::ReservationNotFound))
-    }
-
     fn refused(&self, refusal: Refusal) -> AppError {
         AppError::Refused {
             refusal,
             at: self.clock.now(),
-        }
-    }
-
-    /// Claims the caller's key; waits for the answer of the same request on its way.
-    async fn claim(&self, ctx: &Context) -> Result<Keyed, AppError> {
-        let Some(RequestKey { hash, fingerprint }) = ctx.key else {
-            return Ok(Keyed::Fresh(None));
-        };
-        loop {
-            let settled = self
-                .until(ctx.deadline, self.keys.settle(hash, fingerprint))
-                .await;
-            let Ok(Settled::Known { number }) = settled.as_ref().ok_or(AppError::OutcomeUnknown)? else {
-                return self.claimed(settled.ok_or(AppError::OutcomeUnknown)?, fingerprint);
-            };
-            match self.logged(*number, hash).await? {
-                Some(logged) => return Ok(Keyed::Known(Box::new(logged))),
-                // Past its retention: neither record nor row is left, so it may be used anew.
-                None => self.keys.forget(hash, *number),
-            }
-        }
-    }
-
-    fn claimed(
-        &self,
-        settled: Result<Settled, KeyLookupError>,
-        fingerprint: Fingerprint,
-    ) -> Result<Keyed, AppError> {
-        match settled {
-            // At its limit on the disk the table takes no new key; dropping the claim frees it.
-            Ok(Settled::Fresh(_)) if self.disk.keys_are_full() => Err(AppError::KeysFull),
-            Ok(Settled::Fresh(claim)) => Ok(Keyed::Fresh(Some(KeyClaim { claim, fingerprint }))),
-            Ok(Settled::Known { .. }) => Err(AppError::bug("a known key was not answered from its record")),
-            Ok(Settled::Mismatch) => Err(AppError::KeyReused),
-            Ok(Settled::Full) => Err(AppError::KeysFull),
-            Err(error) => Err(AppError::internal(
-                "an idempotency key could not be looked up",
-                &error,
-            )),
         }
     }
 
@@ -218,14 +168,6 @@ impl Shop {
             .admit()
             .and_then(|permit| permit.for_variant(entry));
         permit.map_err(AppError::Shed)
-    }
-
-    /// One command to one variant, once per key.
-    async fn command(&self, ctx: &Context, entry: &Arc<Entry>, command: Command) -> Result<Done, AppError> {
-        match self.claim(ctx).await? {
-            Keyed::Known(logged) => Ok(Done::replayed(logged)),
-            Keyed::Fresh(key) => self.send(ctx, entry, command, key).await,
-        }
     }
 
     async fn send(

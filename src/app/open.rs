@@ -12,16 +12,18 @@ use crate::{
     actor::{ActorLimits, AgentId, Admission, AdmissionLimits, Directory, Durable, Pending, Rebuild, Services},
     clock::{Clock, ClockGap, SystemClock},
     config::{Config, JournalBackend},
-    domain::{agree::Mend, ids::VariantOrdinal, variant::Variant},
+    domain::{agree::Mend, ids::VariantOrdinal, rules::Gate, variant::Variant},
     storage::{
         checkpoint::{CheckpointError, CheckpointOptions, CheckpointParts, CheckpointThread, Checkpointer},
         data_dir::{DataDir, DataDirError},
         disk_reserve::DiskReserve,
+        dto,
         engine::EngineError,
         journal::{AppendError, JournalLimits, JournalQueue, JournalWriter, PartitionId, WriterParts},
+        record::{Fact, Turn},
         recovery::{
-            self, Backend, Progress, RecoverError, RecoverOptions, Recovered, RecoveredAgent, SeedError,
-            Seeded,
+            self, Backend, OpenJournal, Progress, RecoverError, RecoverOptions, Recovered, RecoveredAgent,
+            SeedError, Seeded,
         },
         snapshot::{SnapshotError, SnapshotReader},
         state::StateOptions,
@@ -46,6 +48,8 @@ const JOURNAL_CACHE_BYTES: u64 = 16 << 20;
 pub struct ShopOptions {
     /// Its limits, and where its data lies.
     pub config: Arc<Config>,
+    /// Opens its log; usually [`configured_journal`].
+    pub journal: OpenJournal,
     /// Whose time.
     pub time: Time,
     /// A portable snapshot that fills an empty data directory.
@@ -146,13 +150,14 @@ impl Shop {
     pub async fn open(options: ShopOptions) -> Result<(Arc<Self>, Opened), OpenError> {
         let ShopOptions {
             config,
+            journal,
             time,
             seed,
             progress,
             on_fatal,
         } = options;
         let settings = Arc::clone(&config);
-        let reading = tokio::task::spawn_blocking(move || read(&settings, seed, &*progress));
+        let reading = tokio::task::spawn_blocking(move || read(&settings, &journal, seed, &*progress));
         let (data_dir, reserve, recovered) = reading.await.map_err(std::io::Error::other)??;
         let clock = match time {
             Time::Given(clock) => clock,
@@ -168,9 +173,9 @@ impl Shop {
             carts,
             orders,
             mends,
-            policies,
             bulks,
             next_ordinal,
+            gate,
             ..
         } = recovered;
         let reader = journal.reader();
@@ -220,6 +225,9 @@ impl Shop {
             },
         };
         let directory = Directory::start(services, next_ordinal).await;
+        if let Some(gate) = Gate::due(gate.as_ref(), env!("CARGO_PKG_VERSION")) {
+            enter(gate, &directory, &clock);
+        }
         let opened = Opened {
             variants: variants.len(),
             replayed: recovered.replayed,
@@ -231,11 +239,11 @@ impl Shop {
             directory.restore(head, variant.encoded, variant.number, variant.next_deadline);
         }
         for bulk in bulks {
-            // Ends with its last record queued; answered or not, it is never dropped half way.
-            let _ = directory.resume_bulk(bulk).await;
+            directory.resume_bulk(bulk).await;
         }
         if opened.settled > 0 {
-            directory.caught_up().await;
+            // Ended early only with the journal, and then the process ends.
+            let _ = directory.caught_up().await;
         }
         settle_agents(&directory, &clock, carts, orders).await;
         mend(&directory, &admission, &mends).await;
@@ -244,8 +252,8 @@ impl Shop {
             directory,
             admission,
             keys,
+            policies: Policies::new(configured(&config.policy), Arc::clone(&projection)),
             projection,
-            policies: Policies::new(configured(&config.policy), policies),
             reader,
             state,
             checkpointer,
@@ -289,6 +297,27 @@ impl Shop {
             tracing::error!(%error, "closing the shop panicked");
         }
     }
+}
+
+/// Switches to the rules of this release: the record is queued before any that is judged by them.
+fn enter(gate: Gate, directory: &Directory, clock: &Clock) {
+    tracing::info!(
+        rules = gate.rules.0,
+        "the log goes on by the rules of this release"
+    );
+    let turn = Box::new(Turn {
+        at: clock.now(),
+        fact: Fact::Gate(gate),
+        key: None,
+    });
+    let pending = Pending::Turn {
+        claim: None,
+        port: None,
+        permit: None,
+        turn: turn.clone(),
+    };
+    // Refused only when the journal has ended, and with it the process.
+    let _ = directory.append(dto::encode_turn(&turn), pending);
 }
 
 /// Reads one variant again from rows and log.
@@ -369,6 +398,7 @@ async fn mend(directory: &Arc<Directory>, admission: &Arc<Admission>, mends: &[M
 
 fn read(
     config: &Config,
+    journal: &OpenJournal,
     seed: Option<Seed>,
     progress: &dyn Fn(Progress),
 ) -> Result<(DataDir, DiskReserve, Recovered), OpenError> {
@@ -379,15 +409,21 @@ fn read(
     if let Some(seed) = seed
         && data_dir.is_unused()?
     {
-        let Seeded { variants, position } = recovery::seed_from_snapshot(&mut data_dir, &options, seed)?;
+        let Seeded { variants, position } =
+            recovery::seed_from_snapshot(&mut data_dir, &options, journal, seed)?;
         tracing::info!(
             variants,
             position,
             "filled the empty data directory from a snapshot"
         );
     }
-    let recovered = recovery::recover(&data_dir, &options, progress)?;
+    let recovered = recovery::recover(&data_dir, &options, journal, progress)?;
     Ok((data_dir, reserve, recovered))
+}
+
+/// Opens the log with the back end of `config`.
+pub fn configured_journal(config: &Config) -> OpenJournal {
+    recover_options(config).journal()
 }
 
 /// How the rows and the log of `config` are opened.

@@ -1,5 +1,8 @@
 //! The policies of the stores. A policy is small and changes rarely: it is a value behind a lock, judged and logged
 //! like any entity, read on every reserve.
+//!
+//! A change is judged by the latest policy, whose record may still be on its way to the disk. Everybody else, a caller who
+//! reads it and a hold that takes its length from it, sees the durable one (decisions 6).
 use super::{Answered, AppError, Context, Keyed, Shop};
 use crate::{
     actor::{Answer, KeyClaim, Pending},
@@ -8,34 +11,40 @@ use crate::{
         ids::StoreId,
         policy::{ExpiredLines, HoldLengths, Limits, Policy},
         time::Timestamp,
+        variant::Refusal,
     },
     storage::{
         dto,
+        projection::Projection,
         record::{Fact, Turn},
     },
 };
 use hashbrown::HashMap;
-use parking_lot::RwLock;
+use parking_lot::Mutex;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// The policies by store; a store without one of its own has the configuration's.
 #[derive(Debug)]
 pub(super) struct Policies {
     default: Policy,
-    own: RwLock<HashMap<StoreId, Policy>>,
+    durable: Arc<Projection>,
+    /// What this process has queued, by store, with its record: never behind what is durable.
+    latest: Mutex<HashMap<StoreId, (Policy, u64)>>,
 }
 
 impl Policies {
-    pub(super) fn new(default: Policy, own: impl IntoIterator<Item = (StoreId, Policy)>) -> Self {
+    pub(super) fn new(default: Policy, durable: Arc<Projection>) -> Self {
         Self {
             default,
-            own: RwLock::new(own.into_iter().collect()),
+            durable,
+            latest: Mutex::default(),
         }
     }
 
+    /// The durable policy of a store.
     pub(super) fn of(&self, store: &StoreId) -> Policy {
-        let own = self.own.read();
-        own.get(store).copied().unwrap_or(self.default)
+        self.durable.policy(store).unwrap_or(self.default)
     }
 }
 
@@ -76,6 +85,19 @@ impl Shop {
         }
     }
 
+    /// Waits until a record that is queued already may be told.
+    async fn durable(&self, ctx: &Context, number: u64) -> Result<(), AppError> {
+        if self.directory.told() >= number {
+            return Ok(());
+        }
+        // Those who wait are bounded like those who write.
+        let _permit = self.admission.admit().map_err(AppError::Shed)?;
+        match self.until(ctx.deadline, self.directory.caught_up()).await {
+            Some(true) => Ok(()),
+            Some(false) | None => Err(AppError::OutcomeUnknown),
+        }
+    }
+
     /// Replaces a store's policy; `expected` is the version the caller saw.
     ///
     /// # Errors
@@ -92,37 +114,43 @@ impl Shop {
         };
         let permit = self.admission.admit().map_err(AppError::Shed)?;
         let (port, answer) = oneshot::channel();
-        {
+        let stale = {
             // Judged, applied and queued under one lock: the log has the same order as the changes.
-            let mut own = self.policies.own.write();
-            let policy = own.get(&ctx.store).copied().unwrap_or(self.policies.default);
+            let mut latest = self.policies.latest.lock();
+            let queued = latest.get(&ctx.store).copied();
+            let (policy, number) = queued.unwrap_or_else(|| (self.policies.of(&ctx.store), 0));
             let now = self.clock.now();
-            let changed = policy
-                .decide(wanted, expected, now)
-                .map_err(|current| AppError::Refused {
-                    refusal: crate::domain::variant::Refusal::VersionMismatch { current },
-                    at: now,
-                })?;
-            own.insert(ctx.store.clone(), changed.policy);
-            let fact = Fact::Policy {
-                store: ctx.store.clone(),
-                changed,
-            };
-            let turn = Box::new(Turn {
-                at: now,
-                fact,
-                key: key.as_ref().map(KeyClaim::mark),
-            });
-            let payload = dto::encode_turn(&turn);
-            let claim = key.map(|key| key.claim);
-            let pending = Pending::Turn {
-                turn,
-                claim,
-                port: Some((port, None)),
-                permit: Some(permit),
-            };
-            // Refused only when the journal has ended, and with it the process.
-            let _ = self.directory.append(payload, pending);
+            match policy.decide(wanted, expected, now) {
+                Err(current) => Some((number, current, now)),
+                Ok(changed) => {
+                    let turn = Box::new(Turn {
+                        at: now,
+                        fact: Fact::Policy {
+                            store: ctx.store.clone(),
+                            changed,
+                        },
+                        key: key.as_ref().map(KeyClaim::mark),
+                    });
+                    let payload = dto::encode_turn(&turn);
+                    let pending = Pending::Turn {
+                        turn,
+                        claim: key.map(|key| key.claim),
+                        port: Some((port, None)),
+                        permit: Some(permit),
+                    };
+                    // Refused only when the journal has ended, and with it the process.
+                    if let Some(number) = self.directory.append(payload, pending) {
+                        latest.insert(ctx.store.clone(), (changed.policy, number));
+                    }
+                    None
+                }
+            }
+        };
+        if let Some((number, current, at)) = stale {
+            // The refusal cites a version: it waits for it (decisions 6).
+            self.durable(ctx, number).await?;
+            let refusal = Refusal::VersionMismatch { current };
+            return Err(AppError::Refused { refusal, at });
         }
         match self.answer(ctx, answer).await? {
             Answer::Logged(logged) => policy_of(logged.turn, false),
@@ -144,6 +172,6 @@ fn policy_of(turn: Turn, replayed: bool) -> Result<Answered<Policy>, AppError> {
             at,
             replayed,
         }),
-        Fact::Variant(_) | Fact::Bulk { .. } => Err(AppError::KeyReused),
+        Fact::Variant(_) | Fact::Bulk { .. } | Fact::Gate(_) | Fact::Told(_) => Err(AppError::KeyReused),
     }
 }

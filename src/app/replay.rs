@@ -1,15 +1,20 @@
-//! What the log and the stored rows still know: the record behind a key, and reservations that have ended.
+//! What the log and the stored rows still know: the record behind a key, reservations that have ended, and the ledger.
 use super::{AppError, Shop};
 use crate::{
     actor::Logged,
-    domain::{ids::ReservationId, variant::Hold},
+    domain::{
+        ids::{ReservationId, VariantOrdinal},
+        variant::{Hold, LedgerEntry},
+    },
     storage::{
         dto,
+        entity_rows::ledger_rows,
         journal::{PartitionId, ReadError, RecordNumber},
         keys::KeyHash,
         record::{Fact, Turn},
     },
 };
+use std::sync::Arc;
 
 impl Shop {
     /// The record with this number: from the log, or from the key's row once the log was trimmed; `None` when both have
@@ -50,6 +55,59 @@ impl Shop {
         })
         .await
     }
+
+    /// The durable lines of a variant's ledger above line `after`, at most `limit`: the rows, then what is newer, from the
+    /// log. What is newer is asked for first, so that a checkpoint in between moves lines into the rows before they are
+    /// read; lines whose records are trimmed meanwhile are rows by then, and are read once more.
+    pub(super) async fn ledger_lines(
+        &self,
+        ordinal: VariantOrdinal,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<LedgerEntry>, AppError> {
+        let (projection, reader, state) = (
+            Arc::clone(&self.projection),
+            self.reader.clone(),
+            self.state.clone(),
+        );
+        blocking(move || {
+            let mut lines: Vec<LedgerEntry> = Vec::new();
+            loop {
+                let reached = lines.last().map_or(after, |line| line.seq);
+                let newer = projection.ledger(ordinal, reached, limit - lines.len());
+                let rows = ledger_rows(&state, ordinal, reached, limit - lines.len());
+                lines.extend(
+                    rows.map_err(|error| AppError::internal("the ledger could not be read", &error))?,
+                );
+                let reached = lines.last().map_or(after, |line| line.seq);
+                let newer = newer.into_iter().filter(|(line, _)| *line > reached);
+                let mut trimmed = false;
+                for (line, number) in newer.take(limit - lines.len()) {
+                    match reader.record(PartitionId(0), RecordNumber(number)) {
+                        Ok(Some(record)) => lines.push(line_in(&turn(&record.payload)?, line)?),
+                        Ok(None) | Err(ReadError::Trimmed { .. }) => {
+                            trimmed = true;
+                            break;
+                        }
+                        Err(error) => return Err(AppError::internal("a record could not be read", &error)),
+                    }
+                }
+                if !trimmed {
+                    return Ok(lines);
+                }
+            }
+        })
+        .await
+    }
+}
+
+fn line_in(turn: &Turn, line: u64) -> Result<LedgerEntry, AppError> {
+    let Fact::Variant(fact) = &turn.fact else {
+        return Err(AppError::bug("a line of the ledger is in no variant's record"));
+    };
+    let mut lines = fact.events.iter().filter_map(|event| event.ledger_entry());
+    let found = lines.find(|entry| entry.seq == line).cloned();
+    found.ok_or_else(|| AppError::bug("a record has lost its line of the ledger"))
 }
 
 fn turn(payload: &[u8]) -> Result<Turn, AppError> {

@@ -1,21 +1,19 @@
 //! Reservations: hold, extend, change, confirm, give back, look at.
-use super::{Answered, AppError, Context, Done, Keyed, Shop};
+use super::{Answered, AppError, Context, Done, Keyed, Shop, home::Home, keys::hold_of};
 use crate::clock::Stopwatch;
 use crate::{
-    actor::{Answer, Entry, What},
+    actor::{Answer, What},
     domain::{
         ids::{OrderId, ReservationId, VariantId},
         time::Timestamp,
         variant::{
-            AfterSale, Command, Confirm, EndReason, Event, Extend, Hold, HoldStatus, Phase, Refusal, Reserve,
+            AfterSale, Command, Confirm, EndReason, Extend, Hold, HoldStatus, Phase, Refusal, Reserve,
             Shopper,
         },
     },
-    storage::record::Fact,
     telemetry::metrics::{Operation, Outcome, Shed, metrics},
 };
 use hashbrown::HashMap;
-use std::sync::Arc;
 
 /// A wish to hold units.
 #[derive(Clone, Debug)]
@@ -169,11 +167,12 @@ impl Shop {
             .hold
             .repeat_of_confirm(&ask)
             .map_err(|refusal| self.refused(refusal))?;
-        Ok(Answered {
+        let repeat = Answered {
             body: Reservation { hold, ..reservation },
             at,
             replayed: false,
-        })
+        };
+        self.remembered(ctx, repeat).await
     }
 
     /// Gives the units back. One that has ended without being sold is given back already.
@@ -191,7 +190,8 @@ impl Shop {
         };
         match refused {
             Some(Refusal::ReservationExpired { .. } | Refusal::ReservationReleased { .. }) => {
-                self.get_reservation(ctx, id).await
+                let ended = self.get_reservation(ctx, id).await?;
+                self.remembered(ctx, ended).await
             }
             Some(_) | None => done,
         }
@@ -251,7 +251,7 @@ impl Shop {
         command: impl Fn(AfterSale) -> Command,
     ) -> Result<Answered<Reservation>, AppError> {
         let begun = Stopwatch::start();
-        let entry = self.variant_of(ctx, id)?;
+        let home = self.home(ctx, id).await?;
         let done = async {
             let key = match self.claim(ctx).await? {
                 Keyed::Known(logged) => return Ok(Done::replayed(logged)),
@@ -266,10 +266,11 @@ impl Shop {
                 by: ctx.caller.to_string(),
                 keep_ms: self.config.retention.ended.as_millis(),
             };
-            self.send(ctx, &entry, command(ask), key).await
+            self.send_home(ctx, home.as_ref(), command(ask), key).await
         };
         let done = self.counted(operation, begun, done.await)?;
-        self.reservation(&entry.id, done)
+        let home = home.ok_or_else(|| self.refused(Refusal::ReservationNotFound))?;
+        self.reservation(home.id(), done)
     }
 
     /// A reservation, live or ended.
@@ -281,41 +282,31 @@ impl Shop {
         ctx: &Context,
         id: ReservationId,
     ) -> Result<Answered<Reservation>, AppError> {
-        let entry = self.variant_of(ctx, id)?;
-        let (hold, at) = self.hold(ctx, &entry, id).await?;
-        let hold = hold.ok_or_else(|| self.refused(Refusal::ReservationNotFound))?;
+        let unknown = || self.refused(Refusal::ReservationNotFound);
+        let home = self.home(ctx, id).await?.ok_or_else(unknown)?;
+        let (mut holds, at) = self.holds(ctx, &home, vec![id]).await?;
+        let hold = holds.pop().flatten().ok_or_else(unknown)?;
         Ok(Answered {
             body: Reservation {
                 hold,
-                variant: entry.id.clone(),
+                variant: home.id().clone(),
             },
             at,
             replayed: false,
         })
     }
 
-    async fn hold(
-        &self,
-        ctx: &Context,
-        entry: &Arc<Entry>,
-        id: ReservationId,
-    ) -> Result<(Option<Hold>, Timestamp), AppError> {
-        let mut holds = self.holds(ctx, entry, vec![id]).await?;
-        let hold = holds.0.pop().flatten();
-        Ok((hold, holds.1))
-    }
-
     /// Several reservations of one variant, live or ended, in the order asked for.
     pub(super) async fn holds(
         &self,
         ctx: &Context,
-        entry: &Arc<Entry>,
+        home: &Home,
         ids: Vec<ReservationId>,
     ) -> Result<(Vec<Option<Hold>>, Timestamp), AppError> {
-        let Answer::Holds { mut holds, at } = self.look(ctx, entry, What::Holds(ids.clone())).await? else {
-            return Err(AppError::bug(
-                "a look at reservations was answered by something else",
-            ));
+        let (mut holds, at) = match self.kept(ctx, home, &ids).await {
+            // It keeps nothing any more.
+            Err(AppError::Gone) => (vec![None; ids.len()], self.clock.now()),
+            kept => kept?,
         };
         for (hold, id) in holds.iter_mut().zip(ids) {
             match hold {
@@ -328,6 +319,24 @@ impl Shop {
         Ok((holds, at))
     }
 
+    /// What the variant itself keeps of them.
+    async fn kept(
+        &self,
+        ctx: &Context,
+        home: &Home,
+        ids: &[ReservationId],
+    ) -> Result<(Vec<Option<Hold>>, Timestamp), AppError> {
+        let Home::Here(entry) = home else {
+            return Err(AppError::Gone);
+        };
+        match self.look(ctx, entry, What::Holds(ids.to_vec())).await? {
+            Answer::Holds { holds, at } => Ok((holds, at)),
+            Answer::Logged(_) | Answer::Repeat { .. } | Answer::Variant(_) | Answer::Count(_) => Err(
+                AppError::bug("a look at reservations was answered by something else"),
+            ),
+        }
+    }
+
     /// Which of these reservations still stand; an unknown id is a result too.
     ///
     /// # Errors
@@ -337,33 +346,9 @@ impl Shop {
         ctx: &Context,
         ids: Vec<String>,
     ) -> Result<Answered<Vec<Validity>>, AppError> {
-        let mut by_variant: HashMap<u32, (Arc<Entry>, Vec<ReservationId>)> = HashMap::new();
         let parsed: Vec<Option<ReservationId>> = ids.iter().map(|id| id.parse().ok()).collect();
-        for id in parsed.iter().flatten() {
-            if let Ok(entry) = self.variant_of(ctx, *id) {
-                by_variant
-                    .entry(entry.ordinal.0)
-                    .or_insert_with(|| (entry, Vec::new()))
-                    .1
-                    .push(*id);
-            }
-        }
-        let mut found: HashMap<ReservationId, Reservation> = HashMap::new();
-        let mut at = self.clock.now();
-        for (entry, ids) in by_variant.into_values() {
-            let (holds, seen_at) = self.holds(ctx, &entry, ids).await?;
-            at = at.max(seen_at);
-            let known = holds.into_iter().flatten();
-            found.extend(known.map(|hold| {
-                (
-                    hold.id,
-                    Reservation {
-                        hold,
-                        variant: entry.id.clone(),
-                    },
-                )
-            }));
-        }
+        let (found, seen_at) = self.found(ctx, parsed.iter().flatten().copied()).await?;
+        let at = seen_at.unwrap_or_else(|| self.clock.now());
         let validity = |(id, parsed): (String, Option<ReservationId>)| Validity {
             id,
             reservation: parsed.and_then(|parsed| found.get(&parsed).cloned()),
@@ -376,7 +361,33 @@ impl Shop {
         })
     }
 
-    /// One command about one reservation; an ended one answers by its row.
+    /// Reservations of any variants, those that are known, and the latest moment one was seen at.
+    pub(super) async fn found(
+        &self,
+        ctx: &Context,
+        ids: impl Iterator<Item = ReservationId>,
+    ) -> Result<(HashMap<ReservationId, Reservation>, Option<Timestamp>), AppError> {
+        let mut by_variant: HashMap<u32, Vec<ReservationId>> = HashMap::new();
+        for id in ids {
+            by_variant.entry(id.variant().0).or_default().push(id);
+        }
+        let (mut found, mut seen_at) = (HashMap::new(), None);
+        for ids in by_variant.into_values() {
+            let Some(home) = self.home(ctx, ids[0]).await? else {
+                continue;
+            };
+            let (holds, at) = self.holds(ctx, &home, ids).await?;
+            seen_at = seen_at.max(Some(at));
+            found.extend(holds.into_iter().flatten().map(|hold| {
+                let variant = home.id().clone();
+                (hold.id, Reservation { hold, variant })
+            }));
+        }
+        Ok((found, seen_at))
+    }
+
+    /// One command about one reservation; an ended one answers by its row. The key is looked up before the variant: a
+    /// repeat is answered even if that has gone since.
     async fn act(
         &self,
         ctx: &Context,
@@ -385,47 +396,50 @@ impl Shop {
         command: Command,
     ) -> Result<Answered<Reservation>, AppError> {
         let begun = Stopwatch::start();
-        let entry = self.variant_of(ctx, id)?;
-        let done = self.command(ctx, &entry, command).await;
-        match self.counted(operation, begun, done) {
-            Ok(done) => self.reservation(&entry.id, done),
-            Err(AppError::Refused {
-                refusal: Refusal::ReservationNotFound,
-                at,
-            }) => {
-                let refusal = self.ended(id).await?.map(|hold| hold.ended_refusal());
-                Err(AppError::Refused {
-                    refusal: refusal.unwrap_or(Refusal::ReservationNotFound),
-                    at,
-                })
-            }
+        let home = self.home(ctx, id).await?;
+        let done = match self.claim(ctx).await {
+            Ok(Keyed::Known(logged)) => Ok(Done::replayed(logged)),
+            Ok(Keyed::Fresh(key)) => self.send_home(ctx, home.as_ref(), command, key).await,
             Err(error) => Err(error),
+        };
+        let done = self.counted(operation, begun, done);
+        if let Err(AppError::Refused {
+            refusal: Refusal::ReservationNotFound | Refusal::VariantNotFound,
+            at,
+        }) = done
+        {
+            let ended = self.ended(id).await?.filter(|_| home.is_some());
+            let refusal = ended.map(|hold| hold.ended_refusal());
+            let refusal = refusal.unwrap_or(Refusal::ReservationNotFound);
+            return Err(AppError::Refused { refusal, at });
         }
+        let (done, home) = (
+            done?,
+            home.ok_or_else(|| self.refused(Refusal::ReservationNotFound))?,
+        );
+        let repeats = matches!(done, Done::Repeat { .. });
+        let answered = self.reservation(home.id(), done)?;
+        if repeats {
+            return self.remembered(ctx, answered).await;
+        }
+        Ok(answered)
     }
 
     fn reservation(&self, variant: &VariantId, done: Done) -> Result<Answered<Reservation>, AppError> {
-        let variant = variant.clone();
-        match done {
-            Done::Nothing => Err(AppError::bug("a reservation's command found nothing to do")),
-            Done::Repeat { hold, at } => Ok(Answered {
-                body: Reservation { hold: *hold, variant },
-                at,
-                replayed: false,
-            }),
+        let (hold, at, replayed) = match done {
+            Done::Nothing => return Err(AppError::bug("a reservation's command found nothing to do")),
+            Done::Repeat { hold, at } => (*hold, at, false),
             Done::Logged { logged, replayed } => {
-                let Fact::Variant(fact) = logged.turn.fact else {
-                    return Err(AppError::KeyReused);
-                };
-                let hold = fact.events.last().and_then(Event::hold).cloned();
-                let hold =
-                    hold.ok_or_else(|| AppError::bug("the record behind an answer has no reservation"))?;
-                Ok(Answered {
-                    body: Reservation { hold, variant },
-                    at: logged.turn.at,
-                    replayed,
-                })
+                let (hold, at) = hold_of(*logged)?;
+                (hold, at, replayed)
             }
-        }
+        };
+        let variant = variant.clone();
+        Ok(Answered {
+            body: Reservation { hold, variant },
+            at,
+            replayed,
+        })
     }
 
     /// Counts a command and how long it took, from its first step here to its durable answer.

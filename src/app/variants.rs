@@ -8,7 +8,7 @@ use crate::{
         time::Timestamp,
         variant::{Command, Event, LedgerEntry, Refusal, SaleState, Settings, View},
     },
-    storage::{dto, record::Fact, state::Family},
+    storage::{dto, record::Fact},
     telemetry::metrics::Operation,
 };
 use std::sync::Arc;
@@ -252,8 +252,7 @@ impl Shop {
         Ok((views, last.filter(|_| more)))
     }
 
-    /// The ledger of a variant from line `after` on, at most `limit` lines; newest lines may be read from memory only
-    /// after they are durable, so the variant is asked first.
+    /// The ledger of a variant from line `after` on, at most `limit` lines, and whether there are more. Only durable lines.
     ///
     /// # Errors
     /// No such variant, or an error of the way.
@@ -266,38 +265,10 @@ impl Shop {
     ) -> Result<(Vec<LedgerEntry>, bool), AppError> {
         let entry = self.variant(ctx, id)?;
         let last = self.view(ctx, &entry).await?.head.ledger_seq;
-        let stored = self.ledger_rows(entry.ordinal, after, limit).await?;
-        let reached = stored.last().map_or(after, |line| line.seq);
+        let lines = self.ledger_lines(entry.ordinal, after, limit).await?;
+        let reached = lines.last().map_or(after, |line| line.seq);
         let more = reached < last;
-        Ok((stored, more))
-    }
-
-    async fn ledger_rows(
-        &self,
-        ordinal: VariantOrdinal,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<LedgerEntry>, AppError> {
-        // Lines above the last checkpoint are not rows yet: they are written before the rows are read.
-        let (state, checkpointer) = (self.state.clone(), self.checkpointer.clone());
-        super::replay::blocking(move || {
-            checkpointer
-                .run_now()
-                .map_err(|error| AppError::internal("a checkpoint failed", &error))?;
-            let key = |seq: u64| [ordinal.0.to_be_bytes().as_slice(), &seq.to_be_bytes()].concat();
-            let rows = state.scan(Family::Ledger, &key(after + 1), Some(&key(u64::MAX)), limit);
-            let mut lines = Vec::new();
-            for row in rows {
-                let (_, row) =
-                    row.map_err(|error| AppError::internal("the ledger could not be read", &error))?;
-                let line = dto::decode_ledger_entry(&row);
-                lines.push(
-                    line.map_err(|error| AppError::internal("a line of the ledger is damaged", &error))?,
-                );
-            }
-            Ok(lines)
-        })
-        .await
+        Ok((lines, more))
     }
 
     /// A variant as it is durable now; one that sleeps is read without waking it.

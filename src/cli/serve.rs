@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::{ConfigOptions, Exit, Failure, Output, demo};
-use crate::app::{OpenError, Opened, Seed, Shop, ShopOptions, Time};
+use crate::app::{OpenError, Opened, Seed, Shop, ShopOptions, Time, configured_journal};
 use crate::clock::Stopwatch;
 use crate::config::Loaded;
 use crate::http::frame::Frame;
@@ -137,6 +137,7 @@ async fn open(
     let begun = Stopwatch::start();
     let opening = Shop::open(ShopOptions {
         config: Arc::new(loaded.config.clone()),
+        journal: configured_journal(&loaded.config),
         time: Time::System {
             accept_gap: options.accept_clock,
         },

@@ -1,5 +1,6 @@
 //! How limits relate to each other: asserted once, at load.
 use super::{ByteSize, Config, Length};
+use crate::domain::bulk;
 
 /// The largest group that any back end must take, bytes (a replicated log accepts no more in one append).
 pub const MAX_GROUP_BYTES: ByteSize = ByteSize::from_bytes(512 * 1024);
@@ -35,6 +36,15 @@ pub(super) fn broken(config: &Config) -> Vec<String> {
             "admission.max_in_flight + admission.reserved must not exceed journal.queue_capacity, \
              or an admitted command could find the queue full: {} + {} > {}",
             admission.max_in_flight, admission.reserved, journal.queue_capacity
+        ),
+    );
+    let largest = bulk::records_max(bulk::LINES_MAX);
+    assert(
+        admission.reserved >= largest,
+        format!(
+            "admission.reserved must be at least {largest}, or a bulk of {} lines never finds room: {}",
+            bulk::LINES_MAX,
+            admission.reserved
         ),
     );
     assert(
@@ -149,7 +159,6 @@ fn must_be_positive(config: &Config) -> Vec<(&'static str, u64)> {
         ("journal.group_bytes", journal.group_bytes.bytes()),
         ("admission.max_in_flight", count(admission.max_in_flight)),
         ("admission.max_per_variant", count(admission.max_per_variant)),
-        ("admission.reserved", count(admission.reserved)),
         ("checkpoint.every", ms(checkpoint.every)),
         ("checkpoint.log_bytes", checkpoint.log_bytes.bytes()),
         ("state.cache", state.cache.bytes()),
@@ -193,6 +202,15 @@ mod tests {
         let broken = sentences(|config| config.journal.queue_capacity = 16_383);
         assert_eq!(broken.len(), 1);
         assert!(broken[0].ends_with("8192 + 8192 > 16383"), "{broken:?}");
+    }
+
+    #[test]
+    fn the_largest_bulk_fits_the_reserved_pool_exactly() {
+        assert!(sentences(|config| config.admission.reserved = 803).is_empty());
+        assert_eq!(
+            sentences(|config| config.admission.reserved = 802),
+            ["admission.reserved must be at least 803, or a bulk of 200 lines never finds room: 802"]
+        );
     }
 
     #[test]

@@ -14,5 +14,6 @@ pub mod law;
 pub mod money;
 pub mod order;
 pub mod policy;
+pub mod rules;
 pub mod time;
 pub mod variant;

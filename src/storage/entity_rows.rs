@@ -5,20 +5,23 @@
 //!         2 | ordinal u32 | owner   purchases                what one shopper bought of it; owner: kind u8, text
 //!         3 | store                 policy
 //!         4 | bulk id 16            bulk                     while it is not finished
+//!         5 | ordinal u32           name                     store and id of a variant that was deleted
 //! Hold    ordinal u32 | id 16       hold                     while its variant keeps it
 //! Ledger  ordinal u32 | seq u64     ledger entry
 //! Statistics  store                 statistics
 //! Meta    "next-ordinal"            u32                      above every ordinal ever given out
 //!         "decided-at"              i64                      the latest moment a record was decided at, ms
+//!         "gate"                    gate                     the rules that hold, and the release that brought them
 //! ```
-//! All numbers big-endian: the keys sort. `number` is the last record in the head and its reservations.
+//! All numbers big-endian: the keys sort. `number` is the last record in the head and its reservations. What a deleted
+//! variant keeps for ever is its ledger and its name, by which its ended reservations are shown.
 use super::{
     dto::{self, FormatError},
     state::{Family, Rows, StateError, StateStore},
 };
 use crate::domain::{
-    ids::{BulkId, ReservationId, StoreId, VariantOrdinal},
-    variant::{Head, Hold, Owner, Purchases, Variant},
+    ids::{BulkId, ReservationId, StoreId, VariantId, VariantOrdinal},
+    variant::{Head, Hold, LedgerEntry, Owner, Purchases, Variant},
 };
 use std::iter::Peekable;
 
@@ -26,9 +29,11 @@ const HEAD: u8 = 1;
 const PURCHASES: u8 = 2;
 const POLICY: u8 = 3;
 const BULK: u8 = 4;
+const DEPARTED: u8 = 5;
 
 pub(super) const NEXT_ORDINAL: &[u8] = b"next-ordinal";
 pub(super) const DECIDED_AT: &[u8] = b"decided-at";
+pub(super) const GATE: &[u8] = b"gate";
 
 /// Why an entity could not be read from its rows.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +88,10 @@ pub(super) fn bulk_key(id: BulkId) -> Vec<u8> {
     entity(BULK, &id.0.to_be_bytes())
 }
 
+pub(super) fn departed_key(ordinal: VariantOrdinal) -> Vec<u8> {
+    entity(DEPARTED, &ordinal.0.to_be_bytes())
+}
+
 pub(super) fn hold_key(id: ReservationId) -> Vec<u8> {
     [&id.variant().0.to_be_bytes()[..], &id.as_u128().to_be_bytes()].concat()
 }
@@ -115,6 +124,16 @@ pub(super) fn load_head(
 ) -> Result<Option<(u64, Head)>, RowError> {
     let row = state.get(Family::Entity, &head_key(ordinal))?;
     row.map(|row| read_head(&row)).transpose()
+}
+
+/// Store and id of a variant that was deleted; `None` when no such one was.
+pub(super) fn load_departed(
+    state: &StateStore,
+    ordinal: VariantOrdinal,
+) -> Result<Option<(StoreId, VariantId)>, RowError> {
+    let row = state.get(Family::Entity, &departed_key(ordinal))?;
+    let name = row.map(|row| dto::decode_name(&row)).transpose();
+    name.map_err(|error| RowError::content(Family::Entity, error))
 }
 
 /// A whole variant and the last record in it; `None` when there is no such variant.
@@ -196,6 +215,28 @@ fn next_of(rows: &mut Peekable<Rows>, family: Family, prefix: &[u8]) -> Result<O
 
 fn is_not_after(key: &[u8], prefix: &[u8]) -> bool {
     key.starts_with(prefix) || key < prefix
+}
+
+/// Stored lines of a variant's ledger above line `after`, at most `limit`, in order.
+///
+/// # Errors
+/// [`RowError`] when a row cannot be read.
+pub fn ledger_rows(
+    state: &StateStore,
+    ordinal: VariantOrdinal,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<LedgerEntry>, RowError> {
+    let (from, to) = (
+        ledger_key(ordinal, after.saturating_add(1)),
+        ledger_key(ordinal, u64::MAX),
+    );
+    let rows = state.scan(Family::Ledger, &from, Some(&to), limit);
+    rows.map(|row| {
+        let (_, row) = row?;
+        dto::decode_ledger_entry(&row).map_err(|error| RowError::content(Family::Ledger, error))
+    })
+    .collect()
 }
 
 /// The stored policies.

@@ -4,6 +4,7 @@ use crate::domain::{
     bulk,
     ids::{BulkId, StoreId, VariantId, VariantOrdinal},
     policy::PolicyChanged,
+    rules::Gate,
     time::Timestamp,
     variant,
 };
@@ -37,6 +38,28 @@ pub enum Fact {
         id: BulkId,
         /// What.
         event: bulk::Event,
+    },
+    /// To the log itself: other rules hold from here on. The first record of every log is one.
+    Gate(Gate),
+    /// Nothing: a keyed request succeeded without a record of an entity, and its answer is remembered.
+    Told(Told),
+}
+
+/// What was told of a success that changed nothing, or nothing that one record could say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// That it is done.
+    Done,
+    /// A reservation as it stood.
+    Reservation(Box<variant::Hold>),
+    /// A variant as it stood.
+    Variant(Box<variant::View>),
+    /// What a clean-up found.
+    CleanedUp {
+        /// Holds that were due.
+        due: u64,
+        /// Holds given back by it.
+        expired: u64,
     },
 }
 

@@ -120,6 +120,8 @@ catalogue! {
         "Idempotency keys in memory.";
     KEYS_DISK_BYTES = Kind::Gauge, Bytes, "holdfast_keys_disk_bytes",
         "Bytes of idempotency keys on disk; new keyed writes are refused at keys.disk_max.";
+    ROWS_MEMORY = Kind::Gauge, Bytes, "holdfast_rows_memory_bytes",
+        "Memory of the filters and page indexes of stored keys and ended reservations.";
     DISK_FREE = Kind::Gauge, Bytes, "holdfast_disk_free_bytes",
         "Bytes free under the data directory; new holds are refused below disk.reserve.";
     BUILD_INFO = Kind::Gauge, Count, "holdfast_build_info",

@@ -294,6 +294,8 @@ pub struct Metrics {
     pub keys_memory_entries: Gauge,
     /// Bytes of keys on disk.
     pub keys_disk_bytes: Gauge,
+    /// Memory of filters and page indexes in front of the stored rows, bytes.
+    pub rows_memory_bytes: Gauge,
     /// Bytes free under the data directory.
     pub disk_free_bytes: Gauge,
 }
@@ -344,6 +346,7 @@ impl Metrics {
             checkpoint_seconds: histogram(of, names::CHECKPOINT_SECONDS),
             keys_memory_entries: gauge(of, names::KEYS_MEMORY),
             keys_disk_bytes: gauge(of, names::KEYS_DISK_BYTES),
+            rows_memory_bytes: gauge(of, names::ROWS_MEMORY),
             disk_free_bytes: gauge(of, names::DISK_FREE),
             requests: Requests::register(recorder),
         }

@@ -1,4 +1,4 @@
-//! Several coordinators over several variants, with a network that reorders, doubles and drops, and crashes of
+//! Several coordinators of both modes over several variants, with a network that reorders, doubles and drops, and crashes of
 //! everything at once. The shell around `Bulk` and `Gather` here is the smallest one that keeps their promises.
 use crate::world::{Answer, START, World};
 use holdfast::domain::{
@@ -118,7 +118,7 @@ impl House {
     }
 
     /// Logs a coordinator's intent and asks every line at once.
-    fn start(&mut self, action: Action, lines: &[(usize, u32, Option<ReservationId>)]) {
+    fn start(&mut self, mode: Mode, action: Action, lines: &[(usize, u32, Option<ReservationId>)]) {
         let at = self.bulks.len();
         let line = |(variant, quantity, id): &(usize, u32, Option<ReservationId>)| {
             let world = &mut self.variants[*variant];
@@ -131,12 +131,12 @@ impl House {
         };
         let plan = Plan {
             store: StoreId::parse("default").unwrap(),
-            mode: Mode::AllOrNothing,
+            mode,
             action,
             lines: lines.iter().map(line).collect(),
             terms: TERMS,
         };
-        let gather = Some(Gather::new(Mode::AllOrNothing, &plan.lines));
+        let gather = Some(Gather::new(mode, &plan.lines));
         let bulk = Bulk::intended(BulkId(at as u128), plan.clone());
         self.bulks.push(Coordinator {
             log: vec![(Event::Intended(Box::new(plan)), self.now)],
@@ -209,7 +209,7 @@ impl House {
     fn settle(&mut self, bulk: usize, number: u32, line: usize, commit: bool) {
         let now = self.now;
         let plan = &self.bulks[bulk].bulk;
-        let command = plan.settle(&plan.plan.lines[line], number, commit, now).unwrap();
+        let command = plan.settle(&plan.plan.lines[line], number, commit, now);
         let world = self.world(bulk, line);
         let before = world.variant.decide(&command, now);
         assert!(
@@ -238,7 +238,7 @@ impl House {
             return self.act(bulk, next);
         }
         // Decided: a promise that arrives now is answered with the decision, a second one with no.
-        let Stage::Decided { commit, .. } = coordinator.bulk.stage else {
+        let Stage::Decided { kept, .. } = &coordinator.bulk.stage else {
             if promised {
                 self.network.push_back(Message::Settle {
                     bulk,
@@ -252,7 +252,7 @@ impl House {
         let again = coordinator.settled.contains(&(number, line));
         let ours = coordinator.decided.is_none_or(|decided| decided == number);
         if promised {
-            let commit = commit && ours && !again;
+            let commit = is_kept(kept, line) && ours && !again;
             self.network.push_back(Message::Settle {
                 bulk,
                 number,
@@ -302,7 +302,7 @@ impl House {
     /// one try at a time: if the decision was yes, every promise there is belongs to it.
     fn settle_all(&mut self, bulk: usize) {
         let coordinator = &self.bulks[bulk];
-        let Stage::Decided { commit, .. } = coordinator.bulk.stage else {
+        let Stage::Decided { kept, .. } = &coordinator.bulk.stage else {
             return;
         };
         for number in 1..=2 {
@@ -313,7 +313,7 @@ impl House {
                         bulk,
                         number,
                         line,
-                        commit: commit && ours,
+                        commit: is_kept(kept, line) && ours,
                     });
                 }
             }
@@ -442,11 +442,21 @@ impl House {
         }
     }
 
-    fn committed(&self, bulk: usize) -> bool {
-        self.bulks[bulk]
-            .log
+    /// The lines whose promise was kept.
+    fn kept(&self, bulk: usize) -> Vec<bool> {
+        let decided = self.bulks[bulk].log.iter().find_map(|(event, _)| match event {
+            Event::Decided { commit, outcomes } => Some((*commit, outcomes)),
+            Event::Intended(_) | Event::Finished => None,
+        });
+        let (commit, outcomes) = decided.expect("decided");
+        outcomes
             .iter()
-            .any(|(event, _)| matches!(event, Event::Decided { commit: true, .. }))
+            .map(|outcome| commit && outcome.is_done())
+            .collect()
+    }
+
+    fn committed(&self, bulk: usize) -> bool {
+        self.kept(bulk).contains(&true)
     }
 
     /// No promise is left, and every line stands as its coordinator decided.
@@ -463,26 +473,35 @@ impl House {
                 .iter()
                 .filter(|(event, _)| matches!(event, Event::Decided { .. }));
             assert_eq!(decided.count(), 1, "decided once");
-            for line in &coordinator.bulk.plan.lines {
-                self.expect_line(line, &coordinator.bulk.plan.action, self.committed(at));
+            let (plan, kept) = (&coordinator.bulk.plan, self.kept(at));
+            let kept: Vec<bool> = (0..plan.lines.len()).map(|line| is_kept(&kept, line)).collect();
+            if plan.mode == Mode::AllOrNothing {
+                assert!(kept.iter().all(|line| *line == kept[0]), "all or nothing");
+            }
+            for (line, kept) in plan.lines.iter().zip(kept) {
+                self.expect_line(line, &plan.action, kept);
             }
         }
     }
 
-    fn expect_line(&self, line: &Line, action: &Action, committed: bool) {
+    fn expect_line(&self, line: &Line, action: &Action, kept: bool) {
         let world = &self.variants[line.variant.unwrap().0 as usize];
         let status = world.variant.hold(line.reservation).map(|hold| hold.status);
         match action {
             Action::Reserve { .. } => {
-                let expected = committed.then_some(HoldStatus::Active);
-                assert_eq!(status, expected, "all or nothing");
+                let expected = kept.then_some(HoldStatus::Active);
+                assert_eq!(status, expected, "as it was answered");
             }
-            Action::Confirm if committed => assert_eq!(status, Some(HoldStatus::Confirmed)),
-            Action::Release if committed => assert_eq!(status, None),
+            Action::Confirm if kept => assert_eq!(status, Some(HoldStatus::Confirmed)),
+            Action::Release if kept => assert_eq!(status, None),
             // Another coordinator may have sold it or given it back.
             Action::Confirm | Action::Release | Action::Extend { .. } => {}
         }
     }
+}
+
+fn is_kept(kept: &[bool], line: usize) -> bool {
+    kept.get(line).copied().unwrap_or(false)
 }
 
 fn reserving() -> Action {
@@ -490,6 +509,10 @@ fn reserving() -> Action {
         shopper: Shopper::default(),
         ttl_ms: None,
     }
+}
+
+fn mode() -> impl Strategy<Value = Mode> {
+    prop_oneof![Just(Mode::AllOrNothing), Just(Mode::BestEffort)]
 }
 
 fn reordering() -> impl Strategy<Value = Fate> {
@@ -514,8 +537,8 @@ proptest! {
         fates in proptest::collection::vec(reordering(), 0..80),
     ) {
         let mut house = House::new(&[1, 1]);
-        house.start(reserving(), &[(0, 1, None), (1, 1, None)]);
-        house.start(reserving(), &[(0, 1, None), (1, 1, None)]);
+        house.start(Mode::AllOrNothing, reserving(), &[(0, 1, None), (1, 1, None)]);
+        house.start(Mode::AllOrNothing, reserving(), &[(0, 1, None), (1, 1, None)]);
         fates.into_iter().for_each(|fate| house.suffer(fate));
         house.calm();
         house.expect_settled();
@@ -523,24 +546,28 @@ proptest! {
     }
 
     #[test]
-    fn bulks_end_all_or_nothing_whatever_the_network_does(
+    fn bulks_end_as_they_were_answered_whatever_the_network_does(
         fates in proptest::collection::vec(fate(), 0..160),
-        wanted in proptest::collection::vec((1..4_u32, 1..4_u32, 0..3_usize), 3),
+        wanted in proptest::collection::vec((mode(), 1..4_u32, 1..4_u32, 0..3_usize), 3),
+        modes in (mode(), mode()),
     ) {
         let mut house = House::new(&[5, 4, 3]);
         let kept = [house.hold(0), house.hold(1)];
-        for (first, second, skip) in wanted {
+        for (mode, first, second, skip) in wanted {
             let lines = [(0, first), (1, second), (2, first)];
             let lines = lines.into_iter().enumerate().filter(|(at, _)| *at != skip);
             let lines: Vec<_> = lines.map(|(_, (variant, units))| (variant, units, None)).collect();
-            house.start(reserving(), &lines);
+            house.start(mode, reserving(), &lines);
         }
         let both = [(0, 0, Some(kept[0])), (1, 0, Some(kept[1]))];
-        house.start(Action::Confirm, &both);
-        house.start(Action::Release, &both);
+        house.start(modes.0, Action::Confirm, &both);
+        house.start(modes.1, Action::Release, &both);
         fates.into_iter().for_each(|fate| house.suffer(fate));
         house.calm();
         house.expect_settled();
-        prop_assert!(!(house.committed(3) && house.committed(4)), "sold and given back");
+        for line in 0..2 {
+            let kept = [3, 4].map(|bulk| is_kept(&house.kept(bulk), line));
+            prop_assert!(kept != [true, true], "sold and given back");
+        }
     }
 }

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Method, Request, Uri};
 use bytes::Bytes;
-use holdfast::app::{Shop, ShopOptions, Time};
+use holdfast::app::{Shop, ShopOptions, Time, configured_journal};
 use holdfast::clock::ManualClock;
 use holdfast::config::Config;
 use holdfast::domain::time::Timestamp;
@@ -319,6 +319,7 @@ impl House {
         let loaded = Arc::new(Config::load(None, [], &flags).unwrap());
         let options = ShopOptions {
             config: Arc::new(loaded.config.clone()),
+            journal: configured_journal(&loaded.config),
             time: Time::Given(ManualClock::new(Timestamp::from_millis(1_800_000_000_000)).into()),
             seed: None,
             progress: Box::new(|_| ()),

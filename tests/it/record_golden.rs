@@ -7,6 +7,7 @@ use holdfast::domain::{
     },
     money::{Currency, Money},
     policy::{ExpiredLines, HoldLengths, Limits, Policy, PolicyChanged},
+    rules::{Gate, Rules},
     time::Timestamp,
     variant::{
         EndReason, Ended, Event, Flows, Fulfilment, Head, Hold, HoldStatus, Intent, LedgerEntry, LedgerKind,
@@ -15,7 +16,7 @@ use holdfast::domain::{
 };
 use holdfast::storage::{
     dto,
-    record::{Fact, KeyMark, Turn, VariantFact},
+    record::{Fact, KeyMark, Told, Turn, VariantFact},
 };
 use std::fmt::Write as _;
 
@@ -40,9 +41,15 @@ fn the_bytes_of_version_1_never_change() {
     line(&mut written, "row bulk", &dto::encode_bulk(&bulk()));
     line(
         &mut written,
+        "row name",
+        &dto::encode_name(&head().store, &head().id),
+    );
+    line(
+        &mut written,
         "row ledger_entry",
         &dto::encode_ledger_entry(&entry()),
     );
+    line(&mut written, "row gate", &dto::encode_gate(&gate()));
     assert_eq!(written, GOLDEN, "a stored format changed: it needs a new version");
 }
 
@@ -61,7 +68,12 @@ fn the_bytes_of_version_1_stay_readable() {
     );
     assert_eq!(dto::decode_policy(&golden("row policy")), Ok(policy()));
     assert_eq!(dto::decode_bulk(&golden("row bulk")), Ok(bulk()));
+    assert_eq!(
+        dto::decode_name(&golden("row name")),
+        Ok((head().store, head().id))
+    );
     assert_eq!(dto::decode_ledger_entry(&golden("row ledger_entry")), Ok(entry()));
+    assert_eq!(dto::decode_gate(&golden("row gate")), Ok(gate()));
 }
 
 #[test]
@@ -133,6 +145,16 @@ fn turns() -> Vec<(String, Turn)> {
         let id = bulk().id;
         turns.push((format!("turn bulk_{name}"), turn(Fact::Bulk { id, event })));
     }
+    turns.push(("turn gate".to_owned(), turn(Fact::Gate(gate()))));
+    let view = Box::new(variant.view(at(30)));
+    for (name, told) in [
+        ("done", Told::Done),
+        ("reservation", Told::Reservation(Box::new(sold()))),
+        ("variant", Told::Variant(view)),
+        ("cleaned_up", Told::CleanedUp { due: 3, expired: 2 }),
+    ] {
+        turns.push((format!("turn told_{name}"), turn(Fact::Told(told))));
+    }
     turns
 }
 
@@ -164,6 +186,13 @@ fn held() -> Turn {
             fingerprint: [0xcd; 8],
         }),
         ..turn(Fact::Variant(fact))
+    }
+}
+
+fn gate() -> Gate {
+    Gate {
+        rules: Rules(1),
+        release: "0.1.0".to_owned(),
     }
 }
 
@@ -357,7 +386,7 @@ fn bulk() -> Bulk {
             terms: policy().terms(true),
         },
         stage: Stage::Decided {
-            commit: false,
+            kept: vec![true, false],
             at: at(4),
         },
     }

@@ -440,6 +440,8 @@ fn about() -> About {
         created_at_ms: 1_800_000_000_000,
         epoch: 1,
         position: 4200,
+        rules: 1,
+        rules_since: "0.0.0-test".to_owned(),
         totals: [("onHand".to_owned(), 7)].into(),
         attribution: vec!["Somebody, CC BY 4.0".to_owned()],
         source: "a test".to_owned(),

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::http::Request;
-use holdfast::app::{Shop, ShopOptions, Time};
+use holdfast::app::{Shop, ShopOptions, Time, configured_journal};
 use holdfast::clock::ManualClock;
 use holdfast::config::Config;
 use holdfast::domain::time::Timestamp;
@@ -282,6 +282,7 @@ async fn sold_in_an_hour(data: &Path) {
     let ahead = i64::try_from(wall.as_millis()).unwrap() + 3_600_000;
     let options = ShopOptions {
         config: Arc::new(loaded.config.clone()),
+        journal: configured_journal(&loaded.config),
         time: Time::Given(ManualClock::new(Timestamp::from_millis(ahead)).into()),
         seed: None,
         progress: Box::new(|_| ()),

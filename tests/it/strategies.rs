@@ -8,6 +8,7 @@ use holdfast::domain::{
     },
     money::{Currency, Money},
     policy::{ExpiredLines, HoldLengths, Limits, Policy, PolicyChanged, Terms},
+    rules::{Gate, Rules},
     time::Timestamp,
     variant::{
         EndReason, Ended, Event, Flows, Fulfilment, Head, Hold, HoldStatus, Intent, LedgerEntry, LedgerKind,
@@ -15,7 +16,7 @@ use holdfast::domain::{
         Status, Variant, View,
     },
 };
-use holdfast::storage::record::{Fact, KeyMark, Turn, VariantFact};
+use holdfast::storage::record::{Fact, KeyMark, Told, Turn, VariantFact};
 use proptest::{collection, option, prelude::*, sample::select};
 
 fn text() -> impl Strategy<Value = String> {
@@ -529,7 +530,7 @@ fn plan() -> BoxedStrategy<Plan> {
 pub(crate) fn bulk() -> BoxedStrategy<Bulk> {
     let stage = prop_oneof![
         Just(Stage::Trying),
-        (any::<bool>(), at()).prop_map(|(commit, at)| Stage::Decided { commit, at }),
+        (collection::vec(any::<bool>(), 0..4), at()).prop_map(|(kept, at)| Stage::Decided { kept, at }),
         Just(Stage::Finished),
     ];
     (any::<u128>(), plan(), stage)
@@ -583,6 +584,16 @@ pub(crate) fn variant() -> BoxedStrategy<Variant> {
         .boxed()
 }
 
+fn told() -> BoxedStrategy<Told> {
+    prop_oneof![
+        Just(Told::Done),
+        hold().prop_map(|hold| Told::Reservation(Box::new(hold))),
+        view().prop_map(|view| Told::Variant(Box::new(view))),
+        any::<(u64, u64)>().prop_map(|(due, expired)| Told::CleanedUp { due, expired }),
+    ]
+    .boxed()
+}
+
 /// Any record.
 pub(crate) fn turn() -> BoxedStrategy<Turn> {
     let named = option::of((store(), variant_id()));
@@ -611,7 +622,14 @@ pub(crate) fn turn() -> BoxedStrategy<Turn> {
         event,
     });
     let key = any::<([u8; 16], [u8; 8])>().prop_map(|(hash, fingerprint)| KeyMark { hash, fingerprint });
-    let fact = prop_oneof![4 => variant, 1 => policy, 2 => bulk];
+    let gate = (any::<u32>(), "[0-9.]{0,8}").prop_map(|(rules, release)| {
+        Fact::Gate(Gate {
+            rules: Rules(rules),
+            release,
+        })
+    });
+    let told = told().prop_map(Fact::Told);
+    let fact = prop_oneof![4 => variant, 1 => policy, 2 => bulk, 1 => gate, 1 => told];
     (at(), fact, option::of(key))
         .prop_map(|(at, fact, key)| Turn { at, fact, key })
         .boxed()

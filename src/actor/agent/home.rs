@@ -7,7 +7,6 @@ use super::{
 use crate::{
     actor::{
         directory::{Directory, Unroutable, Who},
-        durable::Pending,
         message::Message,
     },
     domain::{
@@ -459,15 +458,11 @@ impl Directory {
         let failure = failure.unwrap_or("it was stopped");
         tracing::error!(agent = ?bits, failure, "an agent's actor failed; reading its state again");
         metrics().actor_restarts.increment(1);
-        let (passed, barrier) = oneshot::channel::<()>();
-        self.after_durable(Pending::Barrier(Box::new(move || {
-            // Whoever waited has gone only with the process.
-            let _ = passed.send(());
-        })));
+        let barrier = self.caught_up();
         let (rebuild, directory) = (self.rebuilder(), std::sync::Arc::downgrade(&self.myself()));
         let id = A::agent_id(bits);
         tokio::spawn(async move {
-            if barrier.await.is_err() {
+            if !barrier.await {
                 return; // The journal has ended, and with it the process.
             }
             let read = tokio::task::spawn_blocking(move || rebuild.agent(id)).await;

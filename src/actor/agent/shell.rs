@@ -579,10 +579,10 @@ impl<A: Housed> Running<A> {
         }
         self.asked_to_leave = true;
         let myself = myself.clone();
-        self.directory.after_durable(Pending::Barrier(Box::new(move || {
+        self.directory.when_told(move || {
             // An actor that died meanwhile is read again by the supervisor.
             let _ = myself.cast(AgentMessage::Leave);
-        })));
+        });
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     domain::{
         ids::{StoreId, VariantId, VariantOrdinal},
         money::{Currency, Money},
+        rules::Rules,
         time::Timestamp,
         variant::{Command, Decision, LedgerEntry, Settings, Variant},
     },
@@ -105,6 +106,8 @@ impl Shop {
             created_at_ms: self.opened_at.as_millis(),
             epoch: 1,
             position: self.variants.len() as u64,
+            rules: Rules::CURRENT.0,
+            rules_since: env!("CARGO_PKG_VERSION").to_owned(),
             totals: totals.map(|(name, units)| (name.to_owned(), units)).into(),
             attribution: vec![ATTRIBUTION.to_owned()],
             source: "The demo shop: articles of a British gift shop and goods of a Syrian market. Stock, categories \

@@ -5,10 +5,11 @@
 //!                  │ a refusal, or 5 s          ▲
 //!                  └──────► Decided(abort) ─────┘        a collision with another coordinator: once more, in id order
 //! ```
-//! All or nothing: a line is asked to *prepare* (a tentative hold, or a pin on a reservation); the decision record makes
-//! all of it real or frees it. Best effort: a line is simply done, and the decision record only remembers the answers.
-//! After a crash a coordinator without a decision gives everything back, one with a decision settles again.
-//! An aborted bulk is a refusal: it is not remembered under its key, and a retry is judged afresh.
+//! A line is asked to *prepare* (a tentative hold, or a pin on a reservation); the decision record makes it real or frees
+//! it: all lines or none, or with best effort every line that was promised. So the record that answers the request is the
+//! one by which it happens, with its key, in either mode. After a crash a coordinator without a decision gives everything
+//! back, one with a decision settles again. An aborted bulk is a refusal: it is not remembered under its key, and a retry
+//! is judged afresh.
 mod attempt;
 mod gather;
 
@@ -19,19 +20,28 @@ use super::{
     ids::{BulkId, ReservationId, StoreId, VariantId, VariantOrdinal},
     policy::Terms,
     time::Timestamp,
-    variant::{Command, Confirm, Extend, Hold, Prepare, Refusal, Reserve, Shopper},
+    variant::{Command, Extend, Hold, Prepare, Refusal, Reserve, Shopper},
 };
 
 /// How long a coordinator may take to decide, ms; what it has not heard by then is given back. Less than a caller waits by
 /// default, so that the caller hears of it.
 pub const DECIDE_WITHIN_MS: i64 = 4_000;
 
+/// The most lines of one coordinator.
+pub const LINES_MAX: usize = 200;
+
+/// The most records a coordinator over `lines` lines leads to: two tries with a promise and a settlement each, and its own
+/// three.
+pub const fn records_max(lines: usize) -> usize {
+    4 * lines + 3
+}
+
 /// Whether lines stand and fall together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Every line or none.
     AllOrNothing,
-    /// Each line for itself.
+    /// Every line that can be had.
     BestEffort,
 }
 
@@ -91,7 +101,7 @@ pub enum LineOutcome {
     Done(Hold),
     /// Refused.
     Refused(Refusal),
-    /// Its variant did not answer in time.
+    /// Its variant did not answer in time; nothing was done there.
     Unanswered,
 }
 
@@ -109,7 +119,7 @@ pub enum Event {
     Intended(Box<Plan>),
     /// It decided.
     Decided {
-        /// Every promise is kept, or none.
+        /// Every promise that was made is kept, or none.
         commit: bool,
         /// Line by line, as answered.
         outcomes: Vec<LineOutcome>,
@@ -125,8 +135,8 @@ pub enum Stage {
     Trying,
     /// Decided, settling.
     Decided {
-        /// Which way.
-        commit: bool,
+        /// Line by line whether its promise is kept; one that is not named here is not.
+        kept: Vec<bool>,
         /// When.
         at: Timestamp,
     },
@@ -162,7 +172,13 @@ impl Bulk {
                 self.plan = (**plan).clone();
                 self.stage = Stage::Trying;
             }
-            Event::Decided { commit, .. } => self.stage = Stage::Decided { commit: *commit, at },
+            Event::Decided { commit, outcomes } => {
+                let kept = outcomes.iter().map(|outcome| *commit && outcome.is_done());
+                self.stage = Stage::Decided {
+                    kept: kept.collect(),
+                    at,
+                };
+            }
             Event::Finished => self.stage = Stage::Finished,
         }
     }
@@ -184,25 +200,11 @@ impl Bulk {
             phase: None,
             terms: plan.terms,
         };
-        let prepare = match (&plan.action, plan.mode) {
-            (Action::Reserve { shopper, ttl_ms }, Mode::BestEffort) => {
-                return Command::Reserve(reserve(shopper, *ttl_ms));
-            }
-            (Action::Extend { by_ms }, Mode::BestEffort) => return Command::Extend(extend(*by_ms)),
-            (Action::Confirm, Mode::BestEffort) => {
-                return Command::Confirm(Confirm {
-                    id: line.reservation,
-                    quantity: None,
-                    order: None,
-                });
-            }
-            (Action::Release, Mode::BestEffort) => return Command::Release { id: line.reservation },
-            (Action::Reserve { shopper, ttl_ms }, Mode::AllOrNothing) => {
-                Prepare::Reserve(reserve(shopper, *ttl_ms))
-            }
-            (Action::Extend { by_ms }, Mode::AllOrNothing) => Prepare::Extend(extend(*by_ms)),
-            (Action::Confirm, Mode::AllOrNothing) => Prepare::Confirm(line.reservation),
-            (Action::Release, Mode::AllOrNothing) => Prepare::Release(line.reservation),
+        let prepare = match &plan.action {
+            Action::Reserve { shopper, ttl_ms } => Prepare::Reserve(reserve(shopper, *ttl_ms)),
+            Action::Extend { by_ms } => Prepare::Extend(extend(*by_ms)),
+            Action::Confirm => Prepare::Confirm(line.reservation),
+            Action::Release => Prepare::Release(line.reservation),
         };
         Command::Prepare {
             attempt: Attempt {
@@ -213,23 +215,16 @@ impl Bulk {
         }
     }
 
-    /// What a line is told once the try `number` is decided; `None` when there is nothing to settle.
-    pub fn settle(&self, line: &Line, number: u32, commit: bool, decided_at: Timestamp) -> Option<Command> {
-        match self.plan.mode {
-            Mode::AllOrNothing => Some(Command::Settle {
-                attempt: Attempt {
-                    bulk: self.id,
-                    number,
-                },
-                id: line.reservation,
-                commit,
-                decided_at,
-            }),
-            // Only a crash leaves a best effort without a decision: its answer never left, so its new holds go back.
-            Mode::BestEffort if !commit && matches!(self.plan.action, Action::Reserve { .. }) => {
-                Some(Command::Release { id: line.reservation })
-            }
-            Mode::BestEffort => None,
+    /// What a line is told once the try `number` is decided.
+    pub fn settle(&self, line: &Line, number: u32, commit: bool, decided_at: Timestamp) -> Command {
+        Command::Settle {
+            attempt: Attempt {
+                bulk: self.id,
+                number,
+            },
+            id: line.reservation,
+            commit,
+            decided_at,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The participant's side of an all-or-nothing bulk: prepare promises, settle keeps or drops the promise.
+//! The participant's side of a bulk: prepare promises, settle keeps or drops the promise.
 //!
 //! A promise is judged at the moment it is prepared; from then on the reservation's own deadline rests until the
 //! coordinator has decided, and nobody else may act on it. Both messages may come twice.
@@ -39,6 +39,13 @@ impl Variant {
                 ..hold
             }));
             return Ok(Decision::Granted(events));
+        }
+        if let Prepare::Confirm(id) = prepare
+            && let Some(sold) = self.holds.get(id)
+            && sold.status == HoldStatus::Confirmed
+        {
+            // Sold already, and a sale may be confirmed again: there is nothing to promise.
+            return Ok(Decision::Repeat(Box::new(sold.clone())));
         }
         let hold = match self.live(id, now)? {
             Live::Due(refused) => return Ok(refused),

@@ -1,5 +1,6 @@
 //! `/api/admin`: for operators.
 use super::{Reply, page, variants};
+use crate::app::AppError;
 use crate::domain::ids::VariantId;
 use crate::http::extract::ask::{Ask, Look, NoBody, RequiredIfMatch};
 use crate::http::extract::bodies::PolicyBody;
@@ -25,7 +26,8 @@ pub(crate) async fn get_policy(
     params: Params,
 ) -> Result<Reply, Problem> {
     params.finish()?;
-    let view = PolicyView::from(&site.shop.policy(&context).body);
+    let policy = site.shop.policy(&context);
+    let view = PolicyView::from(&policy.body);
     Ok(Reply::ok(&view).etag(view.version))
 }
 
@@ -42,9 +44,13 @@ pub(crate) async fn put_policy(
         Expected::Any => site.shop.policy(&context).body.version,
     };
     let set = site.shop.set_policy(&context, body.policy()?, expected).await;
-    let set = set.map_err(|error| failure::problem(&error, Subject::default()))?;
+    let set = set.map_err(problem)?;
     let view = PolicyView::from(&set.body);
     Ok(Reply::ok(&view).etag(view.version).replayed(set.replayed))
+}
+
+fn problem(error: AppError) -> Problem {
+    failure::problem(&error, Subject::default())
 }
 
 /// Shows the configuration, each value with its source, secrets masked.
@@ -58,9 +64,13 @@ pub(crate) async fn get_config(State(site): State<Arc<Site>>, params: Params) ->
 /// Ends the process in order: nothing new is taken, what was begun is finished.
 #[utoipa::path(post, path = "/api/admin/drain", tag = "admin",
     responses((status = 200, body = DrainView, description = "It drains")))]
-pub(crate) async fn drain(State(site): State<Arc<Site>>, _: Ask<NoBody>) -> Result<Reply, Problem> {
-    site.shop.ask_to_end();
-    Ok(Reply::ok(&DrainView { status: "draining" }))
+pub(crate) async fn drain(
+    State(site): State<Arc<Site>>,
+    Ask { context, .. }: Ask<NoBody>,
+) -> Result<Reply, Problem> {
+    let ends = site.shop.end(&context).await;
+    let ends = ends.map_err(|error| failure::problem(&error, Subject::default()))?;
+    Ok(Reply::ok(&DrainView { status: "draining" }).replayed(ends.replayed))
 }
 
 /// Shows the variants with the most commands since the process began. One page: the order is another a moment later.
@@ -118,14 +128,9 @@ pub(crate) async fn rebuild_quarantined(
     Ask { context, .. }: Ask<NoBody>,
 ) -> Result<Reply, Problem> {
     let variant = id::<VariantId>("id", &variant)?;
-    let problem = |error| variants::problem(&error, &variant);
-    if !site
-        .shop
-        .rebuild_quarantined(&context, &variant)
-        .map_err(problem)?
-    {
-        return Err(Problem::new(Code::QuarantineNotFound).with("variantId", variant.as_str()));
+    let seen = site.shop.rebuild_quarantined(&context, &variant).await;
+    match seen.map_err(|error| variants::problem(&error, &variant))? {
+        Some(seen) => Ok(variants::reply(StatusCode::OK, &seen)),
+        None => Err(Problem::new(Code::QuarantineNotFound).with("variantId", variant.as_str())),
     }
-    let seen = site.shop.get_variant(&context, &variant).await.map_err(problem)?;
-    Ok(variants::reply(StatusCode::OK, &seen))
 }

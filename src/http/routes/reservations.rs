@@ -212,8 +212,8 @@ pub(crate) async fn release_reservations(
         (Some(one), None) => release(&site, &context, reservation_id(&one)?).await,
         (None, Some(cart)) => {
             let released = site.shop.release_cart(&context, cart).await;
-            released.map_err(|error| failure::problem(&error, Subject::default()))?;
-            Ok(Reply::no_content())
+            let released = released.map_err(|error| failure::problem(&error, Subject::default()))?;
+            Ok(Reply::no_content().replayed(released.replayed))
         }
         (None, None) => Err(Problem::invalid_parameter(
             "reservationId",
@@ -301,14 +301,14 @@ pub(crate) async fn clean_up(
 ) -> Result<Reply, Problem> {
     let dry_run = body.dry_run.unwrap_or_default();
     let cleaned = site.shop.clean_up(&context, dry_run).await;
-    let CleanedUp { due, expired } = cleaned
-        .map_err(|error| failure::problem(&error, Subject::default()))?
-        .body;
-    Ok(Reply::ok(&CleanupView {
+    let cleaned = cleaned.map_err(|error| failure::problem(&error, Subject::default()))?;
+    let CleanedUp { due, expired } = cleaned.body;
+    let view = CleanupView {
         dry_run,
         due,
         expired,
-    }))
+    };
+    Ok(Reply::ok(&view).replayed(cleaned.replayed))
 }
 
 /// Says which reservations still hold their units.

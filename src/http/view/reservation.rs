@@ -254,7 +254,7 @@ pub struct CleanupView {
     /// Whether it only counted.
     pub dry_run: bool,
     /// Holds that were due.
-    pub due: usize,
+    pub due: u64,
     /// Holds ended by this call; none in a dry run.
-    pub expired: usize,
+    pub expired: u64,
 }

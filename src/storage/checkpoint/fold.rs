@@ -4,14 +4,15 @@ use crate::domain::{
     bulk::{self, Bulk},
     ids::{BulkId, ReservationId, StoreId, VariantId, VariantOrdinal},
     policy::Policy,
+    rules::Gate,
     time::Timestamp,
     variant::{Event, Head, Hold, Owner, Purchases},
 };
 use crate::storage::{
     dto,
     entity_rows::{
-        DECIDED_AT, NEXT_ORDINAL, RowError, bulk_key, head_key, head_row, hold_key, ledger_key, load_head,
-        policy_key, purchases_key, purchases_prefix,
+        DECIDED_AT, GATE, NEXT_ORDINAL, RowError, bulk_key, departed_key, head_key, head_row, hold_key,
+        ledger_key, load_head, policy_key, purchases_key, purchases_prefix,
     },
     fate::{Fate, fate},
     journal::Record,
@@ -34,6 +35,7 @@ pub(in crate::storage) struct Fold<'a> {
     statistics: HashMap<StoreId, Statistics>,
     next_ordinal: Option<u32>,
     decided_at: Option<i64>,
+    gate: Option<Gate>,
 }
 
 /// A reservation at the end of the batch.
@@ -62,6 +64,7 @@ impl<'a> Fold<'a> {
             statistics: HashMap::new(),
             next_ordinal: None,
             decided_at: None,
+            gate: None,
         }
     }
 
@@ -89,6 +92,13 @@ impl<'a> Fold<'a> {
                 Ok(())
             }
             Fact::Bulk { id, event } => self.bulk(id, &event, at),
+            Fact::Gate(gate) => {
+                gate.check()
+                    .map_err(|unknown| RowError::content(Family::Meta, unknown))?;
+                self.gate = Some(gate);
+                Ok(())
+            }
+            Fact::Told(_) => Ok(()),
         }
     }
 
@@ -236,7 +246,7 @@ impl<'a> Fold<'a> {
         }
         for (ordinal, (number, head)) in std::mem::take(&mut self.heads) {
             if head.deleted {
-                self.finish_deleted(ordinal)?;
+                self.finish_deleted(&head)?;
             } else {
                 self.changes
                     .put(Family::Entity, head_key(ordinal), head_row(number, &head));
@@ -283,9 +293,15 @@ impl<'a> Fold<'a> {
         Ok(())
     }
 
-    /// A deleted variant keeps nothing but its ledger.
-    fn finish_deleted(&mut self, ordinal: VariantOrdinal) -> Result<(), RowError> {
+    /// A deleted variant keeps nothing but its ledger and its name.
+    fn finish_deleted(&mut self, head: &Head) -> Result<(), RowError> {
+        let ordinal = head.ordinal;
         self.changes.delete(Family::Entity, head_key(ordinal));
+        self.changes.put(
+            Family::Entity,
+            departed_key(ordinal),
+            dto::encode_name(&head.store, &head.id),
+        );
         let prefix = purchases_prefix(ordinal.0);
         for row in self.state.scan(Family::Entity, &prefix, None, usize::MAX) {
             let (key, _) = row?;
@@ -305,6 +321,9 @@ impl<'a> Fold<'a> {
                 .map_or(0, u32::from_be_bytes);
             self.changes
                 .put(Family::Meta, NEXT_ORDINAL, next.max(known).to_be_bytes());
+        }
+        if let Some(gate) = &self.gate {
+            self.changes.put(Family::Meta, GATE, dto::encode_gate(gate));
         }
         if let Some(at) = self.decided_at {
             let known = self.state.get(Family::Meta, DECIDED_AT)?;

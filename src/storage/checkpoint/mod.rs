@@ -19,7 +19,7 @@ use super::{
     journal::{Anchor, AppendError, Epoch, LogReader, LogTrimmer, PartitionId, ReadError, RecordNumber},
     keys::KeyTable,
     projection::Projection,
-    state::{Checkpoint, StateError, StateStore},
+    state::{Checkpoint, Compaction, StateError, StateStore},
     trim_holds::TrimHolds,
 };
 use crate::clock::Stopwatch;
@@ -313,7 +313,7 @@ impl Follower {
     }
 
     fn follow(&self) -> Result<(), CheckpointError> {
-        while let Some(wanted) = self.next_round() {
+        while let Some(wanted) = self.next_round()? {
             self.round()?;
             let mut asked = self.shared.asked.lock();
             asked.done = asked.done.max(wanted);
@@ -322,17 +322,27 @@ impl Follower {
         Ok(())
     }
 
-    /// Waits for the next round: asked for, due by size, or by time. The number of the latest request, or `None` to stop.
-    fn next_round(&self) -> Option<u64> {
-        let mut asked = self.shared.asked.lock();
-        while !asked.stop && asked.wanted == asked.done && asked.grown < self.options.log_bytes {
-            let waited = self.shared.changed.wait_for(&mut asked, self.options.every);
-            if waited.timed_out() {
-                break;
+    /// Waits for the next round: asked for, due by size, or by time. The number of the latest request, or `None` to stop. While
+    /// it waits, the rows are copied into a fresh database if they need it, a bounded turn at a time.
+    fn next_round(&self) -> Result<Option<u64>, CheckpointError> {
+        let waiting = Stopwatch::start();
+        let mut copies = true;
+        loop {
+            let mut asked = self.shared.asked.lock();
+            let left = self.options.every.saturating_sub(waiting.elapsed());
+            let is_due = asked.stop || asked.wanted != asked.done || asked.grown >= self.options.log_bytes;
+            if is_due || left.is_zero() {
+                asked.grown = 0;
+                return Ok((!asked.stop).then_some(asked.wanted));
+            }
+            if copies {
+                drop(asked);
+                let has_room = !(self.parts.disk_is_low)();
+                copies = self.parts.state.compact_if_grown(has_room)? == Compaction::UnderWay;
+            } else {
+                self.shared.changed.wait_for(&mut asked, left);
             }
         }
-        asked.grown = 0;
-        (!asked.stop).then_some(asked.wanted)
     }
 
     fn round(&self) -> Result<(), CheckpointError> {
@@ -404,9 +414,6 @@ impl Follower {
         self.parts
             .state
             .sweep(keys_before, ended_before, self.options.sweep_rows)?;
-        if !(self.parts.disk_is_low)() {
-            self.parts.state.compact_if_grown()?;
-        }
         Ok(())
     }
 }

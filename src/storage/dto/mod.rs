@@ -16,8 +16,9 @@ mod v1;
 use crate::{
     domain::{
         bulk::Bulk,
-        ids::InvalidId,
+        ids::{InvalidId, StoreId, VariantId},
         policy::Policy,
+        rules::Gate,
         variant::{Head, Hold, LedgerEntry, Owner, Purchases, Variant},
     },
     storage::record::{Fact, Turn},
@@ -112,6 +113,19 @@ pub fn decode_head(bytes: &[u8]) -> Result<Head, FormatError> {
     decode::<v1::variant::Head<'_>, ROW_BYTES_MAX>(bytes)
 }
 
+/// The row of a deleted variant: whose it was, and the shop's id.
+pub fn encode_name(store: &StoreId, id: &VariantId) -> Vec<u8> {
+    encode(&v1::variant::Name::of_both(store, id))
+}
+
+/// Reads the row of a deleted variant.
+///
+/// # Errors
+/// [`FormatError`] when the bytes are not one name of a version known here.
+pub fn decode_name(bytes: &[u8]) -> Result<(StoreId, VariantId), FormatError> {
+    decode::<v1::variant::Name<'_>, ROW_BYTES_MAX>(bytes)
+}
+
 /// The row of a reservation, live or ended.
 pub fn encode_hold(hold: &Hold) -> Vec<u8> {
     encode(&v1::hold::Hold::of(hold))
@@ -162,6 +176,19 @@ pub fn encode_bulk(bulk: &Bulk) -> Vec<u8> {
 /// [`FormatError`] when the bytes are not one coordinator of a version known here.
 pub fn decode_bulk(bytes: &[u8]) -> Result<Bulk, FormatError> {
     decode::<v1::bulk::Bulk<'_>, ROW_BYTES_MAX>(bytes)
+}
+
+/// The row of the rules that hold.
+pub fn encode_gate(gate: &Gate) -> Vec<u8> {
+    encode(&v1::turn::Gate::of(gate))
+}
+
+/// Reads the row of the rules that hold; whether they are known here is not judged.
+///
+/// # Errors
+/// [`FormatError`] when the bytes are not one such row of a version known here.
+pub fn decode_gate(bytes: &[u8]) -> Result<Gate, FormatError> {
+    decode::<v1::turn::Gate<'_>, ROW_BYTES_MAX>(bytes)
 }
 
 /// A line of the stock ledger.

@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -17,10 +16,11 @@ use crate::clock::Stopwatch;
 
 use super::disk::{Disk, DiskFile};
 use super::format::LogHead;
+use super::owner::{DurableEnd, TailKeeper};
 use super::segment::{self, GROUPS_AT, Index, ScanPlan, Segment};
 use super::{
-    Anchor, AppendError, Damage, Epoch, Group, Journal, LogReader, LogTrimmer, OpenError, PartitionId,
-    Position, ReadError, Record, RecordNumber, Tail, TornTail, check_fence,
+    Anchor, AppendError, BoxedError, Damage, Epoch, Group, Journal, LogReader, LogTrimmer, OpenError,
+    PartitionId, Position, ReadError, Record, RecordNumber, Tail, TornTail,
 };
 
 const PREPARED: &str = "next.prepared";
@@ -40,6 +40,8 @@ pub struct FileOptions {
     pub prepare_ahead: bool,
     /// What stands before the first record of a log that is created now; a restore continues the numbers of its snapshot.
     pub start: Anchor,
+    /// Records up to here are known to have been durable, by whoever stored what they say: they are never taken for torn.
+    pub proven: RecordNumber,
 }
 
 impl Default for FileOptions {
@@ -50,6 +52,7 @@ impl Default for FileOptions {
             segment_bytes: 64 * 1024 * 1024,
             prepare_ahead: true,
             start: Anchor::GENESIS,
+            proven: RecordNumber::ZERO,
         }
     }
 }
@@ -59,10 +62,8 @@ pub struct FileJournal {
     log: Arc<FileLog>,
     options: FileOptions,
     live: Arc<Segment>,
-    tail: Anchor,
-    cut: Option<TornTail>,
+    keeper: TailKeeper,
     preparing: Option<JoinHandle<io::Result<()>>>,
-    failed: bool,
     last_sync: Duration,
 }
 
@@ -70,10 +71,9 @@ pub struct FileJournal {
 struct FileLog {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    partition: PartitionId,
     segment_bytes: u64,
     segments: RwLock<VecDeque<Arc<Segment>>>,
-    last: AtomicU64,
+    end: Arc<DurableEnd>,
 }
 
 impl FileJournal {
@@ -86,25 +86,27 @@ impl FileJournal {
             .map_err(|error| OpenError::disk(format!("cannot create {}", dir.display()), error))?;
         let mut found = scan_dir(&*disk, dir, options.partition, options.epoch, &mut |_| {})?;
         if let Some(torn) = &found.torn {
+            torn.check_unproven(options.proven)?;
             let segment = found.segments.back().expect("a torn tail lies in a segment");
             cut(&*segment.file, torn)
                 .map_err(|error| OpenError::disk(format!("cannot cut {}", torn.file.display()), error))?;
         }
+        if found.segments.is_empty() {
+            found.tail = options.start;
+        }
         let log = FileLog {
             disk,
             dir: dir.to_owned(),
-            partition: options.partition,
             segment_bytes: options.segment_bytes.max(GROUPS_AT),
             segments: RwLock::default(),
-            last: AtomicU64::new(0),
+            end: Arc::new(DurableEnd::new(options.partition, found.tail.last)),
         };
         log.remove_prepared()
             .map_err(|error| OpenError::disk("cannot remove an unused segment", error))?;
         if found.segments.is_empty() {
-            found.tail = options.start;
             let created = log
                 .prepare()
-                .and_then(|()| log.begin_segment(options.epoch, options.start));
+                .and_then(|()| log.begin_segment(options.partition, options.epoch, options.start));
             let segment = created.map_err(|error| {
                 OpenError::disk(format!("cannot create a log in {}", dir.display()), error)
             })?;
@@ -112,20 +114,17 @@ impl FileJournal {
         }
         let live = Arc::clone(found.segments.back().expect("a log has at least one segment"));
         *log.segments.write() = found.segments;
-        log.last.store(found.tail.last.0, Ordering::Release);
         Ok(Self {
+            keeper: TailKeeper::new(Arc::clone(&log.end), options.epoch, found.tail, found.torn),
             log: Arc::new(log),
             options,
             live,
-            tail: found.tail,
-            cut: found.torn,
             preparing: None,
-            failed: false,
             last_sync: Duration::ZERO,
         })
     }
 
-    fn write(&mut self, group: &Group) -> io::Result<()> {
+    fn write(&mut self, group: &Group) -> Result<(), BoxedError> {
         if !self.live.index.read().is_empty() && self.end_with(group) > self.log.segment_bytes {
             self.roll()?;
         }
@@ -161,7 +160,8 @@ impl FileJournal {
                 .map_err(|_| io::Error::other("the thread that fills segments panicked"))??,
             None => self.log.prepare()?,
         }
-        self.live = self.log.begin_segment(self.options.epoch, self.tail)?;
+        let FileOptions { partition, epoch, .. } = self.options;
+        self.live = self.log.begin_segment(partition, epoch, self.keeper.tail())?;
         self.log.segments.write().push_back(Arc::clone(&self.live));
         Ok(())
     }
@@ -179,19 +179,7 @@ impl Drop for FileJournal {
 
 impl Journal for FileJournal {
     fn acquire(&mut self, partition: PartitionId) -> Result<Tail, AppendError> {
-        self.log.check_partition(partition)?;
-        let Anchor {
-            last,
-            chain,
-            logged_at_ms,
-        } = self.tail;
-        Ok(Tail {
-            epoch: self.options.epoch,
-            last,
-            chain,
-            logged_at_ms,
-            cut: self.cut.clone(),
-        })
+        self.keeper.acquire(partition)
     }
 
     fn append(
@@ -200,28 +188,9 @@ impl Journal for FileJournal {
         expected: RecordNumber,
         group: &Group,
     ) -> Result<Position, AppendError> {
-        self.log.check_partition(partition)?;
-        if self.failed {
-            return Err(AppendError::Fatal {
-                context: "an earlier append failed".into(),
-                source: None,
-            });
-        }
-        check_fence(partition, self.options.epoch, &self.tail, expected, group)?;
-        if let Err(error) = self.write(group) {
-            // Nobody knows what the device kept. Only a restart, which reads it, can say.
-            self.failed = true;
-            return Err(AppendError::fatal(
-                format!("cannot append to {}", self.live.path.display()),
-                error,
-            ));
-        }
-        self.tail = Anchor::after(group);
-        self.log.last.store(self.tail.last.0, Ordering::Release);
-        Ok(Position {
-            epoch: self.options.epoch,
-            number: self.tail.last,
-        })
+        self.keeper.guard(partition, expected, group)?;
+        let written = self.write(group);
+        self.keeper.wrote(group, written, &self.live.path)
     }
 
     fn last_sync(&self) -> Duration {
@@ -238,16 +207,6 @@ impl Journal for FileJournal {
 }
 
 impl FileLog {
-    fn check_partition(&self, partition: PartitionId) -> Result<(), AppendError> {
-        if partition == self.partition {
-            return Ok(());
-        }
-        Err(AppendError::fenced(format!(
-            "this log holds partition {}, not {}",
-            self.partition.0, partition.0
-        )))
-    }
-
     fn remove_prepared(&self) -> io::Result<()> {
         match self.disk.remove(&self.dir.join(PREPARED)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -273,7 +232,12 @@ impl FileLog {
     }
 
     /// Turns the prepared file into the segment behind `anchor`; nothing may be appended before its name is durable.
-    fn begin_segment(&self, epoch: Epoch, anchor: Anchor) -> io::Result<Arc<Segment>> {
+    fn begin_segment(
+        &self,
+        partition: PartitionId,
+        epoch: Epoch,
+        anchor: Anchor,
+    ) -> io::Result<Arc<Segment>> {
         let prepared = self.dir.join(PREPARED);
         let first = anchor.last.next();
         let path = self.dir.join(segment::name(first));
@@ -281,7 +245,7 @@ impl FileLog {
         file.write_at(
             0,
             &LogHead {
-                partition: self.partition,
+                partition,
                 epoch,
                 anchor,
             }
@@ -305,7 +269,7 @@ impl FileLog {
         if from < first {
             return Err(ReadError::Trimmed { first });
         }
-        if partition != self.partition || from > self.last() {
+        if !self.end.has(partition, from) {
             return Ok(None);
         }
         let behind = segments.partition_point(|segment| segment.first <= from);
@@ -354,7 +318,7 @@ impl LogReader for FileLog {
     }
 
     fn last(&self) -> RecordNumber {
-        RecordNumber(self.last.load(Ordering::Acquire))
+        self.end.last()
     }
 
     fn size_bytes(&self) -> u64 {
@@ -368,7 +332,7 @@ impl LogReader for FileLog {
 
 impl LogTrimmer for FileLog {
     fn trim(&self, partition: PartitionId, upto: RecordNumber) -> Result<RecordNumber, AppendError> {
-        self.check_partition(partition)?;
+        self.end.check_partition(partition)?;
         let mut removed = Vec::new();
         {
             let mut segments = self.segments.write();

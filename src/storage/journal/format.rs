@@ -329,6 +329,32 @@ pub fn find_record(bytes: &Bytes, number: RecordNumber) -> Result<Option<Record>
     }))
 }
 
+/// The parts of a group that read well although the whole does not: its header, records, and its end mark. As far as the
+/// lengths of its records lead.
+pub(super) fn good_parts(head: &GroupHead, bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let end = head.group_bytes();
+    let above = &bytes[..end - FOOT_BYTES];
+    let mut parts: Vec<_> = std::iter::once(0..HEAD_BYTES).collect();
+    let mut walk = Walk::new(head, above);
+    for _ in 0..head.count {
+        let begin = above.len() - walk.rest.len();
+        match walk.next() {
+            Ok(_) => parts.push(begin..above.len() - walk.rest.len()),
+            Err(FormatError::RecordLength(_)) => break,
+            Err(_) => {} // the step over it was taken
+        }
+    }
+    if has_end_mark(&bytes[..end]) {
+        parts.push(end - END_MARK.len()..end);
+    }
+    parts
+}
+
+/// Whether bytes end as a group does.
+pub(super) fn has_end_mark(bytes: &[u8]) -> bool {
+    bytes.ends_with(&END_MARK)
+}
+
 /// Steps through the records of a group, each step bounded by the bytes that are there.
 struct Walk<'a> {
     rest: &'a [u8],

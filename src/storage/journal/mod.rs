@@ -14,18 +14,22 @@
 //! | [`file`](mod@file) | append-only segment files over a small [`disk`] trait; [`segment`] reads one and tells torn from damaged |
 //! | [`simulated`] | a disk that forgets, tears and reorders what was not synced, under a seed |
 //! | [`sled_log`] | the same groups in rotating sled databases; `sled_raw` counts them before sled may forget some |
+//! | `torn` | tells an end that was never completed from one that was damaged later |
+//! | `owner` | the tail of a log and the guard before every append, for all back ends |
 //! | [`verify`] | walks a whole log and reports the first break of LOG_CLOSED |
 //!
 //! Absent on purpose: what a payload means (`storage::record`), who answers whom (the observer), metric names.
 pub mod disk;
 pub mod file;
 pub mod format;
+mod owner;
 pub mod queue;
 pub mod segment;
 pub mod simulated;
 mod sled_database;
 pub mod sled_log;
 mod sled_raw;
+mod torn;
 pub mod verify;
 pub mod writer;
 
@@ -204,7 +208,22 @@ impl fmt::Display for TornTail {
     }
 }
 
-/// The log is broken before records that are good (LOG_CLOSED). Nothing was modified.
+impl TornTail {
+    /// That it was durable once: records up to `proven` are known to have been.
+    pub(crate) fn check_unproven(&self, proven: RecordNumber) -> Result<(), Damage> {
+        if self.record > proven {
+            return Ok(());
+        }
+        Err(Damage {
+            file: self.file.clone(),
+            record: self.record,
+            offset: self.offset,
+            reason: format!("{}; records up to {proven} were durable", self.reason),
+        })
+    }
+}
+
+/// The log is broken before records that are good, or in records that were durable once (LOG_CLOSED). Nothing was modified.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("damage in {} at offset {offset}, record {record}: {reason}", file.display())]
 pub struct Damage {
@@ -314,6 +333,25 @@ impl OpenError {
             context: context.into(),
             source: source.into(),
         }
+    }
+
+    /// Refuses a file or database that belongs to another partition or epoch.
+    pub(crate) fn check_owner(
+        file: &std::path::Path,
+        found: (PartitionId, Epoch),
+        wanted: (PartitionId, Epoch),
+    ) -> Result<(), Self> {
+        let text = |(partition, epoch): (PartitionId, Epoch)| {
+            format!("partition {}, epoch {}", partition.0, epoch.0)
+        };
+        if found == wanted {
+            return Ok(());
+        }
+        Err(Self::Foreign {
+            file: file.to_owned(),
+            found: text(found),
+            wanted: text(wanted),
+        })
     }
 }
 

@@ -3,10 +3,10 @@
 //! Adding never waits for the disk: the lock is held for a push, and the writer takes everything that waits by swapping the
 //! queue for an empty one. The queue's bound is not enforced by waiting either. Whoever adds holds a permit, permits are fewer
 //! than places, and a full queue is therefore a bug and an assertion.
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -101,13 +101,20 @@ struct Shared<T> {
     state: Mutex<State<T>>,
     /// Somebody added an entry, or the queue was closed.
     changed: Condvar,
+    /// Calls that wait for records to be told, in order of those; they take no place in the queue.
+    waiting: Mutex<BTreeMap<RecordNumber, Vec<Call>>>,
     limits: JournalLimits,
     /// Entries that were delivered or dropped, out of all that were ever added.
     settled: AtomicU64,
     last: AtomicU64,
     durable: AtomicU64,
     told: AtomicU64,
+    /// Nothing is told any more.
+    ended: AtomicBool,
 }
+
+/// Something to be done on the writer's thread.
+type Call = Box<dyn FnOnce() + Send>;
 
 struct State<T> {
     entries: VecDeque<Entry<T>>,
@@ -146,11 +153,13 @@ impl<T> JournalQueue<T> {
         let shared = Shared {
             state: Mutex::new(state),
             changed: Condvar::new(),
+            waiting: Mutex::default(),
             limits,
             settled: AtomicU64::new(0),
             last: AtomicU64::new(tail.last.0),
             durable: AtomicU64::new(tail.last.0),
             told: AtomicU64::new(tail.last.0),
+            ended: AtomicBool::new(false),
         };
         Self {
             shared: Arc::new(shared),
@@ -298,13 +307,48 @@ impl<T> JournalQueue<T> {
         RecordNumber(self.shared.told.load(Ordering::Acquire))
     }
 
+    /// Calls back once the observer has been told of everything that was numbered until now: at once if it has been,
+    /// otherwise from the writer's thread. If the writer ends before, the call is dropped with what it owns. It takes no
+    /// place in the queue: whoever waits without a permit cannot fill it.
+    pub fn when_told(&self, call: impl FnOnce() + Send + 'static) {
+        let last = self.last();
+        let mut waiting = self.shared.waiting.lock();
+        // Under the lock: `advance_told` looks here after it has moved the number.
+        if self.told() < last {
+            // Behind the writer's end nobody looks here any more.
+            if !self.shared.ended.load(Ordering::Acquire) {
+                waiting.entry(last).or_default().push(Box::new(call));
+            }
+            return;
+        }
+        drop(waiting);
+        call();
+    }
+
     pub(super) fn advance_told(&self, number: RecordNumber) {
         self.shared.told.store(number.0, Ordering::Release);
+        let due = {
+            let mut waiting = self.shared.waiting.lock();
+            let later = waiting.split_off(&number.next());
+            std::mem::replace(&mut *waiting, later)
+        };
+        due.into_values().flatten().for_each(|call| call());
     }
 
     /// The places of `count` entries are free again.
     pub(super) fn settle(&self, count: usize) {
         self.shared.settled.fetch_add(count as u64, Ordering::AcqRel);
+    }
+
+    /// The writer has ended: whoever waits to be called waits in vain.
+    pub(super) fn end(&self) {
+        self.abandon();
+        let dropped = {
+            let mut waiting = self.shared.waiting.lock();
+            self.shared.ended.store(true, Ordering::Release);
+            std::mem::take(&mut *waiting)
+        };
+        drop(dropped);
     }
 
     /// Closes the queue and drops what waits: nobody will write it. What the writer has taken already goes on.

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! Whoever writes has at most one group unsynced, and it is the last. So bytes that are no group, with nothing good after
-//! them, were never answered: a *torn tail*, which is cut. Bytes that are no group before the header of a later one were
-//! synced once, because a group is only begun when the one before is on the device: that is *damage*, and nothing is touched.
+//! them, may never have been completed: a *torn tail*, which is cut, because nobody was answered from it. They are *damage*,
+//! and nothing is touched, if a header of a later group follows (a group is only begun when the one before is on the device),
+//! if all their sectors were written (see [`super::torn`]), or if anything lies behind the end of the group they began.
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use parking_lot::RwLock;
 
 use super::disk::DiskFile;
 use super::format::{self, FormatError, GROUP_BYTES_MAX, Group, GroupHead, HEAD_BYTES, LogHead};
+use super::torn::{self, Before};
 use super::{
     Anchor, Damage, Epoch, OpenError, PartitionId, ReadError, Record, RecordNumber, TornTail, check_follows,
 };
@@ -182,21 +184,14 @@ impl ScanPlan<'_> {
             .and_then(|name| first_of(name.to_str()?))
             .unwrap_or_default();
         match LogHead::decode(&bytes[..read]) {
-            Ok(head) if (head.partition, head.epoch) != (self.partition, self.epoch) => {
-                let text = |partition: PartitionId, epoch: Epoch| {
-                    format!("partition {}, epoch {}", partition.0, epoch.0)
-                };
-                let (found, wanted) = (text(head.partition, head.epoch), text(self.partition, self.epoch));
-                Err(OpenError::Foreign {
-                    file: self.path.to_owned(),
-                    found,
-                    wanted,
-                })
+            Ok(head) => {
+                let (found, wanted) = ((head.partition, head.epoch), (self.partition, self.epoch));
+                OpenError::check_owner(self.path, found, wanted)?;
+                if head.anchor.last.next() != named {
+                    return Err(self.damage(named, 0, "it begins with another record than its name says"));
+                }
+                Ok(head)
             }
-            Ok(head) if head.anchor.last.next() != named => {
-                Err(self.damage(named, 0, "it begins with another record than its name says"))
-            }
-            Ok(head) => Ok(head),
             Err(error) => Err(self.format_error(named, 0, error)),
         }
     }
@@ -256,6 +251,18 @@ impl ScanPlan<'_> {
             return Err(self.format_error(record, offset, error));
         }
         let reason = error.to_string();
+        let bytes = window
+            .at(offset, GROUP_BYTES_MAX)
+            .map_err(|error| self.disk_error(error))?;
+        let group_bytes = GroupHead::decode(&bytes).map_or(GROUP_BYTES_MAX, |head| head.group_bytes());
+        if end - offset > group_bytes as u64 {
+            let reason = format!("{reason}; bytes lie behind its end, up to offset {end}");
+            return Err(self.damage(record, offset, &reason));
+        }
+        if torn::was_complete(&bytes[..group_bytes.min(bytes.len())], offset, Before::Zeros) {
+            let reason = format!("{reason}; it was complete once");
+            return Err(self.damage(record, offset, &reason));
+        }
         Ok(Some(TornTail {
             file: self.path.to_owned(),
             offset,
@@ -344,8 +351,8 @@ impl<'a> Window<'a> {
         let mut at = offset;
         loop {
             let bytes = self.at(at, WINDOW_BYTES)?;
-            if let Some(index) = bytes.iter().rposition(|byte| *byte != 0) {
-                rest.written_end = Some(at + index as u64 + 1);
+            if let Some(behind) = torn::behind_last(&bytes) {
+                rest.written_end = Some(at + behind as u64);
                 let found = find_head(&bytes, partition, last, if at == offset { 1 } else { 0 });
                 rest.later_group = found.map(|index| at + index as u64);
             }

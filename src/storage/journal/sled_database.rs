@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 
-use super::format::{self, FormatError, GROUP_BYTES_MAX, Group, LogHead};
+use super::format::{self, FormatError, GROUP_BYTES_MAX, Group, GroupHead, LogHead};
 use super::{Anchor, Damage, OpenError, ReadError, Record, RecordNumber, check_follows};
 use crate::storage::engine::{Engine, EngineError, EngineOptions, MAX_VALUE_BYTES};
 
@@ -168,6 +168,19 @@ impl Database {
         Ok((expected > 0).then(|| bytes.freeze()))
     }
 
+    /// Whether all values of a group that does not read well were stored once: its last one ends with the end mark, or they
+    /// are as long as its header says. A batch is in the database whole or not at all, so this is no torn write.
+    fn was_complete(&self, first: RecordNumber, bytes: &Bytes) -> Result<bool, sled::Error> {
+        if GroupHead::decode(bytes).is_ok_and(|head| head.group_bytes() <= bytes.len()) {
+            return Ok(true);
+        }
+        let mut values = self.engine().db().range(key(first, 0)..=key(first, u32::MAX));
+        match values.next_back() {
+            None => Ok(false),
+            Some(entry) => Ok(format::has_end_mark(&entry?.1)),
+        }
+    }
+
     /// The oldest record of a group that begins behind `number`, if any is stored.
     pub(super) fn begins_behind(&self, number: RecordNumber) -> Result<Option<RecordNumber>, sled::Error> {
         match self.engine().db().range(key(number.next(), 0)..).next() {
@@ -288,6 +301,10 @@ impl Database {
                         file: self.path().to_owned(),
                         version,
                     });
+                }
+                Err(error) if self.was_complete(next, &bytes).map_err(engine_error)? => {
+                    let reason = format!("{error}; it was complete once");
+                    return Err(self.damage(next, &reason).into());
                 }
                 Err(error) => {
                     walked.torn = Some((bytes.len() as u64, error.to_string()));

@@ -17,7 +17,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -27,11 +26,12 @@ use crate::clock::Stopwatch;
 
 use super::disk::{Disk, RealDisk};
 use super::format::LogHead;
+use super::owner::{DurableEnd, TailKeeper};
 use super::sled_database::{self, Database};
 use super::sled_raw::{self, LastHeads};
 use super::{
     Anchor, AppendError, Epoch, Group, Journal, LogReader, LogTrimmer, OpenError, PartitionId, Position,
-    ReadError, Record, RecordNumber, Tail, TornTail, check_fence,
+    ReadError, Record, RecordNumber, Tail, TornTail,
 };
 use crate::storage::engine::{Engine, EngineOptions, sync_dir};
 
@@ -51,6 +51,8 @@ pub struct SledOptions {
     pub cache_bytes: u64,
     /// What stands before the first record of a log that is created now; a restore continues the numbers of its snapshot.
     pub start: Anchor,
+    /// Records up to here are known to have been durable, by whoever stored what they say: they are never taken for torn.
+    pub proven: RecordNumber,
 }
 
 impl Default for SledOptions {
@@ -61,6 +63,7 @@ impl Default for SledOptions {
             database_bytes: 128 * 1024 * 1024,
             cache_bytes: 16 * 1024 * 1024,
             start: Anchor::GENESIS,
+            proven: RecordNumber::ZERO,
         }
     }
 }
@@ -90,9 +93,7 @@ pub struct SledJournal {
     live_ordinal: u64,
     live_bytes: u64,
     ahead: Ahead,
-    tail: Anchor,
-    cut: Option<TornTail>,
-    failed: bool,
+    keeper: TailKeeper,
     last_sync: Duration,
 }
 
@@ -106,11 +107,10 @@ enum Ahead {
 /// What owner, readers and trimmer share.
 struct SledLog {
     dir: PathBuf,
-    partition: PartitionId,
     databases: RwLock<VecDeque<Arc<Database>>>,
     /// No longer part of the log, oldest first; removed as soon as no reader is in them.
     leaving: Mutex<VecDeque<Arc<Database>>>,
-    last: AtomicU64,
+    end: Arc<DurableEnd>,
 }
 
 fn path_of(dir: &Path, ordinal: u64) -> PathBuf {
@@ -145,6 +145,7 @@ impl SledJournal {
         let mut found = find(dir, &options)?;
         if let Some(torn) = &found.torn {
             let live = found.databases.back().expect("a torn tail lies in a database");
+            torn.check_unproven(options.proven)?;
             live.remove(torn.record)
                 .map_err(|error| OpenError::disk(format!("cannot cut {}", torn.file.display()), error))?;
         }
@@ -154,21 +155,18 @@ impl SledJournal {
         let live = Arc::clone(found.databases.back().expect("a log has at least one database"));
         let log = SledLog {
             dir: dir.to_owned(),
-            partition: options.partition,
             databases: RwLock::new(found.databases),
             leaving: Mutex::default(),
-            last: AtomicU64::new(found.tail.last.0),
+            end: Arc::new(DurableEnd::new(options.partition, found.tail.last)),
         };
         Ok(Self {
+            keeper: TailKeeper::new(Arc::clone(&log.end), options.epoch, found.tail, found.torn),
             log: Arc::new(log),
             live,
             live_ordinal: found.live_ordinal,
             live_bytes: found.live_bytes,
             ahead: found.unused.map_or(Ahead::Unneeded, Ahead::Ready),
-            tail: found.tail,
-            cut: found.torn,
             options,
-            failed: false,
             last_sync: Duration::ZERO,
         })
     }
@@ -191,7 +189,7 @@ impl SledJournal {
 
     fn prepare(&mut self) -> io::Result<()> {
         let path = path_of(&self.log.dir, self.live_ordinal + 1);
-        let (options, next) = (self.options.engine(), self.tail.last.next());
+        let (options, next) = (self.options.engine(), self.keeper.tail().last.next());
         let make = move || sled_database::open(&path, options, next).map(|(engine, _)| engine);
         self.ahead = Ahead::Preparing(thread::Builder::new().name("journal-ahead".into()).spawn(make)?);
         Ok(())
@@ -211,7 +209,7 @@ impl SledJournal {
         };
         self.live_ordinal += 1;
         self.live_bytes = 0;
-        self.live = Arc::new(Database::new(engine, self.options.head(self.tail)));
+        self.live = Arc::new(Database::new(engine, self.options.head(self.keeper.tail())));
         self.log.databases.write().push_back(Arc::clone(&self.live));
         Ok(())
     }
@@ -234,19 +232,7 @@ impl Drop for SledJournal {
 
 impl Journal for SledJournal {
     fn acquire(&mut self, partition: PartitionId) -> Result<Tail, AppendError> {
-        self.log.check_partition(partition)?;
-        let Anchor {
-            last,
-            chain,
-            logged_at_ms,
-        } = self.tail;
-        Ok(Tail {
-            epoch: self.options.epoch,
-            last,
-            chain,
-            logged_at_ms,
-            cut: self.cut.clone(),
-        })
+        self.keeper.acquire(partition)
     }
 
     fn append(
@@ -255,28 +241,9 @@ impl Journal for SledJournal {
         expected: RecordNumber,
         group: &Group,
     ) -> Result<Position, AppendError> {
-        self.log.check_partition(partition)?;
-        if self.failed {
-            return Err(AppendError::Fatal {
-                context: "an earlier append failed".into(),
-                source: None,
-            });
-        }
-        check_fence(partition, self.options.epoch, &self.tail, expected, group)?;
-        if let Err(error) = self.write(group) {
-            // Nobody knows what the device kept. Only a restart, which reads it, can say.
-            self.failed = true;
-            return Err(AppendError::fatal(
-                format!("cannot append to {}", self.live.path().display()),
-                error,
-            ));
-        }
-        self.tail = Anchor::after(group);
-        self.log.last.store(self.tail.last.0, Ordering::Release);
-        Ok(Position {
-            epoch: self.options.epoch,
-            number: self.tail.last,
-        })
+        self.keeper.guard(partition, expected, group)?;
+        let written = self.write(group);
+        self.keeper.wrote(group, written, self.live.path())
     }
 
     fn last_sync(&self) -> Duration {
@@ -293,16 +260,6 @@ impl Journal for SledJournal {
 }
 
 impl SledLog {
-    fn check_partition(&self, partition: PartitionId) -> Result<(), AppendError> {
-        if partition == self.partition {
-            return Ok(());
-        }
-        Err(AppendError::fenced(format!(
-            "this log holds partition {}, not {}",
-            self.partition.0, partition.0
-        )))
-    }
-
     /// The database that holds `from`; `None` if that record is not durable yet.
     fn holding(
         &self,
@@ -317,7 +274,7 @@ impl SledLog {
         if from < first {
             return Err(ReadError::Trimmed { first });
         }
-        if partition != self.partition || from > self.last() {
+        if !self.end.has(partition, from) {
             return Ok(None);
         }
         let behind = databases.partition_point(|database| database.first() <= from);
@@ -387,7 +344,7 @@ impl LogReader for SledLog {
     }
 
     fn last(&self) -> RecordNumber {
-        RecordNumber(self.last.load(Ordering::Acquire))
+        self.end.last()
     }
 
     fn size_bytes(&self) -> u64 {
@@ -398,7 +355,7 @@ impl LogReader for SledLog {
 
 impl LogTrimmer for SledLog {
     fn trim(&self, partition: PartitionId, upto: RecordNumber) -> Result<RecordNumber, AppendError> {
-        self.check_partition(partition)?;
+        self.end.check_partition(partition)?;
         {
             let mut databases = self.databases.write();
             // A database may go when the next one begins at or below what must stay, and holds a group: the last group stays.
@@ -446,26 +403,16 @@ fn find(dir: &Path, options: &SledOptions) -> Result<Found, OpenError> {
             .map_err(|error| OpenError::disk(format!("cannot read {}", path.display()), error))?;
         let (engine, head) = sled_database::open(&path, options.engine(), found.tail.last.next())?;
         let Some(head) = head else {
+            // With its anchor it lost the first group it was given, if there was one.
             heads.hold_to(&path, found.tail.last)?;
             found.unused = Some(engine);
             continue;
         };
-        if (head.partition, head.epoch) != (options.partition, options.epoch) {
-            let text = |partition: PartitionId, epoch: Epoch| {
-                format!("partition {}, epoch {}", partition.0, epoch.0)
-            };
-            let (found, wanted) = (
-                text(head.partition, head.epoch),
-                text(options.partition, options.epoch),
-            );
-            return Err(OpenError::Foreign {
-                file: path,
-                found,
-                wanted,
-            });
-        }
+        let owner = (head.partition, head.epoch);
+        OpenError::check_owner(&path, owner, (options.partition, options.epoch))?;
         take(&mut found, Database::new(engine, head))?;
-        heads.hold_to(&path, found.tail.last)?;
+        let lost = heads.hold_to(&path, found.tail.last)?;
+        found.torn = found.torn.take().or(lost);
         found.live_ordinal = ordinal;
     }
     Ok(found)

@@ -171,7 +171,7 @@ impl JournalWriter {
                         source: None,
                     }),
                 }
-                writer.queue.abandon();
+                writer.queue.end();
             })?;
         Ok((queue, Self { thread }))
     }

@@ -33,12 +33,17 @@ impl Lists {
             .into_iter()
             .flatten()
     }
+
+    /// Where a reservation lies in them.
+    pub(super) fn places(self, id: ReservationId) -> impl Iterator<Item = Place> {
+        self.hashes().map(move |hash| Place::of(hash, id.as_u128()))
+    }
 }
 
 /// A place in a list: hash of the list, then the two halves of the id. Three words instead of a u128 beside a u64, which
 /// would take four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place(u64, u64, u64);
+pub(super) struct Place(u64, u64, u64);
 
 impl Place {
     #[expect(clippy::cast_possible_truncation, reason = "the halves of the id")]
@@ -54,14 +59,14 @@ impl Place {
 /// What is kept of a reservation, in 12 bytes: where it stands, its units, and the record it ended with (zero while its
 /// variant keeps it; 56 bits are enough for ten thousand years at a hundred thousand records a second).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Kept {
+pub(super) struct Kept {
     quantity: u32,
     number: [u8; 7],
     status: u8,
 }
 
 impl Kept {
-    fn new(status: HoldStatus, quantity: u32, ended_with: u64) -> Self {
+    pub(super) fn new(status: HoldStatus, quantity: u32, ended_with: u64) -> Self {
         let [high, number @ ..] = ended_with.to_be_bytes();
         assert_eq!(high, 0, "a log never reaches 2^56 records");
         let status = match status {
@@ -124,12 +129,31 @@ impl StoreIndex {
         let kept = Kept::new(hold.status, hold.quantity, ended_with.unwrap_or(0));
         match self.kept.insert(hold.id, kept) {
             Some(before) => self.uncount(before),
-            None => self
-                .lists
-                .extend(lists().hashes().map(|hash| Place::of(hash, hold.id.as_u128()))),
+            None => self.lists.extend(lists().places(hold.id)),
         }
         self.statistics.active += u64::from(kept.is_live());
         self.held_units += kept.held_units();
+    }
+
+    /// Fills an empty index, in one go; of several entries of one reservation the last counts.
+    pub(super) fn fill(&mut self, mut kept: Vec<(ReservationId, Kept)>, mut places: Vec<Place>) {
+        std::thread::scope(|scope| {
+            let lists = scope.spawn(|| {
+                places.sort_unstable();
+                places.into_iter().collect()
+            });
+            kept.reverse();
+            kept.sort_by_key(|(id, _)| *id);
+            kept.dedup_by_key(|(id, _)| *id);
+            self.kept = kept.into_iter().collect();
+            self.lists = lists
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        });
+        for kept in self.kept.values() {
+            self.statistics.active += u64::from(kept.is_live());
+            self.held_units += kept.held_units();
+        }
     }
 
     /// Whether a decision to keep or sell `hold` is news here. A line of a best-effort request has logged its own record
@@ -147,8 +171,8 @@ impl StoreIndex {
     pub(super) fn remove(&mut self, id: ReservationId, lists: Lists) {
         if let Some(before) = self.kept.remove(&id) {
             self.uncount(before);
-            for hash in lists.hashes() {
-                self.lists.remove(&Place::of(hash, id.as_u128()));
+            for place in lists.places(id) {
+                self.lists.remove(&place);
             }
         }
     }

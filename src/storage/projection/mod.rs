@@ -13,8 +13,12 @@
 //! A reservation leaves memory only after its row is durable, and a list looks into memory first and at the rows second:
 //! it may see one twice, and shows it once, but cannot miss it between the two.
 //!
+//! Beside the lists it knows, in the same way, the policies of the stores as they are durable, and which records hold the
+//! lines of the stock ledger above the last checkpoint.
+//!
 //! Deliberately absent: the reservations themselves. An id says which variant keeps it; [`Projection::ended`] and the
-//! stored rows have the rest.
+//! stored rows have the rest, and [`Projection::departed`] knows the variants that are no more.
+pub(super) mod filling;
 mod index;
 mod list;
 pub(super) mod selector;
@@ -24,20 +28,26 @@ pub use list::{Filter, LOOKS_PER_PAGE, Page};
 pub use statistics::Statistics;
 
 use super::{
+    entity_rows::{RowError, load_departed},
     fate::{Fate, fate},
-    record::{Fact, Turn},
+    record::{Fact, Turn, VariantFact},
     state::StateStore,
 };
 use crate::domain::{
     bulk::{self, LineOutcome},
-    ids::{ReservationId, StoreId, VariantOrdinal},
-    variant::{Event, Hold, Variant},
+    ids::{ReservationId, StoreId, VariantId, VariantOrdinal},
+    policy::Policy,
+    variant::{Event, Hold},
 };
 use hashbrown::HashMap;
 use index::{Lists, StoreIndex};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use selector::Selector;
-use std::{collections::VecDeque, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    sync::Arc,
+};
 
 /// Reservations that leave memory in one hold of the lock after a checkpoint.
 const FORGET_AT_ONCE: usize = 256;
@@ -46,6 +56,8 @@ const FORGET_AT_ONCE: usize = 256;
 pub struct Projection {
     state: Arc<StateStore>,
     memory: Mutex<Memory>,
+    /// Of stores that have set one; apart from the rest, because every hold reads its store's.
+    policies: RwLock<HashMap<StoreId, Policy>>,
 }
 
 /// Figures over all stores, for gauges.
@@ -65,6 +77,14 @@ struct Memory {
     homes: Vec<Option<VariantHome>>,
     /// Ends in log order, until a checkpoint has them.
     ended: VecDeque<EndedHere>,
+    /// The records of ledger lines, by variant and line, until a checkpoint has them.
+    ledger: BTreeMap<(VariantOrdinal, u64), u64>,
+    /// The same in log order.
+    ledger_order: VecDeque<(u64, VariantOrdinal, u64)>,
+    /// Store and id of the variants deleted above the last checkpoint.
+    departed: HashMap<VariantOrdinal, (StoreId, VariantId)>,
+    /// The same in log order, with the record of each.
+    departures: VecDeque<(u64, VariantOrdinal)>,
 }
 
 /// Whose a variant is.
@@ -88,6 +108,7 @@ impl Projection {
         Self {
             state,
             memory: Mutex::default(),
+            policies: RwLock::default(),
         }
     }
 
@@ -102,12 +123,16 @@ impl Projection {
                 for event in &fact.events {
                     memory.apply(number, fact.ordinal, event);
                 }
+                memory.depart(number, fact);
             }
             Fact::Bulk { event, .. } => {
                 let mut memory = self.memory.lock();
                 promised(event).for_each(|hold| memory.promise(hold));
             }
-            Fact::Policy { .. } => {}
+            Fact::Policy { store, changed } => {
+                self.policies.write().insert(store.clone(), changed.policy);
+            }
+            Fact::Gate(_) | Fact::Told(_) => {}
         }
     }
 
@@ -122,6 +147,34 @@ impl Projection {
         let memory = self.memory.lock();
         let home = memory.home(id.variant())?;
         memory.stores[home.store as usize].1.ended_with(id)
+    }
+
+    /// The durable policy of a store that has set one.
+    pub fn policy(&self, store: &StoreId) -> Option<Policy> {
+        self.policies.read().get(store).copied()
+    }
+
+    /// Lines of a variant's ledger above line `after` with the records they are in, at most `limit`, in order: those
+    /// above the last checkpoint; older ones are in the stored rows.
+    pub fn ledger(&self, ordinal: VariantOrdinal, after: u64, limit: usize) -> Vec<(u64, u64)> {
+        let memory = self.memory.lock();
+        let lines = memory
+            .ledger
+            .range((ordinal, after.saturating_add(1))..=(ordinal, u64::MAX));
+        lines
+            .take(limit)
+            .map(|((_, line), number)| (*line, *number))
+            .collect()
+    }
+
+    /// Store and id of a variant that was deleted; `None` when no such one was. Reads the disk.
+    ///
+    /// # Errors
+    /// The stored rows could not be read.
+    pub fn departed(&self, ordinal: VariantOrdinal) -> Result<Option<(StoreId, VariantId)>, RowError> {
+        // Memory first: what leaves it meanwhile is in the rows by then.
+        let recent = self.memory.lock().departed.get(&ordinal).cloned();
+        recent.map_or_else(|| load_departed(&self.state, ordinal), |name| Ok(Some(name)))
     }
 
     /// The figures of a store so far; zeros for a store without reservations.
@@ -142,29 +195,6 @@ impl Projection {
             totals.held_units += index.held_units;
         }
         totals
-    }
-
-    /// Puts what a recovered variant keeps into memory; harmless for what is there.
-    pub(super) fn restore_variant(&self, variant: &Variant) {
-        let head = variant.head();
-        let mut memory = self.memory.lock();
-        let home = memory.settle(head.ordinal, &head.store);
-        let (store, index) = &mut memory.stores[home.store as usize];
-        for hold in variant.holds() {
-            index.put(hold, || Lists::of(store, home.list, &hold.shopper), None);
-        }
-    }
-
-    /// Says whose a variant is before its records come.
-    pub(super) fn settle(&self, ordinal: VariantOrdinal, store: &StoreId) {
-        self.memory.lock().settle(ordinal, store);
-    }
-
-    /// Puts the stored figures of a store into memory, before any record.
-    pub(super) fn restore_statistics(&self, store: &StoreId, statistics: Statistics) {
-        let mut memory = self.memory.lock();
-        let number = memory.number_of(store);
-        memory.stores[number as usize].1.statistics = statistics;
     }
 }
 
@@ -234,12 +264,34 @@ impl Memory {
         self.homes.get(ordinal.0 as usize).copied().flatten()
     }
 
+    fn settled(&self, ordinal: VariantOrdinal) -> VariantHome {
+        self.home(ordinal)
+            .expect("a variant's store is said with its creation, or when its rows are loaded")
+    }
+
+    /// A deleted variant's name, by which its ended reservations are shown.
+    fn depart(&mut self, number: u64, fact: &VariantFact) {
+        if let (Some(Event::Deleted), Some(view)) = (fact.events.last(), &fact.view) {
+            let name = (view.head.store.clone(), view.head.id.clone());
+            self.departed.insert(fact.ordinal, name);
+            self.departures.push_back((number, fact.ordinal));
+        }
+    }
+
+    /// What is not about one reservation: the figures, and where a line of the ledger is.
+    fn count(&mut self, number: u64, ordinal: VariantOrdinal, event: &Event) {
+        let home = self.settled(ordinal);
+        self.stores[home.store as usize].1.statistics.count(event);
+        if let Some(line) = event.ledger_entry() {
+            self.ledger.insert((ordinal, line.seq), number);
+            self.ledger_order.push_back((number, ordinal, line.seq));
+        }
+    }
+
     fn apply(&mut self, number: u64, ordinal: VariantOrdinal, event: &Event) {
-        let home = self
-            .home(ordinal)
-            .expect("a variant's store is said with its creation, or when its rows are loaded");
+        self.count(number, ordinal, event);
+        let home = self.settled(ordinal);
         let (store, index) = &mut self.stores[home.store as usize];
-        index.statistics.count(event);
         let lists = |hold: &Hold| Lists::of(store, home.list, &hold.shopper);
         match fate(event) {
             None => {}
@@ -257,11 +309,20 @@ impl Memory {
         }
     }
 
-    /// Forgets at most `count` ends up to record `upto`; whether there are more.
+    /// Forgets at most `count` ends, ledger lines and deleted variants each, up to record `upto`; whether there are more.
     fn forget(&mut self, upto: u64, count: usize) -> bool {
+        let lines = self.forget_lines(upto, count);
         for _ in 0..count {
-            let Some(ended) = self.ended.pop_front_if(|ended| ended.number <= upto) else {
-                return false;
+            let departure = self.departures.pop_front_if(|(number, _)| *number <= upto);
+            let ended = self.ended.pop_front_if(|ended| ended.number <= upto);
+            if let Some((_, ordinal)) = departure {
+                self.departed.remove(&ordinal);
+            }
+            let Some(ended) = ended else {
+                if departure.is_none() {
+                    return lines;
+                }
+                continue;
             };
             if let Some(home) = self.home(ended.id.variant()) {
                 let (_, index) = &mut self.stores[home.store as usize];
@@ -270,6 +331,17 @@ impl Memory {
                     index.remove(ended.id, ended.lists);
                 }
             }
+        }
+        true
+    }
+
+    fn forget_lines(&mut self, upto: u64, count: usize) -> bool {
+        for _ in 0..count {
+            let Some((_, ordinal, line)) = self.ledger_order.pop_front_if(|(number, ..)| *number <= upto)
+            else {
+                return false;
+            };
+            self.ledger.remove(&(ordinal, line));
         }
         true
     }

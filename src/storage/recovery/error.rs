@@ -5,7 +5,7 @@ use super::super::{
     state::StateError,
 };
 use super::open::Backend;
-use crate::domain::{ids::VariantOrdinal, law::Violation};
+use crate::domain::{ids::VariantOrdinal, law::Violation, rules::UnknownRules};
 use std::path::{Path, PathBuf};
 
 /// Why the state could not be recovered. [`RecoverError::is_damage`] tells what an operator must look at from what a retry
@@ -44,6 +44,14 @@ pub enum RecoverError {
         violation: Violation,
         /// The last record in the variant.
         number: u64,
+    },
+    /// A later release wrote from here on, by rules that this one does not know. Nothing was modified.
+    #[error("record {number} cannot be replayed by this release: {unknown}")]
+    UnknownRules {
+        /// The gate's record, or the last one in the rows it was found in.
+        number: RecordNumber,
+        /// Which rules, and whose.
+        unknown: UnknownRules,
     },
     /// The log was written by the other back end.
     #[error(
@@ -95,7 +103,8 @@ impl RecoverError {
                 RowError::Content { .. }
                 | RowError::State(StateError::Damage { .. } | StateError::DamagedFile { .. }),
             ) => true,
-            Self::OtherBackend { .. }
+            Self::UnknownRules { .. }
+            | Self::OtherBackend { .. }
             | Self::NoSuchVariant { .. }
             | Self::Open(_)
             | Self::Acquire(_)
@@ -131,6 +140,7 @@ impl RecoverError {
                 damage(state.to_owned(), RecordNumber(number), violation.to_string())
             }
             Self::Damage { .. }
+            | Self::UnknownRules { .. }
             | Self::OtherBackend { .. }
             | Self::NoSuchVariant { .. }
             | Self::Open(_)

@@ -17,7 +17,9 @@ mod seed;
 mod verify;
 
 pub use error::RecoverError;
-pub use open::{Backend, Progress, RecoverOptions, Recovered, RecoveredVariant, recover};
+pub use open::{
+    Backend, JournalPlace, OpenJournal, Progress, RecoverOptions, Recovered, RecoveredVariant, recover,
+};
 pub use replay::state_digest;
 pub use seed::{SeedError, Seeded, seed_from_snapshot};
 pub use verify::{VerifyReport, verify};

@@ -3,7 +3,7 @@ use super::{
     super::{
         data_dir::DataDir,
         dto,
-        entity_rows::{self, DECIDED_AT, NEXT_ORDINAL, RowError, Variants},
+        entity_rows::{self, DECIDED_AT, GATE, NEXT_ORDINAL, RowError, Variants},
         journal::{
             Anchor, Epoch, Journal, LogReader, OpenError, PartitionId, RecordNumber, Tail,
             disk::RealDisk,
@@ -11,24 +11,25 @@ use super::{
             sled_log::{SledJournal, SledOptions},
         },
         keys::{Fingerprint, KeyEntry, KeyHash, KeyTable},
-        projection::{Projection, Statistics},
-        record::{Fact, Turn},
+        projection::{Projection, Statistics, filling::Filling},
+        record::{Fact, Turn, VariantFact},
         state::{Checkpoint, Family, StateOptions, StateStore},
     },
-    READ_BYTES, RecoverError, behind,
+    RecoverError, behind,
     replay::Replay,
 };
 use crate::domain::{
     bulk::Bulk,
     ids::{StoreId, VariantId, VariantOrdinal},
-    policy::Policy,
+    rules::Gate,
     time::Timestamp,
     variant::Variant,
 };
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, mpsc},
+    thread,
 };
 
 /// Which back end keeps the log.
@@ -65,6 +66,65 @@ pub struct RecoverOptions {
     pub state: StateOptions,
     /// Recent idempotency keys in memory.
     pub keys_memory_max: usize,
+}
+
+/// Where a log lies, and what it is told when it is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct JournalPlace<'a> {
+    /// The directory of its epoch.
+    pub dir: &'a Path,
+    /// The partition it holds.
+    pub partition: PartitionId,
+    /// The epoch it belongs to.
+    pub epoch: Epoch,
+    /// What stands before its first record if it is created now.
+    pub start: Anchor,
+    /// Records up to this one are in the stored rows: they were durable, whatever the log says.
+    pub proven: RecordNumber,
+}
+
+/// Opens the log at its place, or creates it there. Which back end that is, only whoever made this knows.
+pub type OpenJournal = Arc<dyn Fn(JournalPlace<'_>) -> Result<Box<dyn Journal>, OpenError> + Send + Sync>;
+
+impl RecoverOptions {
+    /// Opens logs of the back end asked for.
+    pub fn journal(self) -> OpenJournal {
+        Arc::new(move |place| self.open_backend(place))
+    }
+
+    fn open_backend(&self, place: JournalPlace<'_>) -> Result<Box<dyn Journal>, OpenError> {
+        let JournalPlace {
+            dir,
+            partition,
+            epoch,
+            start,
+            proven,
+        } = place;
+        match self.backend {
+            Backend::File => {
+                let options = FileOptions {
+                    partition,
+                    epoch,
+                    segment_bytes: self.segment_bytes,
+                    start,
+                    proven,
+                    ..FileOptions::default()
+                };
+                Ok(Box::new(FileJournal::open(Arc::new(RealDisk), dir, options)?))
+            }
+            Backend::Sled => {
+                let options = SledOptions {
+                    partition,
+                    epoch,
+                    database_bytes: self.segment_bytes,
+                    cache_bytes: self.journal_cache_bytes,
+                    start,
+                    proven,
+                };
+                Ok(Box::new(SledJournal::open(dir, options)?))
+            }
+        }
+    }
 }
 
 /// How far a recovery is.
@@ -107,61 +167,69 @@ pub struct Recovered {
     pub projection: Arc<Projection>,
     /// In order of ordinals. Deleted ones are not among them.
     pub variants: Vec<RecoveredVariant>,
-    /// The policies of stores that have set one.
-    pub policies: Vec<(StoreId, Policy)>,
     /// Coordinators that are not finished, to be brought to their end.
     pub bulks: Vec<Bulk>,
     /// The ordinal of the next variant; none below it is ever given out again.
     pub next_ordinal: u32,
     /// The latest moment a record was decided at; the clock starts no earlier. `None` in an empty house.
     pub decided_at: Option<Timestamp>,
+    /// The rules the log ends under; `None` in an empty house.
+    pub gate: Option<Gate>,
     /// Up to where the rows had the log.
     pub checkpoint: Option<Checkpoint>,
     /// Records replayed behind that.
     pub replayed: u64,
 }
 
-/// Recovers the current epoch of a data directory.
+/// Recovers the current epoch of a data directory, whose log `open` opens.
 ///
 /// # Errors
 /// [`RecoverError`]; damage has modified nothing in the log.
 pub fn recover(
     dir: &DataDir,
     options: &RecoverOptions,
+    open: &OpenJournal,
     progress: &dyn Fn(Progress),
 ) -> Result<Recovered, RecoverError> {
-    recover_epoch(dir, options, progress)
+    recover_epoch(dir, options, open, progress)
         .map_err(|error| error.in_data_dir(dir.root(), &dir.journal_dir(), &dir.state_dir()))
 }
 
 fn recover_epoch(
     dir: &DataDir,
     options: &RecoverOptions,
+    open: &OpenJournal,
     progress: &dyn Fn(Progress),
 ) -> Result<Recovered, RecoverError> {
     let state = Arc::new(StateStore::open(&dir.state_dir(), options.state)?);
     let mark = state.checkpoint();
     let epoch = epoch_of(dir);
-    let mut journal = open_journal(&dir.journal_dir(), epoch, options, mark)?;
+    check_is_there(&dir.journal_dir(), options.backend, mark)?;
+    let place = JournalPlace {
+        dir: &dir.journal_dir(),
+        partition: options.partition,
+        epoch,
+        start: Anchor::GENESIS,
+        proven: RecordNumber(mark.map_or(0, |mark| mark.number)),
+    };
+    let mut journal = open(place).map_err(RecoverError::Open)?;
     let tail = journal.acquire(options.partition)?;
     let reader = journal.reader();
     check_continues(mark, &tail, &*reader, options.partition, &dir.journal_dir())?;
-    let mut house = House::load(&state, mark, options)?;
-    let replayed = house.replay_tail(&*reader, options.partition, mark, tail.last, progress)?;
-    let House {
-        replay,
-        keys,
-        projection,
-    } = house;
+    let keys = KeyTable::new(options.keys_memory_max, state.clone());
+    keys.checkpointed(mark.map_or(0, |mark| mark.number));
+    let projection = Arc::new(Projection::new(Arc::clone(&state)));
+    let mut replay = load_small(&state)?;
+    let mut beside = Beside::load(&state, &keys, &projection, &replay)?;
+    let log = (&*reader, options.partition);
+    let replayed = replay_tail(log, (behind(mark), tail.last), &mut replay, &mut beside, progress)?;
     let decided_at = replay.decided_at;
     let next_ordinal = replay.next_ordinal;
-    let policies: Vec<_> = replay
-        .policies
-        .iter()
-        .map(|(store, policy)| (store.clone(), *policy))
-        .collect();
+    let gate = replay.gate.clone();
     let bulks: Vec<_> = replay.bulks.values().cloned().collect();
-    let variants = settle_all(&state, replay, &projection)?;
+    let mut filling = beside.filling;
+    let variants = settle_all(&state, replay, &mut filling)?;
+    filling.finish();
     Ok(Recovered {
         journal,
         tail,
@@ -169,10 +237,10 @@ fn recover_epoch(
         keys,
         projection,
         variants,
-        policies,
         bulks,
         next_ordinal,
         decided_at: (decided_at.as_millis() != i64::MIN).then_some(decided_at),
+        gate,
         checkpoint: mark,
         replayed,
     })
@@ -182,16 +250,10 @@ pub(super) fn epoch_of(dir: &DataDir) -> Epoch {
     Epoch(u32::try_from(dir.epoch()).expect("an operator restores less than 2^32 times"))
 }
 
-/// Opens the log of the back end that is asked for. A log of the other one, or one that is gone, is not replaced by an
-/// empty one.
-fn open_journal(
-    dir: &Path,
-    epoch: Epoch,
-    options: &RecoverOptions,
-    mark: Option<Checkpoint>,
-) -> Result<Box<dyn Journal>, RecoverError> {
+/// A log of the other back end, or one that is gone, is not replaced by an empty one.
+fn check_is_there(dir: &Path, backend: Backend, mark: Option<Checkpoint>) -> Result<(), RecoverError> {
     let names = names_in(dir)?;
-    if let Some(found) = other_backend(&names, options.backend) {
+    if let Some(found) = other_backend(&names, backend) {
         return Err(RecoverError::OtherBackend {
             dir: dir.to_owned(),
             found,
@@ -203,45 +265,7 @@ fn open_journal(
             reason: "the log is gone".to_owned(),
         });
     }
-    open_backend(dir, epoch, options, Anchor::GENESIS)
-}
-
-/// Opens a log; one that is created now goes on behind `start`.
-pub(super) fn open_backend(
-    dir: &Path,
-    epoch: Epoch,
-    options: &RecoverOptions,
-    start: Anchor,
-) -> Result<Box<dyn Journal>, RecoverError> {
-    let RecoverOptions {
-        partition,
-        segment_bytes,
-        ..
-    } = *options;
-    match options.backend {
-        Backend::File => {
-            let options = FileOptions {
-                partition,
-                epoch,
-                segment_bytes,
-                start,
-                ..FileOptions::default()
-            };
-            let journal = FileJournal::open(Arc::new(RealDisk), dir, options).map_err(RecoverError::Open)?;
-            Ok(Box::new(journal))
-        }
-        Backend::Sled => {
-            let options = SledOptions {
-                partition,
-                epoch,
-                database_bytes: segment_bytes,
-                cache_bytes: options.journal_cache_bytes,
-                start,
-            };
-            let journal = SledJournal::open(dir, options).map_err(RecoverError::Open)?;
-            Ok(Box::new(journal))
-        }
-    }
+    Ok(())
 }
 
 pub(super) fn names_in(dir: &Path) -> Result<Vec<PathBuf>, RecoverError> {
@@ -313,68 +337,45 @@ fn check_continues(
     )
 }
 
-/// Rows and tail on their way together.
-struct House<'a> {
-    replay: Replay<'a>,
-    keys: KeyTable,
-    projection: Arc<Projection>,
+/// How many groups' worth of records wait between the two threads of a replay.
+const STEPS_AHEAD: usize = 8;
+
+/// About how many bytes of log are replayed as one step: few enough to stay in the processors' caches.
+const STEP_BYTES: usize = 256 << 10;
+
+/// Records with their numbers, shared by the two threads of a replay.
+type Step = Arc<Vec<(RecordNumber, Turn)>>;
+
+/// What a replay beside the states fills: keys, lists and statistics.
+struct Beside<'a> {
+    state: &'a StateStore,
+    keys: &'a KeyTable,
+    filling: Filling<'a>,
 }
 
-impl<'a> House<'a> {
+impl<'a> Beside<'a> {
     fn load(
-        state: &'a Arc<StateStore>,
-        mark: Option<Checkpoint>,
-        options: &RecoverOptions,
+        state: &'a StateStore,
+        keys: &'a KeyTable,
+        projection: &'a Projection,
+        replay: &Replay<'_>,
     ) -> Result<Self, RecoverError> {
-        let keys = KeyTable::new(options.keys_memory_max, state.clone());
-        keys.checkpointed(mark.map_or(0, |mark| mark.number));
-        let projection = Arc::new(Projection::new(Arc::clone(state)));
+        let mut filling = Filling::new(projection);
         for row in state.scan(Family::Statistics, &[], None, usize::MAX) {
             let (store, row) = row?;
             let store = entity_rows::store_of(&store, Family::Statistics)?;
             let statistics = Statistics::from_row(&row)
                 .ok_or_else(|| RowError::content(Family::Statistics, "it has another length"))?;
-            projection.restore_statistics(&store, statistics);
+            filling.statistics(&store, statistics);
         }
-        Ok(Self {
-            replay: load_small(state)?,
-            keys,
-            projection,
-        })
+        for (store, policy) in &replay.policies {
+            filling.policy(store.clone(), *policy);
+        }
+        Ok(Self { state, keys, filling })
     }
 
-    fn replay_tail(
-        &mut self,
-        reader: &dyn LogReader,
-        partition: PartitionId,
-        mark: Option<Checkpoint>,
-        last: RecordNumber,
-        progress: &dyn Fn(Progress),
-    ) -> Result<u64, RecoverError> {
-        let mut next = behind(mark);
-        let first = next;
-        let mut told = Progress {
-            replayed: 0,
-            total: last.next().0 - first.0,
-        };
-        progress(told);
-        while next <= last {
-            let groups = reader.read(partition, next, READ_BYTES)?;
-            for group in &groups {
-                for record in group.records_from(next) {
-                    let turn = self.replay.record(&record)?;
-                    self.follow(record.number, &turn);
-                }
-                next = group.last().next();
-                told.replayed = next.0 - first.0;
-                progress(told);
-            }
-        }
-        Ok(told.replayed)
-    }
-
-    /// What the journal's writer and the actors would have done with a record.
-    fn follow(&mut self, number: RecordNumber, turn: &Turn) {
+    /// What the journal's writer would have done with a record.
+    fn follow(&mut self, number: RecordNumber, turn: &Turn) -> Result<(), RecoverError> {
         if let Some(mark) = turn.key {
             let entry = KeyEntry {
                 fingerprint: Fingerprint(mark.fingerprint),
@@ -382,14 +383,93 @@ impl<'a> House<'a> {
             };
             self.keys.restore(KeyHash(mark.hash), entry);
         }
-        if let Fact::Variant(fact) = &turn.fact {
-            if fact.named.is_none() {
-                let (variant, _) = &self.replay.variants[&fact.ordinal];
-                self.projection.settle(fact.ordinal, &variant.head().store);
+        if let Fact::Variant(VariantFact {
+            ordinal, named: None, ..
+        }) = &turn.fact
+            && !self.filling.knows(*ordinal)
+        {
+            let stored = entity_rows::load_head(self.state, *ordinal)?;
+            let (_, head) = stored.ok_or_else(|| RecoverError::Replay {
+                number,
+                reason: format!("there is no variant with ordinal {}", ordinal.0),
+            })?;
+            self.filling.settle(*ordinal, &head.store);
+        }
+        self.filling.record(number.0, turn);
+        Ok(())
+    }
+}
+
+/// Reads the tail and replays it on two threads: one reads, decodes and follows, the other applies. How many records.
+fn replay_tail(
+    log: (&dyn LogReader, PartitionId),
+    (mut next, last): (RecordNumber, RecordNumber),
+    replay: &mut Replay<'_>,
+    beside: &mut Beside<'_>,
+    progress: &dyn Fn(Progress),
+) -> Result<u64, RecoverError> {
+    let first = next;
+    let mut told = Progress {
+        replayed: 0,
+        total: last.next().0 - first.0,
+    };
+    progress(told);
+    let (steps, to_apply) = mpsc::sync_channel::<Step>(STEPS_AHEAD);
+    thread::scope(|scope| {
+        let applying = scope.spawn(move || {
+            to_apply
+                .into_iter()
+                .try_for_each(|step| apply_step(replay, &step))
+        });
+        let mut read = || -> Result<(), RecoverError> {
+            while next <= last {
+                let step = read_step(log, next)?;
+                let Some((reached, _)) = step.last() else { break };
+                next = reached.next();
+                // The other one has ended only if a record could not be applied, which is told below.
+                if steps.send(Arc::clone(&step)).is_err() {
+                    break;
+                }
+                for (number, turn) in step.iter() {
+                    beside.follow(*number, turn)?;
+                }
+                told.replayed = next.0 - first.0;
+                progress(told);
             }
-            self.projection.apply(number.0, turn);
+            Ok(())
+        };
+        let read = read();
+        drop(steps);
+        let applied = applying
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        // Whoever applies is behind: its record is the first that is wrong.
+        applied.and(read)
+    })?;
+    Ok(told.replayed)
+}
+
+fn read_step(
+    (reader, partition): (&dyn LogReader, PartitionId),
+    next: RecordNumber,
+) -> Result<Step, RecoverError> {
+    let groups = reader.read(partition, next, STEP_BYTES)?;
+    let mut step = Vec::with_capacity(groups.iter().map(|group| group.count() as usize).sum());
+    for group in &groups {
+        for record in group.records_from(next) {
+            let turn = dto::decode_turn(&record.payload).map_err(|error| RecoverError::Replay {
+                number: record.number,
+                reason: error.to_string(),
+            })?;
+            step.push((record.number, turn));
         }
     }
+    Ok(Arc::new(step))
+}
+
+fn apply_step(replay: &mut Replay<'_>, step: &Step) -> Result<(), RecoverError> {
+    step.iter()
+        .try_for_each(|(number, turn)| replay.turn(*number, turn))
 }
 
 /// Everything in the rows but the variants, which are read when they are needed.
@@ -411,6 +491,13 @@ pub(super) fn load_small(state: &StateStore) -> Result<Replay<'_>, RecoverError>
         let at = i64::from_be_bytes(row.try_into().map_err(|_| wrong())?);
         replay.decided_at = Timestamp::from_millis(at);
     }
+    if let Some(row) = state.get(Family::Meta, GATE)? {
+        let gate = dto::decode_gate(&row).map_err(|error| RowError::content(Family::Meta, error))?;
+        let number = RecordNumber(state.checkpoint().map_or(0, |mark| mark.number));
+        gate.check()
+            .map_err(|unknown| RecoverError::UnknownRules { number, unknown })?;
+        replay.gate = Some(gate);
+    }
     Ok(replay)
 }
 
@@ -418,21 +505,23 @@ pub(super) fn load_small(state: &StateStore) -> Result<Replay<'_>, RecoverError>
 pub(super) fn each_variant(
     state: &StateStore,
     mut replay: Replay<'_>,
-    mut each: impl FnMut(&Variant, u64) -> Result<(), RecoverError>,
+    mut each: impl FnMut(Variant, u64) -> Result<(), RecoverError>,
 ) -> Result<(), RecoverError> {
     for stored in Variants::all(state) {
         let (variant, number) = stored?;
         match replay.variants.remove(&variant.head().ordinal) {
-            None => each(&variant, number)?,
+            None => each(variant, number)?,
             Some((replayed, _)) if replayed.head().deleted => {}
-            Some((replayed, number)) => each(&replayed, number)?,
+            Some((replayed, number)) => each(replayed, number)?,
         }
     }
     // What is left was created in the tail: with ordinals above all that are stored.
     let mut created: Vec<_> = replay.variants.into_values().collect();
     created.sort_unstable_by_key(|(variant, _)| variant.head().ordinal);
-    for (variant, number) in created.iter().filter(|(variant, _)| variant.head().exists()) {
-        each(variant, *number)?;
+    for (variant, number) in created {
+        if variant.head().exists() {
+            each(variant, number)?;
+        }
     }
     Ok(())
 }
@@ -440,24 +529,42 @@ pub(super) fn each_variant(
 fn settle_all(
     state: &StateStore,
     replay: Replay<'_>,
-    projection: &Projection,
+    filling: &mut Filling<'_>,
 ) -> Result<Vec<RecoveredVariant>, RecoverError> {
-    let mut variants = Vec::new();
-    each_variant(state, replay, |variant, number| {
-        variant
-            .recount()
-            .map_err(|violation| RecoverError::Law { violation, number })?;
-        projection.restore_variant(variant);
-        let head = variant.head();
-        variants.push(RecoveredVariant {
-            store: head.store.clone(),
-            id: head.id.clone(),
-            ordinal: head.ordinal,
-            number,
-            encoded: dto::encode_variant(variant),
-            next_deadline: variant.next_deadline(),
+    let (found, to_settle) = mpsc::sync_channel::<(Variant, u64)>(STEPS_AHEAD);
+    thread::scope(|scope| {
+        let settling = scope.spawn(move || {
+            to_settle
+                .into_iter()
+                .map(|(variant, number)| settle(&variant, number))
+                .collect::<Result<Vec<_>, _>>()
         });
-        Ok(())
-    })?;
-    Ok(variants)
+        let walked = each_variant(state, replay, |variant, number| {
+            filling.variant(&variant);
+            // The other one has ended only if a law is broken, which is told below.
+            let _ = found.send((variant, number));
+            Ok(())
+        });
+        drop(found);
+        let settled = settling
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        walked.and(settled)
+    })
+}
+
+/// A variant goes to sleep, its laws checked by counting again.
+fn settle(variant: &Variant, number: u64) -> Result<RecoveredVariant, RecoverError> {
+    variant
+        .recount()
+        .map_err(|violation| RecoverError::Law { violation, number })?;
+    let head = variant.head();
+    Ok(RecoveredVariant {
+        store: head.store.clone(),
+        id: head.id.clone(),
+        ordinal: head.ordinal,
+        number,
+        encoded: dto::encode_variant(variant),
+        next_deadline: variant.next_deadline(),
+    })
 }

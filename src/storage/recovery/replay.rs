@@ -3,7 +3,7 @@ use super::{
     super::{
         dto,
         entity_rows::load_variant,
-        journal::Record,
+        journal::{Record, RecordNumber},
         record::{Fact, Turn, VariantFact},
         state::StateStore,
     },
@@ -13,6 +13,7 @@ use crate::domain::{
     bulk::{self, Bulk},
     ids::{BulkId, StoreId, VariantOrdinal},
     policy::Policy,
+    rules::Gate,
     time::Timestamp,
     variant::Variant,
 };
@@ -33,6 +34,8 @@ pub(super) struct Replay<'a> {
     pub(super) next_ordinal: u32,
     /// The latest moment a record was decided at.
     pub(super) decided_at: Timestamp,
+    /// The rules that hold; none before the first gate.
+    pub(super) gate: Option<Gate>,
 }
 
 impl<'a> Replay<'a> {
@@ -46,6 +49,7 @@ impl<'a> Replay<'a> {
             bulks: BTreeMap::new(),
             next_ordinal: 0,
             decided_at: Timestamp::from_millis(i64::MIN),
+            gate: None,
         }
     }
 
@@ -70,23 +74,52 @@ impl<'a> Replay<'a> {
             reason,
         };
         let turn = dto::decode_turn(&record.payload).map_err(|error| wrong(error.to_string()))?;
-        self.decided_at = self.decided_at.max(turn.at);
-        match &turn.fact {
-            Fact::Variant(fact) => self.variant(record, turn.at, fact)?,
-            Fact::Policy { store, changed } => {
-                self.policies.insert(store.clone(), changed.policy);
-            }
-            Fact::Bulk { id, event } => self.bulk(*id, event, turn.at).map_err(wrong)?,
-        }
+        self.turn(record.number, &turn)?;
         Ok(turn)
     }
 
-    fn variant(&mut self, record: &Record, at: Timestamp, fact: &VariantFact) -> Result<(), RecoverError> {
+    /// Applies the next record, which says this.
+    pub(super) fn turn(&mut self, number: RecordNumber, turn: &Turn) -> Result<(), RecoverError> {
+        self.decided_at = self.decided_at.max(turn.at);
+        match &turn.fact {
+            Fact::Variant(fact) => self.variant(number, turn.at, fact)?,
+            Fact::Policy { store, changed } => {
+                self.policies.insert(store.clone(), changed.policy);
+            }
+            Fact::Bulk { id, event } => self
+                .bulk(*id, event, turn.at)
+                .map_err(|reason| RecoverError::Replay { number, reason })?,
+            Fact::Gate(gate) => self.enter(number, gate)?,
+            Fact::Told(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Other rules hold from here on.
+    fn enter(&mut self, number: RecordNumber, gate: &Gate) -> Result<(), RecoverError> {
+        gate.check()
+            .map_err(|unknown| RecoverError::UnknownRules { number, unknown })?;
+        if let Some(before) = self.gate.as_ref().filter(|before| before.rules >= gate.rules) {
+            return Err(RecoverError::Replay {
+                number,
+                reason: format!("it switches to rule set {} behind {}", gate.rules, before.rules),
+            });
+        }
+        self.gate = Some(gate.clone());
+        Ok(())
+    }
+
+    fn variant(
+        &mut self,
+        record: RecordNumber,
+        at: Timestamp,
+        fact: &VariantFact,
+    ) -> Result<(), RecoverError> {
         if self.only.is_some_and(|only| only != fact.ordinal) {
             return Ok(());
         }
         let wrong = |reason: String| RecoverError::Replay {
-            number: record.number,
+            number: record,
             reason,
         };
         let ordinal = fact.ordinal;
@@ -102,13 +135,13 @@ impl<'a> Replay<'a> {
         let known = self.variants.get_mut(&ordinal);
         let (variant, number) =
             known.ok_or_else(|| wrong(format!("there is no variant with ordinal {}", ordinal.0)))?;
-        if record.number.0 <= *number {
+        if record.0 <= *number {
             return Ok(());
         }
         for event in &fact.events {
             variant.apply(event, at);
         }
-        *number = record.number.0;
+        *number = record.0;
         let revision = variant.head().revision;
         if revision != fact.revision {
             return Err(wrong(format!(

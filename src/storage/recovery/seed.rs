@@ -6,13 +6,15 @@
 //! crash before that leaves the epoch before, and the next try begins anew.
 //!
 //! Figures about the past (statistics) are not in a snapshot: they begin with its records.
-use super::{RecoverError, RecoverOptions, open::open_backend};
+use super::{JournalPlace, OpenJournal, RecoverError, RecoverOptions};
+use crate::domain::rules::{Gate, Rules, UnknownRules};
 use crate::storage::{
     checkpoint::{CheckpointError, fold::Fold},
     data_dir::{DataDir, DataDirError, NextEpoch},
     dto::{self, FormatError},
     entity_rows::{
-        DECIDED_AT, NEXT_ORDINAL, bulk_key, head_key, head_row, hold_key, policy_key, purchases_key, store_of,
+        DECIDED_AT, GATE, NEXT_ORDINAL, bulk_key, head_key, head_row, hold_key, policy_key, purchases_key,
+        store_of,
     },
     journal::{Anchor, Epoch, Record, RecordNumber},
     keys::{KeyEntry, KeyHash},
@@ -33,6 +35,9 @@ pub enum SeedError {
     /// The snapshot is damaged, or of a later version.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// A later release wrote it, by rules that this one does not know.
+    #[error("the snapshot cannot be restored by this release: {0}")]
+    Rules(#[from] UnknownRules),
     /// An entity in it is none.
     #[error("{what} in the snapshot cannot be restored: {reason}")]
     Entity {
@@ -64,22 +69,30 @@ pub struct Seeded {
     pub position: u64,
 }
 
-/// Fills an empty data directory from a snapshot; `open` is called twice.
+/// Fills an empty data directory from a snapshot, and has `journal` begin its log; `open` is called twice.
 ///
 /// # Errors
 /// [`SeedError`]; nothing but an unused epoch's files was written then.
 pub fn seed_from_snapshot(
     dir: &mut DataDir,
     options: &RecoverOptions,
+    journal: &OpenJournal,
     open: impl Fn() -> Result<SnapshotReader, SnapshotError>,
 ) -> Result<Seeded, SeedError> {
     if !dir.is_unused()? {
         return Err(SeedError::NotEmpty);
     }
-    open()?.verify()?;
+    let snapshot = open()?;
+    let gate = Gate {
+        rules: Rules(snapshot.manifest().rules),
+        release: snapshot.manifest().rules_since.clone(),
+    };
+    gate.check()?;
+    snapshot.verify()?;
     let next = dir.begin_epoch()?;
     let state = StateStore::open(&next.state_dir(), options.state)?;
     let mut seed = Seed::new(&state, epoch_of(&next), &open()?);
+    seed.changes.put(Family::Meta, GATE, dto::encode_gate(&gate));
     for item in open()? {
         match item? {
             Item::Entity(entry) => seed.entity(&entry)?,
@@ -88,8 +101,15 @@ pub fn seed_from_snapshot(
     }
     let (seeded, anchor) = seed.finish()?;
     state.close()?;
-    let journal = open_backend(&next.journal_dir(), epoch_of(&next), options, anchor);
-    drop(journal.map_err(SeedError::Log)?);
+    let place = JournalPlace {
+        dir: &next.journal_dir(),
+        partition: options.partition,
+        epoch: epoch_of(&next),
+        start: anchor,
+        proven: anchor.last,
+    };
+    let begun = journal(place).map_err(RecoverError::Open);
+    drop(begun.map_err(SeedError::Log)?);
     dir.enter_epoch(next)?;
     Ok(seeded)
 }

@@ -9,7 +9,7 @@
 //! would. It takes the directory's lock, so it never runs beside a server.
 use super::{
     RecoverError, RecoverOptions,
-    open::{Backend, each_variant, epoch_of, load_small, names_in, open_backend, other_backend},
+    open::{Backend, JournalPlace, each_variant, epoch_of, load_small, names_in, other_backend},
     replay::{Replay, StateDigest},
 };
 use crate::{
@@ -158,7 +158,14 @@ impl Walk<'_> {
             )
             .map_err(RecoverError::Open),
             Backend::Sled => {
-                let opened = open_backend(&journal, epoch_of(dir), options, Anchor::GENESIS)?;
+                let place = JournalPlace {
+                    dir: &journal,
+                    partition: options.partition,
+                    epoch: epoch_of(dir),
+                    start: Anchor::GENESIS,
+                    proven: self.stored,
+                };
+                let opened = options.journal()(place).map_err(RecoverError::Open)?;
                 let reader = opened.reader();
                 Ok(walk_log(&*reader, options.partition, &mut |group| {
                     self.group(group);
@@ -229,12 +236,12 @@ fn judge_states(
     each_variant(state, tail, |variant, number| {
         report.variants += 1;
         report.holds += variant.holds().len() as u64;
-        digest.add(&dto::encode_variant(variant));
+        digest.add(&dto::encode_variant(&variant));
         if let Err(violation) = variant.recount() {
             report.violation(violation);
         }
         if let Some(whole) = whole {
-            compare(variant, number, whole, report);
+            compare(&variant, number, whole, report);
         }
         Ok(())
     })?;
@@ -253,6 +260,9 @@ fn judge_states(
 }
 
 fn compare_small(tail: &Replay<'_>, whole: &Replay<'_>, report: &mut VerifyReport) {
+    if tail.gate != whole.gate {
+        report.violation("REPLAY_EQUAL: the rules differ from those of the whole log");
+    }
     if tail.policies != whole.policies {
         report.violation("REPLAY_EQUAL: policies differ from those of the whole log");
     }

@@ -14,6 +14,10 @@ pub struct About {
     pub epoch: u64,
     /// The record number whose state this is.
     pub position: u64,
+    /// The rules that hold there, see `domain::rules`.
+    pub rules: u32,
+    /// The release that switched them on.
+    pub rules_since: String,
     /// Sums of the laws over all entities, by name: `onHand`, `held`, `committed`, ...
     pub totals: BTreeMap<String, u64>,
     /// Whose data is inside, as their licences ask to be told.
@@ -36,6 +40,10 @@ pub struct Manifest {
     pub epoch: u64,
     /// The record number whose state this is.
     pub position: u64,
+    /// The rules that hold there: a release that does not know them must not go on from here.
+    pub rules: u32,
+    /// The release that switched them on, and the one that is needed at least.
+    pub rules_since: String,
     /// Entries by kind.
     pub counts: Counts,
     /// Sums of the laws over all entities, by name.
@@ -56,6 +64,8 @@ impl Manifest {
             created_at_ms: about.created_at_ms,
             epoch: about.epoch,
             position: about.position,
+            rules: about.rules,
+            rules_since: about.rules_since,
             counts,
             totals: about.totals,
             digest: digest.to_string(),

@@ -8,6 +8,10 @@
 //! A copy is built in `<n + 1>`, synced, and becomes current by the durable replacement of `CURRENT`; only then the old one is
 //! deleted. A crash before leaves a half copy, a crash after an old original: either is the directory that `CURRENT` does not name,
 //! and the next start deletes it.
+//!
+//! A copy is made in turns of bounded size ([`TURN_BYTES`]), between which changes go on: whatever is written into the original
+//! meanwhile is written into the copy as well ([`Trees::mirror_to`]), whether or not its turn has come. So each turn finds the
+//! original as it stands, and behind the last turn both say the same.
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +19,7 @@ use std::sync::Arc;
 
 use super::StateError;
 use super::mark::Mark;
-use super::rows::Trees;
+use super::rows::{CopyPoint, Trees};
 use crate::storage::data_dir::replace_file;
 use crate::storage::engine::{Engine, EngineError, EngineOptions, sync_dir};
 
@@ -97,38 +101,6 @@ impl Generation {
         })
     }
 
-    /// Copies every live row into a fresh generation, makes it the current one and deletes this one's files. Readers that still
-    /// hold this one go on reading it until they let go.
-    pub(super) fn compacted(&self, dir: &Path, options: EngineOptions) -> Result<Generation, StateError> {
-        let number = self.number + 1;
-        let target = generation_dir(dir, number);
-        remove_tree(&target)?;
-        let mut fresh = Generation::open(
-            dir,
-            Pointer {
-                generation: number,
-                base_bytes: 0,
-            },
-            options,
-        )?;
-        self.trees.copy_to(&fresh.trees)?;
-        if let Some(mark) = Mark::read(self)? {
-            mark.write(&fresh)?;
-        }
-        fresh.engine.sync()?;
-        fresh.base_bytes = fresh.engine.size_on_disk()?;
-        publish(
-            dir,
-            Pointer {
-                generation: number,
-                base_bytes: fresh.base_bytes,
-            },
-        )?;
-        remove_tree(self.engine.dir())?;
-        sync_dir(dir)?;
-        Ok(fresh)
-    }
-
     /// Ends the database; the directory can be opened again afterwards.
     pub(super) fn close(self) -> Result<(), EngineError> {
         let Generation {
@@ -136,6 +108,77 @@ impl Generation {
         } = self;
         drop((trees, mark));
         engine.close()
+    }
+}
+
+/// About how many bytes one turn of a copy takes; sled takes some 100 ms for it.
+pub(super) const TURN_BYTES: usize = 8 << 20;
+/// The most rows that one turn takes.
+pub(super) const TURN_ROWS: usize = 8_192;
+
+/// A copy of the live rows on its way.
+#[derive(Debug)]
+pub(super) struct Copying {
+    fresh: Generation,
+    at: CopyPoint,
+}
+
+impl Copying {
+    /// Begins a copy of `original`; changes of it go into the copy from here on.
+    pub(super) fn begin(
+        original: &Generation,
+        dir: &Path,
+        options: EngineOptions,
+    ) -> Result<Self, StateError> {
+        let pointer = Pointer {
+            generation: original.number + 1,
+            base_bytes: 0,
+        };
+        remove_tree(&generation_dir(dir, pointer.generation))?;
+        let fresh = Generation::open(dir, pointer, options)?;
+        original.trees.mirror_to(Some(Arc::clone(&fresh.trees)));
+        let at = CopyPoint::default();
+        Ok(Self { fresh, at })
+    }
+
+    /// Copies the next rows, durably; whether there are more.
+    pub(super) fn turn(&mut self, original: &Generation) -> Result<bool, StateError> {
+        let more = original
+            .trees
+            .copy_some(&self.fresh.trees, &mut self.at, TURN_ROWS, TURN_BYTES)?;
+        self.fresh.engine.sync()?;
+        Ok(more)
+    }
+
+    /// Makes the complete copy the current generation and deletes the files of the original. Readers that still hold that go on
+    /// reading it until they let go.
+    pub(super) fn finish(self, original: &Generation, dir: &Path) -> Result<Generation, StateError> {
+        let mut fresh = self.fresh;
+        if let Some(mark) = Mark::read(original)? {
+            mark.write(&fresh)?;
+        }
+        fresh.engine.sync()?;
+        fresh.base_bytes = fresh.engine.size_on_disk()?;
+        publish(
+            dir,
+            Pointer {
+                generation: fresh.number,
+                base_bytes: fresh.base_bytes,
+            },
+        )?;
+        original.trees.mirror_to(None);
+        remove_tree(original.engine.dir())?;
+        sync_dir(dir)?;
+        Ok(fresh)
+    }
+
+    /// Gives the copy up and its space back.
+    pub(super) fn abandon(self, original: &Generation, dir: &Path) -> Result<(), StateError> {
+        original.trees.mirror_to(None);
+        let path = self.fresh.engine.dir().to_owned();
+        self.fresh.close()?;
+        remove_tree(&path)?;
+        Ok(sync_dir(dir)?)
     }
 }
 

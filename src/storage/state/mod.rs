@@ -29,7 +29,7 @@
 //! to 340,000 keys and ended holds per second of one processor (550,000 before the first merge), most of it sled's; the directory
 //! then stays at 1.6 GiB for 2 million keys and 1 million ended holds within retention, and opens in 0.9 s
 //! (`cargo bench --bench state_growth -- 60`). When the database has grown to [`GROWTH_FACTOR`] times its size when it was fresh (and
-//! above a floor), [`StateStore::compact_if_grown`] copies the live rows into a fresh one beside it, see `generation`.
+//! above a floor), [`StateStore::compact_if_grown`] copies the live rows into a fresh one beside it, turn by turn, see `generation`.
 //!
 //! A change and its redo are held in memory twice over, so whoever checkpoints bounds the rows of one [`RowChanges`]; the log can
 //! be cut into checkpoints after any record.
@@ -54,13 +54,13 @@ use parking_lot::{Mutex, RwLock};
 
 pub use changes::{Checkpoint, RowChanges};
 pub use filter::FALSE_POSITIVES;
-pub use retention::{DISK_FACTOR, StoredKey, Swept};
+pub use retention::{DISK_FACTOR, Swept};
 pub use rows::{Family, ROW_MAX_BYTES};
 
 use super::data_dir::replace_file;
 use super::engine::{EngineError, EngineOptions};
 use changes::{Redo, RowChange};
-use generation::Generation;
+use generation::{Copying, Generation};
 use mark::Mark;
 use rows::Trees;
 use runs::{Prepared, Runs, RunsWriter};
@@ -120,6 +120,19 @@ struct Writing {
     /// The last change.
     mark: Mark,
     runs: RunsWriter,
+    /// A fresh copy of the database on its way.
+    copying: Option<Copying>,
+}
+
+/// What [`StateStore::compact_if_grown`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compaction {
+    /// Nothing: the database has not grown, or there is no room for a copy.
+    Idle,
+    /// It copied some rows; there are more.
+    UnderWay,
+    /// It copied the last rows; the fresh database is in use.
+    Done,
 }
 
 impl StateStore {
@@ -139,6 +152,7 @@ impl StateStore {
             writing: Mutex::new(Writing {
                 mark,
                 runs: runs_writer,
+                copying: None,
             }),
         })
     }
@@ -149,6 +163,9 @@ impl StateStore {
     /// The database cannot be waited for.
     pub fn close(self) -> Result<(), StateError> {
         let generation = self.current.into_inner();
+        if let Some(copying) = self.writing.into_inner().copying {
+            copying.abandon(&generation, &self.dir)?;
+        }
         match Arc::try_unwrap(generation) {
             Ok(generation) => Ok(generation.close()?),
             Err(_shared_with_a_scan) => Ok(()),
@@ -238,36 +255,54 @@ impl StateStore {
         Ok(super::engine::allocated_bytes(&self.dir)?)
     }
 
-    /// Copies the live rows into a fresh database when the current one has grown too far; tells whether it did. Runs on the
-    /// checkpoint thread, between checkpoints; readers go on. Needs as much free disk as the live rows, so not below the disk
-    /// reserve.
+    /// One turn of copying the live rows into a fresh database, where the current one has grown too far. A turn is bounded, so
+    /// that checkpoints and trimming go on between turns; readers go on all the time. Needs as much free disk as the live rows:
+    /// with `has_room` false none is begun, and one under way is given up.
     ///
     /// # Errors
     /// Any error is final, as of [`StateStore::apply`].
-    pub fn compact_if_grown(&self) -> Result<bool, StateError> {
+    pub fn compact_if_grown(&self, has_room: bool) -> Result<Compaction, StateError> {
+        let mut writing = self.writing.lock();
         let generation = self.generation();
-        let limit = self
-            .options
-            .compact_floor_bytes
-            .max(generation.base_bytes.saturating_mul(GROWTH_FACTOR));
-        if generation.engine.size_on_disk()? <= limit {
-            return Ok(false);
+        if !has_room {
+            if let Some(copying) = writing.copying.take() {
+                copying.abandon(&generation, &self.dir)?;
+            }
+            return Ok(Compaction::Idle);
         }
-        self.compact()?;
-        Ok(true)
+        if writing.copying.is_none() {
+            let grown = generation.base_bytes.saturating_mul(GROWTH_FACTOR);
+            let limit = self.options.compact_floor_bytes.max(grown);
+            if generation.engine.size_on_disk()? <= limit {
+                return Ok(Compaction::Idle);
+            }
+        }
+        self.copy_turn(&mut writing, &generation)
     }
 
-    /// Copies the live rows into a fresh database now.
+    /// Copies the live rows into a fresh database now, all in one.
     ///
     /// # Errors
     /// Any error is final, as of [`StateStore::apply`].
     pub fn compact(&self) -> Result<(), StateError> {
-        let _no_change_meanwhile = self.writing.lock();
-        let fresh = self
-            .generation()
-            .compacted(&self.dir, engine_options(&self.options))?;
-        *self.current.write() = Arc::new(fresh);
+        let mut writing = self.writing.lock();
+        let generation = self.generation();
+        while self.copy_turn(&mut writing, &generation)? != Compaction::Done {}
         Ok(())
+    }
+
+    fn copy_turn(&self, writing: &mut Writing, original: &Generation) -> Result<Compaction, StateError> {
+        let mut copying = match writing.copying.take() {
+            Some(copying) => copying,
+            None => Copying::begin(original, &self.dir, engine_options(&self.options))?,
+        };
+        if copying.turn(original)? {
+            writing.copying = Some(copying);
+            return Ok(Compaction::UnderWay);
+        }
+        let fresh = copying.finish(original, &self.dir)?;
+        *self.current.write() = Arc::new(fresh);
+        Ok(Compaction::Done)
     }
 
     fn generation(&self) -> Arc<Generation> {

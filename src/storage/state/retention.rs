@@ -20,19 +20,6 @@ pub struct Swept {
     pub more: bool,
 }
 
-/// A stored key with all that is known of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredKey {
-    /// What it is stored under.
-    pub hash: KeyHash,
-    /// Which request and which record.
-    pub entry: KeyEntry,
-    /// The logged time of the record, in Unix milliseconds.
-    pub logged_at_ms: u64,
-    /// The payload of the record.
-    pub payload: Vec<u8>,
-}
-
 impl StateStore {
     /// The bytes that the stored keys and the payloads behind them occupy on disk, for the limit `keys.disk_max`: an estimate,
     /// [`DISK_FACTOR`] times what was written of them.
@@ -127,37 +114,6 @@ impl StateStore {
             .runs
             .range(|| self.trees(), Kind::Index, &prefix, after.as_deref(), limit)?;
         Ok(listed.iter().map(|item| item.id(Kind::Index)).collect())
-    }
-
-    /// At most `limit` stored keys in order of their hashes, after `after`, for a copy of everything: there are no more when none
-    /// comes.
-    ///
-    /// # Errors
-    /// Damage, or a refusal of the disk.
-    pub fn keys_after(&self, after: Option<KeyHash>, limit: usize) -> Result<Vec<StoredKey>, StateError> {
-        let after = after.as_ref().map(|hash| &hash.0[..]);
-        let mut keys = Vec::new();
-        for item in self.runs.range(|| self.trees(), Kind::Keys, &[], after, limit)? {
-            if let Some(payload) = self.runs.value(&self.trees(), Kind::Keys, &item)? {
-                keys.push(StoredKey {
-                    hash: KeyHash(item.id(Kind::Keys)),
-                    entry: item.entry(),
-                    logged_at_ms: item.at_ms,
-                    payload,
-                });
-            }
-        }
-        Ok(keys)
-    }
-
-    /// The ids of at most `limit` ended holds in order, after `after`: for a copy of everything.
-    ///
-    /// # Errors
-    /// Damage, or a refusal of the disk.
-    pub fn ended_after(&self, after: Option<[u8; 16]>, limit: usize) -> Result<Vec<[u8; 16]>, StateError> {
-        let after = after.as_ref().map(<[u8; 16]>::as_slice);
-        let found = self.runs.range(|| self.trees(), Kind::Ended, &[], after, limit)?;
-        Ok(found.iter().map(|item| item.id(Kind::Ended)).collect())
     }
 
     /// Keys logged before `keys_older_than_ms` and holds ended before `ended_older_than_ms` are not found from now on. Deletes

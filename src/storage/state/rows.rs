@@ -12,6 +12,9 @@
 //! Pieces carry the change that wrote them. A row is replaced by writing the new pieces, then the head, then deleting the old
 //! pieces; a reader that lost that race finds a new head and reads again, so reading takes no lock.
 use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 use super::StateError;
 use crate::storage::engine::{Engine, EngineError, MAX_VALUE_BYTES};
@@ -92,6 +95,15 @@ pub(super) struct Trees {
     families: Vec<sled::Tree>,
     pieces: sled::Tree,
     dir: std::path::PathBuf,
+    /// Where every change goes as well, while a copy is made.
+    mirror: RwLock<Option<Arc<Trees>>>,
+}
+
+/// How far a copy is: the family, and the key its next row is at or above.
+#[derive(Debug, Default)]
+pub(super) struct CopyPoint {
+    family: usize,
+    from: Vec<u8>,
 }
 
 /// A stored head, taken apart.
@@ -118,6 +130,7 @@ impl Trees {
             families,
             pieces: open(b"pieces")?,
             dir: engine.dir().to_owned(),
+            mirror: RwLock::default(),
         })
     }
 
@@ -135,8 +148,20 @@ impl Trees {
         &self.dir
     }
 
+    /// Lets every change from now on go into another database too, or no longer.
+    pub(super) fn mirror_to(&self, mirror: Option<Arc<Trees>>) {
+        *self.mirror.write() = mirror;
+    }
+
     /// Writes a row as change number `change`, in place of an earlier one. Writing the same again changes nothing.
     pub(super) fn put(&self, family: Family, key: &[u8], row: &[u8], change: u64) -> Result<(), StateError> {
+        if let Some(mirror) = &*self.mirror.read() {
+            mirror.put_here(family, key, row, change)?;
+        }
+        self.put_here(family, key, row, change)
+    }
+
+    fn put_here(&self, family: Family, key: &[u8], row: &[u8], change: u64) -> Result<(), StateError> {
         let head_len = row.len().min(HEAD_BYTES);
         let (first, rest) = row.split_at(head_len);
         let pieces = u16::try_from(rest.len().div_ceil(MAX_VALUE_BYTES))
@@ -164,6 +189,13 @@ impl Trees {
 
     /// Deletes a row; one that is not there is fine.
     pub(super) fn delete(&self, family: Family, key: &[u8]) -> Result<(), StateError> {
+        if let Some(mirror) = &*self.mirror.read() {
+            mirror.delete_here(family, key)?;
+        }
+        self.delete_here(family, key)
+    }
+
+    fn delete_here(&self, family: Family, key: &[u8]) -> Result<(), StateError> {
         let old = self
             .tree(family)
             .remove(key)
@@ -296,19 +328,38 @@ impl Trees {
         }
     }
 
-    /// Copies every row, as it is, into the empty trees of another database. Pieces that no head names stay behind.
-    pub(super) fn copy_to(&self, target: &Trees) -> Result<(), StateError> {
-        for family in Family::ALL {
-            for entry in self.tree(family) {
-                let (key, head) = entry.map_err(EngineError::sled("read", self.dir()))?;
+    /// Copies the next rows, as they are, into another database: about `bytes` of them, at most `rows`. Pieces that no head
+    /// names stay behind. Whether there are more.
+    pub(super) fn copy_some(
+        &self,
+        target: &Trees,
+        at: &mut CopyPoint,
+        mut rows: usize,
+        mut bytes: usize,
+    ) -> Result<bool, StateError> {
+        while let Some(family) = Family::ALL.get(at.family).copied() {
+            let mut heads = self.scan(family, &at.from, None);
+            while let Some(entry) = heads.next(self) {
+                let (key, head) = entry?;
+                if rows == 0 || bytes == 0 {
+                    at.from = key.to_vec();
+                    return Ok(true);
+                }
+                let mut copied = key.len() + head.len();
                 if let Some(parsed) = parse(&head) {
                     self.copy_pieces(target, family, &key, &parsed)?;
+                    copied += usize::from(parsed.pieces) * MAX_VALUE_BYTES;
                 }
                 let write = EngineError::sled("write to", target.dir());
                 target.tree(family).insert(key, head).map_err(write)?;
+                (rows, bytes) = (rows - 1, bytes.saturating_sub(copied));
             }
+            *at = CopyPoint {
+                family: at.family + 1,
+                from: Vec::new(),
+            };
         }
-        Ok(())
+        Ok(false)
     }
 
     fn copy_pieces(

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request};
 use document::Document;
-use holdfast::app::{Shop, ShopOptions, Time};
+use holdfast::app::{Shop, ShopOptions, Time, configured_journal};
 use holdfast::clock::ManualClock;
 use holdfast::config::Config;
 use holdfast::domain::time::Timestamp;
@@ -78,6 +78,7 @@ impl House {
         let clock = ManualClock::new(Timestamp::from_millis(1_800_000_000_000));
         let options = ShopOptions {
             config: Arc::new(loaded.config.clone()),
+            journal: configured_journal(&loaded.config),
             time: Time::Given(clock.clone().into()),
             seed: None,
             progress: Box::new(|_| ()),

@@ -66,7 +66,10 @@ fn a_tail_torn_at_any_byte_is_cut_and_reported() {
 fn a_torn_tail_is_cut_once() {
     let (home, offsets) = three_groups();
     let mut torn = home.disk.content(&segment(1)).unwrap();
-    torn[offsets[2] + 90] ^= 1;
+    // The sector with its beginning was not written, the one with its end was.
+    let sector_end = (offsets[2] / 512 + 1) * 512;
+    assert!(sector_end < offsets[3]);
+    torn[offsets[2]..sector_end].fill(0);
     home.disk.overwrite(&segment(1), &torn);
     let before = verify_files(&home.disk, Path::new(SimulatedFiles::DIR), PARTITION, EPOCH).unwrap();
     assert_eq!(
@@ -75,6 +78,78 @@ fn a_torn_tail_is_cut_once() {
     );
     assert!(home.open().acquire(PARTITION).unwrap().cut.is_some());
     assert!(home.open().acquire(PARTITION).unwrap().cut.is_none());
+}
+
+#[test]
+fn a_flipped_bit_in_the_last_group_refuses_because_it_was_complete_once() {
+    let (home, offsets) = three_groups();
+    let whole = home.disk.content(&segment(1)).unwrap();
+    for offset in offsets[2]..offsets[3] {
+        let mut bad = whole.clone();
+        bad[offset] ^= 4;
+        home.disk.overwrite(&segment(1), &bad);
+        let damage = damage_of(&home);
+        assert_eq!(
+            (&damage.file, damage.record.0, damage.offset as usize),
+            (&segment(1), 5, offsets[2]),
+            "flipped at {offset}"
+        );
+        assert!(damage.reason.contains("complete once"), "{damage}");
+        assert_eq!(
+            home.disk.content(&segment(1)).unwrap(),
+            bad,
+            "nothing is modified"
+        );
+    }
+}
+
+#[test]
+fn bytes_behind_the_last_group_are_no_torn_write() {
+    let (home, offsets) = three_groups();
+    let whole = home.disk.content(&segment(1)).unwrap();
+    for header in [true, false] {
+        let mut bad = whole.clone();
+        bad[offsets[2] + 100..offsets[3]].fill(0);
+        if !header {
+            bad[offsets[2]..offsets[2] + 100].fill(0);
+        }
+        let behind = if header { offsets[3] } else { bad.len() - 1 };
+        bad[behind] = 7;
+        home.disk.overwrite(&segment(1), &bad);
+        match (header, home.open_at(Anchor::GENESIS)) {
+            (true, Err(OpenError::Damage(damage))) => {
+                assert!(damage.reason.contains("behind its end"), "{damage}");
+            }
+            // Where the header is lost, a torn group may reach as far as the largest one does.
+            (false, Ok(mut journal)) => assert!(journal.acquire(PARTITION).unwrap().cut.is_some()),
+            (_, Err(error)) => panic!("{error}"),
+            (_, Ok(_)) => panic!("the log opened"),
+        }
+    }
+}
+
+#[test]
+fn a_tail_that_the_stored_rows_know_is_never_taken_for_torn() {
+    let (home, offsets) = three_groups();
+    let mut torn = home.disk.content(&segment(1)).unwrap();
+    torn[offsets[3] - 20..].fill(0);
+    home.disk.overwrite(&segment(1), &torn);
+    let open = |proven| {
+        let mut options = super::options(Anchor::GENESIS);
+        options.proven = RecordNumber(proven);
+        let disk = std::sync::Arc::new(home.disk.clone());
+        holdfast::storage::journal::file::FileJournal::open(disk, Path::new(SimulatedFiles::DIR), options)
+    };
+    let Err(OpenError::Damage(damage)) = open(5) else {
+        panic!("it opened")
+    };
+    assert!(damage.reason.contains("records up to 5 were durable"), "{damage}");
+    assert_eq!(
+        home.disk.content(&segment(1)).unwrap(),
+        torn,
+        "nothing is modified"
+    );
+    assert!(open(4).is_ok());
 }
 
 #[test]

@@ -27,6 +27,7 @@ fn options(start: Anchor) -> FileOptions {
         segment_bytes: 16 * 1024,
         prepare_ahead: false,
         start,
+        proven: RecordNumber::ZERO,
     }
 }
 
@@ -119,6 +120,7 @@ impl Home for SledDatabases {
             database_bytes,
             cache_bytes: 1024 * 1024,
             start,
+            proven: RecordNumber::ZERO,
         };
         Ok(Box::new(SledJournal::open(&self.path(), options)?))
     }

@@ -75,7 +75,9 @@ fn a_torn_tail_is_cut_and_told() {
     let segment = segments(&home).pop().unwrap();
     let bytes = fs::read(&segment).unwrap();
     let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
-    flip(&segment, end - 60);
+    let mut torn = bytes.clone();
+    torn[end - 60..].fill(0);
+    fs::write(&segment, torn).unwrap();
     let dir = DataDir::open(&home.root()).unwrap();
     let report = verify(&dir, &home.options).unwrap();
     assert!(
@@ -94,6 +96,25 @@ fn a_torn_tail_is_cut_and_told() {
     let house = home.open();
     assert_eq!(house.torn, None);
     house.close();
+}
+
+#[test]
+fn damage_in_the_last_group_refuses_with_file_record_and_command() {
+    let home = home();
+    let segment = segments(&home).pop().unwrap();
+    let bytes = fs::read(&segment).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    flip(&segment, end - 60);
+    let error = refusal(&home);
+    let text = error.to_string();
+    assert!(error.is_damage());
+    for part in [
+        &segment.display().to_string(),
+        "record 601",
+        &format!("holdfast verify --data-dir {}", home.root().display()),
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use holdfast::{
     domain::{
         ids::{CartId, CustomerId, ReservationId, StoreId, VariantId, VariantOrdinal},
         policy::{HoldLengths, Terms},
+        rules::Gate,
         time::Timestamp,
         variant::{
             AfterSale, Command, Confirm, Decision, Event, Extend, Hold, Reserve, Settings, Shopper, Variant,
@@ -116,13 +117,14 @@ pub(super) struct House {
     pub(super) next_ordinal: u32,
     pub(super) replayed: u64,
     pub(super) torn: Option<String>,
+    pub(super) gate: Option<Gate>,
     salt: u32,
 }
 
 impl House {
     fn open(root: &Path, options: &RecoverOptions) -> Result<Self, RecoverError> {
         let dir = DataDir::open(root).unwrap();
-        let recovered = recover(&dir, options, &|_| {})?;
+        let recovered = recover(&dir, options, &options.journal(), &|_| {})?;
         let variants = recovered.variants.iter().map(|sleeping| {
             let variant = dto::decode_variant(&sleeping.encoded).unwrap();
             assert_eq!(variant.next_deadline(), sleeping.next_deadline);
@@ -213,6 +215,7 @@ impl House {
             next_ordinal: recovered.next_ordinal,
             replayed: recovered.replayed,
             torn: recovered.tail.cut.map(|torn| torn.to_string()),
+            gate: recovered.gate,
             salt: fastrand::u32(..),
         }
     }

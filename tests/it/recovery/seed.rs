@@ -1,7 +1,10 @@
 //! A portable snapshot becomes a data directory.
 use super::house::{Home, shopper};
 use holdfast::{
-    domain::time::Timestamp,
+    domain::{
+        rules::{Gate, Rules},
+        time::Timestamp,
+    },
     storage::{
         data_dir::DataDir,
         dto,
@@ -13,7 +16,7 @@ use holdfast::{
 };
 
 /// A snapshot whose first variant was taken before the last records and whose second after them.
-fn snapshot(home: &Home, path: &std::path::Path) -> [u8; 32] {
+fn snapshot(home: &Home, path: &std::path::Path, rules: Rules) -> [u8; 32] {
     let mut house = home.open();
     let soap = house.create("default", "soap", 100);
     let towel = house.create("default", "towel", 100);
@@ -55,6 +58,8 @@ fn snapshot(home: &Home, path: &std::path::Path) -> [u8; 32] {
         created_at_ms: house.now().as_millis(),
         epoch: 1,
         position: 6,
+        rules: rules.0,
+        rules_since: "9.9.9".to_owned(),
         totals: [].into(),
         attribution: Vec::new(),
         source: "a test".to_owned(),
@@ -70,18 +75,23 @@ fn a_snapshot_taken_while_records_ran_becomes_the_house_at_its_position() {
     for backend in [Backend::File, Backend::Sled] {
         let (source, home) = (Home::new(Backend::File), Home::new(backend));
         let path = source.dir.path().join("shop.holdfast");
-        let digest = snapshot(&source, &path);
+        let digest = snapshot(&source, &path, Rules::CURRENT);
 
         let mut dir = DataDir::open(&home.root()).unwrap();
         let open = || SnapshotReader::open(&path);
-        let seeded = seed_from_snapshot(&mut dir, &home.options, open).unwrap();
+        let seeded = seed_from_snapshot(&mut dir, &home.options, &home.options.journal(), open).unwrap();
         assert_eq!((seeded.variants, seeded.position, dir.epoch()), (2, 6, 2));
-        let again = seed_from_snapshot(&mut dir, &home.options, open).unwrap_err();
+        let again = seed_from_snapshot(&mut dir, &home.options, &home.options.journal(), open).unwrap_err();
         assert!(matches!(again, SeedError::NotEmpty), "{again:?}");
         assert!(verify(&dir, &home.options).unwrap().is_sound());
         drop(dir);
 
         let mut house = home.open();
+        let gate = Gate {
+            rules: Rules::CURRENT,
+            release: "9.9.9".to_owned(),
+        };
+        assert_eq!(house.gate, Some(gate), "the rules come with the snapshot");
         assert_eq!((house.digest(), house.next_ordinal), (digest, 2));
         assert!(house.now() > Timestamp::from_millis(0));
         let brush = house.create("default", "brush", 1);
@@ -103,13 +113,34 @@ fn a_snapshot_taken_while_records_ran_becomes_the_house_at_its_position() {
 fn a_damaged_snapshot_leaves_the_directory_unused() {
     let (source, home) = (Home::new(Backend::File), Home::new(Backend::File));
     let path = source.dir.path().join("shop.holdfast");
-    snapshot(&source, &path);
+    snapshot(&source, &path, Rules::CURRENT);
     let mut bytes = std::fs::read(&path).unwrap();
     let last = bytes.len() - 40;
     bytes[last] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     let mut dir = DataDir::open(&home.root()).unwrap();
-    seed_from_snapshot(&mut dir, &home.options, || SnapshotReader::open(&path)).unwrap_err();
+    seed_from_snapshot(&mut dir, &home.options, &home.options.journal(), || {
+        SnapshotReader::open(&path)
+    })
+    .unwrap_err();
+    assert!(dir.is_unused().unwrap() && dir.epoch() == 1);
+}
+
+#[test]
+fn a_snapshot_under_rules_of_a_later_release_is_refused_by_its_name() {
+    let (source, home) = (Home::new(Backend::File), Home::new(Backend::File));
+    let path = source.dir.path().join("shop.holdfast");
+    snapshot(&source, &path, Rules(Rules::CURRENT.0 + 1));
+    let mut dir = DataDir::open(&home.root()).unwrap();
+    let refused = seed_from_snapshot(&mut dir, &home.options, &home.options.journal(), || {
+        SnapshotReader::open(&path)
+    })
+    .unwrap_err();
+    assert!(matches!(refused, SeedError::Rules(_)), "{refused:?}");
+    assert!(
+        refused.to_string().contains("use holdfast 9.9.9 or later"),
+        "{refused}"
+    );
     assert!(dir.is_unused().unwrap() && dir.epoch() == 1);
 }
 
@@ -118,7 +149,10 @@ fn the_demo_shop_opens() {
     let home = Home::new(Backend::File);
     let mut dir = DataDir::open(&home.root()).unwrap();
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("snapshots/demo.holdfast");
-    let seeded = seed_from_snapshot(&mut dir, &home.options, || SnapshotReader::open(&path)).unwrap();
+    let seeded = seed_from_snapshot(&mut dir, &home.options, &home.options.journal(), || {
+        SnapshotReader::open(&path)
+    })
+    .unwrap();
     drop(dir);
     let house = home.open();
     assert_eq!(house.recovered.len() as u64, seeded.variants);

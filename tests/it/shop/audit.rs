@@ -37,7 +37,8 @@ impl House {
     /// Audits a shop that is not open. Its log must not have been trimmed.
     pub(crate) fn audit(&self) -> Audit {
         let data_dir = DataDir::open(self.path()).unwrap();
-        let recovered = recovery::recover(&data_dir, &recover_options(&self.config), &|_| {}).unwrap();
+        let options = recover_options(&self.config);
+        let recovered = recovery::recover(&data_dir, &options, &options.journal(), &|_| {}).unwrap();
         let reader = recovered.journal.reader();
         let mut audit = Audit::default();
         audit.read(&*reader);
@@ -60,7 +61,8 @@ impl House {
     /// The number of the oldest record in the log of a shop that is not open.
     pub(crate) fn first_record(&self) -> u64 {
         let data_dir = DataDir::open(self.path()).unwrap();
-        let recovered = recovery::recover(&data_dir, &recover_options(&self.config), &|_| {}).unwrap();
+        let options = recover_options(&self.config);
+        let recovered = recovery::recover(&data_dir, &options, &options.journal(), &|_| {}).unwrap();
         recovered.journal.reader().first().0
     }
 }
@@ -117,7 +119,7 @@ impl Audit {
                     bulk::Event::Finished => self.unfinished.remove(id),
                 };
             }
-            Fact::Policy { .. } => {}
+            Fact::Policy { .. } | Fact::Gate(_) | Fact::Told(_) => {}
         }
         self.turns.push(turn);
     }
@@ -150,7 +152,7 @@ impl Audit {
     pub(crate) fn events(&self) -> impl Iterator<Item = &Event> {
         self.turns.iter().flat_map(|turn| match &turn.fact {
             Fact::Variant(fact) => fact.events.as_slice(),
-            Fact::Policy { .. } | Fact::Bulk { .. } => &[],
+            Fact::Policy { .. } | Fact::Bulk { .. } | Fact::Gate(_) | Fact::Told(_) => &[],
         })
     }
 }

@@ -1,15 +1,17 @@
 //! The sold-out gate (decisions 4), admission (5) and what is shown of what (6).
 use super::{
-    House, MINUTE, START, checkpoint, ctx, expect_lawful, hold, keyed, on_both_logs, refusal, stock, told,
-    variant, view, wish, wish_for,
+    House, MINUTE, START, TTL, ctx, expect_lawful, hold, keyed, on_both_logs, refusal, stock, told, variant,
+    view, wish, wish_for,
 };
 use holdfast::{
     app::AppError,
     config::JournalBackend,
     domain::{
+        ids::BulkId,
         time::Timestamp,
         variant::{Refusal, Settings},
     },
+    storage::record::{Fact, Turn},
 };
 use std::{
     future::{Future, poll_fn},
@@ -23,6 +25,8 @@ on_both_logs! {
     the_gate_opens_when_units_come_back,
     a_hundred_thousand_callers_who_hang_up_make_no_room,
     every_admission_limit_has_its_edge,
+    many_variants_that_wake_and_leave_at_once_never_overflow_the_queue,
+    coordinators_of_before_wait_for_their_slots,
     a_draining_shop_turns_new_requests_away_and_ends_what_it_has,
     a_command_whose_caller_has_gone_is_not_judged,
     the_clock_is_never_behind_the_log,
@@ -113,7 +117,7 @@ fn the_gate_opens_when_units_come_back(backend: JournalBackend) {
 }
 
 /// Sends a request and hangs up: the future is polled once, which hands the command over, and dropped.
-async fn send_and_hang_up<F: Future>(request: F) -> Option<F::Output> {
+pub(crate) async fn send_and_hang_up<F: Future>(request: F) -> Option<F::Output> {
     let mut request = pin!(request);
     poll_fn(|context| {
         Poll::Ready(match request.as_mut().poll(context) {
@@ -203,6 +207,83 @@ fn every_admission_limit_has_its_edge(backend: JournalBackend) {
             .await;
         assert_eq!(format!("{:?}", three.unwrap_err()), "Shed(Reserved)");
     });
+}
+
+fn many_variants_that_wake_and_leave_at_once_never_overflow_the_queue(backend: JournalBackend) {
+    // All slots are for expiries and barriers: one more entry than there are permits would be one too many.
+    let mut house = House::in_one_thread(backend, |config| {
+        config.admission.max_in_flight = 1;
+        config.admission.max_per_variant = 1;
+        config.admission.reserved = 11;
+        config.journal.queue_capacity = 12;
+        config.journal.group_records = 12;
+    });
+    let variants: Vec<String> = (0..60).map(|number| format!("v{number}")).collect();
+    house.run(async |shop| {
+        for id in &variants {
+            stock(&shop, id, 1).await;
+            hold(&shop, id, 1).await;
+        }
+    });
+    house.restart();
+    house.run(async |shop| {
+        assert_eq!(shop.running_variants(), 0);
+        // Each wakes, logs its expiry, and wants to hear when that is durable, so that it may sleep again.
+        house.clock.advance(TTL);
+        super::until(|| {
+            // Who found no slot comes again in a moment.
+            house.clock.advance(1);
+            shop.statistics(&ctx()).body.expired == 60 && shop.running_variants() == 0
+        })
+        .await;
+        for id in &variants {
+            assert_eq!(view(&shop, id).await.available, Some(1));
+        }
+    });
+    house.close();
+    assert_eq!(house.audit().statistics.expired, 60);
+}
+
+fn coordinators_of_before_wait_for_their_slots(backend: JournalBackend) {
+    let mut whole = House::new(backend);
+    whole.run(async |shop| {
+        stock(&shop, "a", 5).await;
+        stock(&shop, "b", 5).await;
+        let lines = super::all_or_nothing(&[("a", 1), ("b", 1)]);
+        shop.bulk(&keyed("k", "k"), lines).await.unwrap();
+    });
+    whole.close();
+    let mut turns = whole.audit().turns;
+    // Three coordinators that have logged their intent and no more.
+    let intent = turns.swap_remove(2);
+    turns.truncate(2);
+    for number in 0..3 {
+        let Fact::Bulk { event, .. } = intent.fact.clone() else {
+            panic!("{intent:?}");
+        };
+        let id = BulkId(number);
+        turns.push(Turn {
+            fact: Fact::Bulk { id, event },
+            ..intent.clone()
+        });
+    }
+    for (reserved, opens) in [(10, false), (11, true)] {
+        let opened = std::panic::catch_unwind(|| {
+            // One request, and what a coordinator over two lines can use: exactly one of them at a time.
+            let house = House::from_log(backend, &turns, |config| {
+                config.admission.max_in_flight = 1;
+                config.admission.max_per_variant = 1;
+                config.admission.reserved = reserved;
+                config.journal.queue_capacity = reserved + 1;
+                config.journal.group_records = 12;
+            });
+            house.run(async |shop| {
+                shop.idle().await;
+                expect_lawful(&view(&shop, "a").await);
+            });
+        });
+        assert_eq!(opened.is_ok(), opens, "{reserved} slots");
+    }
 }
 
 fn a_draining_shop_turns_new_requests_away_and_ends_what_it_has(backend: JournalBackend) {
@@ -299,7 +380,7 @@ fn states_of_random_moments_are_the_same_after_checkpoint_and_crash(backend: Jou
                     (5, Some(id)) => drop(shop.release(&ctx(), id).await),
                     (6, Some(id)) => drop(shop.extend(&ctx(), id, Some(MINUTE), None).await),
                     (7, Some(id)) => drop(shop.fulfil(&ctx(), id, Some(1)).await),
-                    (_, Some(_)) => checkpoint(&shop, id).await,
+                    (_, Some(_)) => shop.checkpoint().await.unwrap(),
                 }
             });
         }

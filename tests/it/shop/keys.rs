@@ -1,12 +1,15 @@
 //! Decisions 1 to 3: one key, one effect, one answer.
 use super::{
-    House, MINUTE, all_or_nothing, checkpoint, ctx, customer, every_hold, hold, keyed, on_both_logs, refusal,
-    stock, told, variant, view, wish,
+    House, MINUTE, TTL, all_or_nothing, ctx, customer, every_hold, gate::send_and_hang_up, hold, in_cart,
+    keyed, on_both_logs, refusal, stock, told, until_expired, variant, view, wish,
 };
 use holdfast::{
     app::{AdjustAsk, AppError, HoldFilter, ReserveAsk, Shop},
     config::{ByteSize, JournalBackend},
-    domain::variant::{Refusal, SaleState, Settings},
+    domain::{
+        ids::{CartId, ReservationId},
+        variant::{Refusal, SaleState, Settings},
+    },
 };
 use std::fmt::Debug;
 
@@ -18,6 +21,11 @@ on_both_logs! {
     a_key_is_filled_by_a_bulk_that_commits_and_not_by_one_that_aborts,
     a_full_window_of_keys_sheds_until_the_next_checkpoint,
     a_repeat_is_answered_when_its_variant_has_gone,
+    a_success_that_changed_nothing_is_remembered,
+    a_cart_given_back_is_remembered_even_when_it_was_empty,
+    a_cart_of_many_reservations_is_given_back_whole,
+    a_keyed_order_to_end_ends_one_life_only,
+    a_rebuilt_variant_is_told_again,
 }
 
 /// Every kind of keyed command once, each under a key of its own; what was answered, and whether it was a repeat.
@@ -120,7 +128,7 @@ async fn fill_the_log(shop: &Shop) {
             let key = format!("filler {round} {key}");
             shop.reserve(&keyed(&key, &key), wish("book", 1)).await.unwrap();
         }
-        checkpoint(shop, "book").await;
+        shop.checkpoint().await.unwrap();
     }
 }
 
@@ -235,7 +243,7 @@ fn a_full_window_of_keys_sheds_until_the_next_checkpoint(backend: JournalBackend
         assert!(matches!(shed, Err(AppError::KeysFull)), "{shed:?}");
         assert!(ask(0).await.unwrap().replayed, "what is known is answered still");
         hold(&shop, "a", 1).await;
-        checkpoint(&shop, "a").await;
+        shop.checkpoint().await.unwrap();
         assert!(!ask(4).await.unwrap().replayed);
         assert!(ask(0).await.unwrap().replayed);
     });
@@ -263,6 +271,198 @@ fn a_repeat_is_answered_when_its_variant_has_gone(backend: JournalBackend) {
             assert_eq!((again.replayed, &again.body), (true, &deleted));
             let fresh = shop.reserve(&keyed("fresh", "1 of a"), wish()).await;
             assert_eq!(refusal(fresh), Refusal::VariantNotFound);
+        });
+        house.crash_and_open();
+    }
+}
+
+/// Reservations of "a" that have ended: sold, sold and shipped, given back, expired.
+async fn four_ends(house: &House, shop: &Shop) -> [ReservationId; 4] {
+    stock(shop, "a", 10).await;
+    let mut ids = [ReservationId::FIRST; 4];
+    for id in &mut ids {
+        *id = hold(shop, "a", 1).await.id;
+    }
+    shop.confirm(&ctx(), ids[0], None, None).await.unwrap();
+    shop.confirm(&ctx(), ids[1], None, None).await.unwrap();
+    shop.fulfil(&ctx(), ids[1], None).await.unwrap();
+    shop.release(&ctx(), ids[2]).await.unwrap();
+    house.clock.advance(TTL);
+    until_expired(shop, 1).await;
+    ids
+}
+
+/// Every keyed command that succeeds without changing anything; what was answered, and whether it was a repeat.
+async fn nothing_new(
+    shop: &Shop,
+    [sold, shipped, released, expired]: [ReservationId; 4],
+) -> Vec<(bool, String)> {
+    let mut answers = Vec::new();
+    macro_rules! ask {
+        ($key:literal, |$ctx:ident| $asked:expr) => {{
+            let $ctx = &keyed($key, $key);
+            let answered = $asked.await.unwrap();
+            answers.push((
+                answered.replayed,
+                format!("{:?} {:?}", answered.at, answered.body),
+            ));
+        }};
+    }
+    ask!("confirm sold", |ctx| shop.confirm(ctx, sold, None, None));
+    ask!("confirm shipped", |ctx| shop.confirm(ctx, shipped, None, None));
+    ask!("release released", |ctx| shop.release(ctx, released));
+    ask!("release expired", |ctx| shop.release(ctx, expired));
+    ask!("clean up", |ctx| shop.clean_up(ctx, false));
+    ask!("look what is due", |ctx| shop.clean_up(ctx, true));
+    answers
+}
+
+fn a_success_that_changed_nothing_is_remembered(backend: JournalBackend) {
+    let mut house = House::new(backend);
+    let (ids, first) = house.run(async |shop| {
+        let ids = four_ends(&house, &shop).await;
+        (ids, nothing_new(&shop, ids).await)
+    });
+    assert!(first.iter().all(|(replayed, _)| !replayed), "{first:#?}");
+    let expect_the_same = |house: &House, when: &str| {
+        house.clock.advance(MINUTE);
+        let again = house.run(async |shop| nothing_new(&shop, ids).await);
+        for ((_, first), (replayed, again)) in first.iter().zip(&again) {
+            assert_eq!((again, *replayed), (first, true), "{when}");
+        }
+    };
+    expect_the_same(&house, "at once");
+    house.run(async |shop| {
+        // Under a remembered key nothing else is done.
+        let other = keyed("confirm sold", "another request");
+        expect_reused(shop.confirm(&other, ids[0], Some(1), None).await);
+        // What stands now is not what the keys remember: all of it is shipped, and something is due.
+        shop.fulfil(&ctx(), ids[0], None).await.unwrap();
+        shop.take_back(&ctx(), ids[1], None, true).await.unwrap();
+    });
+    expect_the_same(&house, "when the reservations have moved on");
+    house.crash_and_open();
+    expect_the_same(&house, "after a crash");
+    house.restart();
+    expect_the_same(&house, "after a restart");
+    house.close();
+    house.audit();
+}
+
+fn a_cart_given_back_is_remembered_even_when_it_was_empty(backend: JournalBackend) {
+    let mut house = House::new(backend);
+    let cart = CartId::parse("cart-1").unwrap();
+    let (full, empty) = (keyed("full", "cart-1"), keyed("empty", "cart-1"));
+    let in_cart = || ReserveAsk {
+        shopper: in_cart("ada", "cart-1"),
+        ..wish("a", 1)
+    };
+    house.run(async |shop| {
+        stock(&shop, "a", 10).await;
+        let before = shop.release_cart(&empty, cart.clone()).await.unwrap();
+        assert!(!before.replayed, "nothing to give back is fine");
+        shop.reserve(&ctx(), in_cart()).await.unwrap();
+        shop.reserve(&ctx(), in_cart()).await.unwrap();
+        assert!(!shop.release_cart(&full, cart.clone()).await.unwrap().replayed);
+        assert_eq!(view(&shop, "a").await.held, 0);
+        shop.reserve(&ctx(), in_cart()).await.unwrap();
+    });
+    for _ in 0..3 {
+        house.run(async |shop| {
+            for key in [&full, &empty] {
+                assert!(shop.release_cart(key, cart.clone()).await.unwrap().replayed);
+                assert_eq!(view(&shop, "a").await.held, 1, "what was held since stays");
+            }
+            let other = keyed("full", "another cart");
+            expect_reused(shop.release_cart(&other, CartId::parse("cart-2").unwrap()).await);
+        });
+        house.crash_and_open();
+    }
+    house.close();
+    house.audit();
+}
+
+fn a_cart_of_many_reservations_is_given_back_whole(backend: JournalBackend) {
+    let mut house = House::new(backend);
+    let (key, cart) = (keyed("k", "cart-1"), CartId::parse("cart-1").unwrap());
+    for many in [200, 201, 430] {
+        let key = keyed(&many.to_string(), "cart-1");
+        house.run(async |shop| {
+            let id = format!("stock of {many}");
+            stock(&shop, &id, 1_000).await;
+            let mut asking = tokio::task::JoinSet::new();
+            for _ in 0..many {
+                let (shop, ask) = (
+                    shop.clone(),
+                    ReserveAsk {
+                        shopper: in_cart("ada", "cart-1"),
+                        ..wish(&id, 1)
+                    },
+                );
+                asking.spawn(async move { shop.reserve(&ctx(), ask).await.unwrap() });
+            }
+            asking.join_all().await;
+            assert!(!shop.release_cart(&key, cart.clone()).await.unwrap().replayed);
+            assert_eq!(view(&shop, &id).await.held, 0);
+            assert!(shop.release_cart(&key, cart.clone()).await.unwrap().replayed);
+        });
+    }
+    house.run(async |shop| assert!(!shop.release_cart(&key, cart.clone()).await.unwrap().replayed));
+    house.close();
+    house.audit();
+}
+
+fn a_keyed_order_to_end_ends_one_life_only(backend: JournalBackend) {
+    let mut house = House::new(backend);
+    let ctx = keyed("k", "end");
+    house.run(async |shop| {
+        assert!(send_and_hang_up(shop.end_wanted()).await.is_none());
+        assert!(!shop.end(&ctx).await.unwrap().replayed);
+        assert!(send_and_hang_up(shop.end_wanted()).await.is_some());
+        shop.drain();
+        assert!(shop.end(&ctx).await.unwrap().replayed);
+        let other = keyed("another", "end");
+        assert!(
+            !shop.end(&other).await.unwrap().replayed,
+            "also while it is ending"
+        );
+    });
+    house.restart();
+    house.run(async |shop| {
+        assert!(shop.end(&ctx).await.unwrap().replayed);
+        assert!(
+            send_and_hang_up(shop.end_wanted()).await.is_none(),
+            "a repeat ends nobody"
+        );
+    });
+}
+
+fn a_rebuilt_variant_is_told_again(backend: JournalBackend) {
+    let mut house = House::with(backend, |config| {
+        config.journal.segment_bytes = ByteSize::from_bytes(64 << 10);
+        config.journal.group_bytes = ByteSize::from_bytes(32 << 10);
+    });
+    let key = keyed("k", "rebuild a");
+    let first = house.run(async |shop| {
+        stock(&shop, "a", 5).await;
+        // A record that no group takes: the state that ran ahead of the log is dropped.
+        let huge = |settings: &mut Settings| settings.name = Some("a".repeat(64 << 10));
+        let lost = shop.change_variant(&ctx(), &variant("a"), None, huge).await;
+        assert!(matches!(lost, Err(AppError::OutcomeUnknown)), "{lost:?}");
+        super::until(|| !shop.quarantined(&ctx()).is_empty()).await;
+        let rebuilt = shop.rebuild_quarantined(&key, &variant("a")).await.unwrap();
+        let rebuilt = rebuilt.expect("it was quarantined");
+        assert!(!rebuilt.replayed);
+        hold(&shop, "a", 1).await;
+        rebuilt.body
+    });
+    for _ in 0..2 {
+        house.run(async |shop| {
+            let again = shop.rebuild_quarantined(&key, &variant("a")).await.unwrap();
+            let again = again.expect("it was answered");
+            assert_eq!((again.replayed, again.body), (true, first.clone()));
+            let fresh = shop.rebuild_quarantined(&ctx(), &variant("a")).await.unwrap();
+            assert!(fresh.is_none(), "there is nothing to rebuild");
         });
         house.crash_and_open();
     }

@@ -2,16 +2,24 @@
 //! good order or dropped hard, and opened again; what it left behind is audited record by record.
 mod audit;
 mod bulk;
+mod cuts;
+mod departed;
+mod durability;
 mod expiry;
 mod gate;
+mod held;
 mod keys;
+mod ledger;
 mod lists;
+mod policy;
+mod quarantine;
 mod race;
+mod rules;
 
 use holdfast::{
     app::{
         Answered, AppError, BulkAsk, BulkWhat, Context, HoldFilter, Opened, RequestKey, Reservation,
-        ReserveAsk, Shop, ShopOptions, Statistics, Time,
+        ReserveAsk, Shop, ShopOptions, Statistics, Time, configured_journal, recover_options,
     },
     clock::{Clock, ManualClock},
     config::{ByteSize, Config, JournalBackend, Length},
@@ -21,12 +29,21 @@ use holdfast::{
         time::Timestamp,
         variant::{Hold, Refusal, Settings, Shopper, View},
     },
+    storage::{
+        data_dir::DataDir,
+        dto,
+        journal::{Anchor, Epoch, format::GroupBuilder},
+        record::Turn,
+        recovery,
+    },
 };
 use std::{future::Future, path::Path, sync::Arc};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 pub(crate) use crate::world::START;
+pub(crate) use audit::Audit;
+use held::Gate;
 
 /// Runs each test on both back ends of the log.
 macro_rules! on_both_logs {
@@ -58,6 +75,8 @@ pub(crate) struct House {
     life: Option<Life>,
     pub(crate) clock: ManualClock,
     pub(crate) config: Arc<Config>,
+    /// Between the shop and the device of its log.
+    pub(crate) gate: Arc<Gate>,
     dir: TempDir,
     /// Worker threads of the runtime; with none everything runs in the thread of the test.
     workers: usize,
@@ -98,25 +117,71 @@ impl House {
         by_the_wall: bool,
         change: impl FnOnce(&mut Config),
     ) -> Self {
+        let mut house = Self::built(backend, workers, by_the_wall, change);
+        house.open();
+        house
+    }
+
+    /// An open shop that finds this log: what a crash left that came behind its last record.
+    pub(crate) fn from_log(
+        backend: JournalBackend,
+        turns: &[Turn],
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let mut house = Self::built(backend, 2, false, change);
+        house.write_log(turns);
+        if let Some(last) = turns.last() {
+            house.clock = ManualClock::new(last.at);
+        }
+        house.open();
+        house
+    }
+
+    /// Writes a log, a group for each record, as if each had been synced alone.
+    fn write_log(&self, turns: &[Turn]) {
+        let data_dir = DataDir::open(self.path()).unwrap();
+        let options = recover_options(&self.config);
+        let recovered = recovery::recover(&data_dir, &options, &options.journal(), &|_| {});
+        let mut journal = recovered.unwrap().journal;
+        let partition = options.partition;
+        let mut tail = Anchor::GENESIS;
+        let epoch = Epoch(u32::try_from(data_dir.epoch()).unwrap());
+        for turn in turns {
+            let mut group = GroupBuilder::new(partition, epoch, &tail, 1 << 10);
+            group.push(&dto::encode_turn(turn));
+            let logged_at_ms = turn.at.as_millis().max(tail.logged_at_ms);
+            let group = group.finish(logged_at_ms).unwrap();
+            journal.append(partition, tail.last, &group).unwrap();
+            tail = Anchor::after(&group);
+        }
+    }
+
+    fn built(
+        backend: JournalBackend,
+        workers: usize,
+        by_the_wall: bool,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         config.data.dir = dir.path().to_owned();
         config.journal.backend = backend;
         config.disk.reserve = ByteSize::from_bytes(1 << 20);
         config.state.cache = ByteSize::from_bytes(4 << 20);
+        // Laid out in full and read to its end at each opening.
+        config.journal.segment_bytes = ByteSize::from_bytes(8 << 20);
         // Stored rows are written when a test says so, see `checkpoint`.
         config.checkpoint.every = Length::from_millis(24 * 60 * 60 * 1_000);
         change(&mut config);
-        let mut house = Self {
+        Self {
             life: None,
             clock: ManualClock::new(START),
             config: Arc::new(config),
+            gate: Arc::default(),
             dir,
             workers,
             by_the_wall,
-        };
-        house.open();
-        house
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -138,6 +203,7 @@ impl House {
         let (shop, opened) = runtime
             .block_on(Shop::open(ShopOptions {
                 config: Arc::clone(&self.config),
+                journal: Gate::before(&self.gate, configured_journal(&self.config)),
                 time: if self.by_the_wall {
                     Time::System { accept_gap: false }
                 } else {
@@ -145,7 +211,7 @@ impl House {
                 },
                 seed: None,
                 progress: Box::new(|_| {}),
-                on_fatal: Arc::new(|why| panic!("{why}")),
+                on_fatal: Gate::on_fatal(&self.gate),
             }))
             .unwrap();
         self.life = Some(Life { shop, runtime });
@@ -168,7 +234,10 @@ impl House {
     /// Ends the life at once: tasks stop wherever they are, what is queued for the log is not written, rows are not
     /// brought up to the log.
     pub(crate) fn crash(&mut self) {
+        // What the device holds up is lost with the rest.
+        self.gate.lose();
         self.life.take().expect("it is open").end();
+        self.gate.open();
     }
 
     /// A crash and a new life.
@@ -198,6 +267,7 @@ impl Drop for House {
         if let Some(life) = self.life.take()
             && !std::thread::panicking()
         {
+            self.gate.lose();
             life.end();
         }
     }
@@ -286,6 +356,11 @@ pub(crate) async fn stock(shop: &Shop, id: &str, on_hand: u64) -> View {
     created.unwrap().body
 }
 
+/// Brings the stored rows up to the log.
+pub(crate) async fn checkpoint(shop: &Shop) {
+    shop.checkpoint().await.unwrap();
+}
+
 pub(crate) async fn hold(shop: &Shop, id: &str, quantity: u32) -> Hold {
     shop.reserve(&ctx(), wish(id, quantity)).await.unwrap().body.hold
 }
@@ -296,11 +371,6 @@ pub(crate) async fn view(shop: &Shop, id: &str) -> View {
 
 pub(crate) async fn get(shop: &Shop, id: ReservationId) -> Hold {
     shop.get_reservation(&ctx(), id).await.unwrap().body.hold
-}
-
-/// Brings the stored rows up to the log: reading the ledger does that.
-pub(crate) async fn checkpoint(shop: &Shop, id: &str) {
-    shop.ledger(&ctx(), &variant(id), 0, 1).await.unwrap();
 }
 
 /// The refusal of something that must be refused.

@@ -23,7 +23,7 @@ use crate::http::problem::Problem;
 use serde::de::DeserializeOwned;
 
 /// The most lines of a bulk request, ids of a validation, variants of an availability question.
-pub const LINES_MAX: usize = 200;
+pub const LINES_MAX: usize = crate::domain::bulk::LINES_MAX;
 /// The most tags of a variant.
 pub const TAGS_MAX: usize = 32;
 

@@ -170,7 +170,7 @@ impl<'a> Mirror<'a> for Event<'a> {
 #[derive(Encode, BorrowDecode)]
 enum Stage {
     Trying,
-    Decided(bool, Moment),
+    Decided(Vec<bool>, Moment),
     Finished,
 }
 
@@ -189,9 +189,9 @@ impl<'a> Mirror<'a> for Bulk<'a> {
         Self {
             id: domain.id.into(),
             plan: Plan::of(&domain.plan),
-            stage: match domain.stage {
+            stage: match &domain.stage {
                 bulk::Stage::Trying => Stage::Trying,
-                bulk::Stage::Decided { commit, at } => Stage::Decided(commit, at.into()),
+                bulk::Stage::Decided { kept, at } => Stage::Decided(kept.clone(), (*at).into()),
                 bulk::Stage::Finished => Stage::Finished,
             },
         }
@@ -203,10 +203,7 @@ impl<'a> Mirror<'a> for Bulk<'a> {
             plan: self.plan.restore()?,
             stage: match self.stage {
                 Stage::Trying => bulk::Stage::Trying,
-                Stage::Decided(commit, at) => bulk::Stage::Decided {
-                    commit,
-                    at: at.into(),
-                },
+                Stage::Decided(kept, at) => bulk::Stage::Decided { kept, at: at.into() },
                 Stage::Finished => bulk::Stage::Finished,
             },
         })

@@ -1,6 +1,6 @@
 //! Format version 1, frozen.
 //!
-//! The compatibility rule: what is here never changes, for bytes like these lie on disks. No member is added, removed
+//! The compatibility rule: from the first release on, what is here never changes, for bytes like these lie on disks. No member is added, removed
 //! or moved, no enum gets a further word in between or at its end. A change of the domain gets a `v2` beside this
 //! module; `encode_*` then writes 2, `decode_*` reads both, and `tests/golden/record-v1.txt` keeps showing that 1 is
 //! still understood. Bytes of a version that a build does not know are refused by that number
@@ -17,6 +17,7 @@ pub(super) mod event;
 pub(super) mod hold;
 pub(super) mod policy;
 pub(super) mod refusal;
+pub(super) mod told;
 pub(super) mod turn;
 pub(super) mod variant;
 

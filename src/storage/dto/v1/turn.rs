@@ -1,7 +1,12 @@
 //! The payload of one record.
-use super::{Bits, List, Mirror, Moment, bulk, event::Event, policy::PolicyChanged, variant::View};
+use super::{
+    Bits, List, Mirror, Moment, bulk, event::Event, policy::PolicyChanged, told::Told, variant::View,
+};
 use crate::{
-    domain::ids::{StoreId, VariantId, VariantOrdinal},
+    domain::{
+        ids::{StoreId, VariantId, VariantOrdinal},
+        rules::{self, Rules},
+    },
     storage::{
         dto::FormatError,
         record::{self, KeyMark},
@@ -22,6 +27,15 @@ enum Fact<'a> {
     Variant(VariantFact<'a>),
     Policy(&'a str, PolicyChanged),
     Bulk(Bits, bulk::Event<'a>),
+    Gate(Gate<'a>),
+    Told(Told<'a>),
+}
+
+/// A rule set and the release that switched it on. Part of a turn, and a row.
+#[derive(Encode, BorrowDecode)]
+pub(in crate::storage::dto) struct Gate<'a> {
+    rules: u32,
+    release: &'a str,
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -45,6 +59,8 @@ impl<'a> Mirror<'a> for Turn<'a> {
                     Fact::Policy(store.as_str(), PolicyChanged::of(changed))
                 }
                 record::Fact::Bulk { id, event } => Fact::Bulk((*id).into(), bulk::Event::of(event)),
+                record::Fact::Gate(gate) => Fact::Gate(Gate::of(gate)),
+                record::Fact::Told(told) => Fact::Told(Told::of(told)),
             },
             key: domain.key.map(|key| (key.hash, key.fingerprint)),
         }
@@ -63,8 +79,29 @@ impl<'a> Mirror<'a> for Turn<'a> {
                     id: id.into(),
                     event: event.restore()?,
                 },
+                Fact::Gate(gate) => record::Fact::Gate(gate.restore()?),
+                Fact::Told(told) => record::Fact::Told(told.restore()?),
             },
             key: self.key.map(|(hash, fingerprint)| KeyMark { hash, fingerprint }),
+        })
+    }
+}
+
+impl<'a> Mirror<'a> for Gate<'a> {
+    type Domain = rules::Gate;
+
+    fn of(domain: &'a rules::Gate) -> Self {
+        Self {
+            rules: domain.rules.0,
+            release: &domain.release,
+        }
+    }
+
+    /// Whether the rules are known is asked by whoever replays: this build must be able to name them.
+    fn restore(self) -> Result<rules::Gate, FormatError> {
+        Ok(rules::Gate {
+            rules: Rules(self.rules),
+            release: self.release.to_owned(),
         })
     }
 }

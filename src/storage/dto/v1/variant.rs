@@ -144,6 +144,34 @@ impl Money<'_> {
     }
 }
 
+/// Whose a variant is, and the shop's id of it.
+#[derive(Encode, BorrowDecode)]
+pub(in crate::storage::dto) struct Name<'a> {
+    store: &'a str,
+    id: &'a str,
+}
+
+impl<'a> Name<'a> {
+    pub(in crate::storage::dto) fn of_both(store: &'a StoreId, id: &'a VariantId) -> Self {
+        Self {
+            store: store.as_str(),
+            id: id.as_str(),
+        }
+    }
+}
+
+impl<'a> Mirror<'a> for Name<'a> {
+    type Domain = (StoreId, VariantId);
+
+    fn of((store, id): &'a (StoreId, VariantId)) -> Self {
+        Self::of_both(store, id)
+    }
+
+    fn restore(self) -> Result<(StoreId, VariantId), FormatError> {
+        Ok((StoreId::parse(self.store)?, VariantId::parse(self.id)?))
+    }
+}
+
 /// Everything but the holds.
 #[derive(Encode, BorrowDecode)]
 pub(in crate::storage::dto) struct Head<'a> {

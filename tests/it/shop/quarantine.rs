@@ -1,0 +1,197 @@
+//! A variant that fails is read again behind its last records; three failures without progress close it, and an operator
+//! opens it again. The bug that makes it fail is planted from outside: more is admitted than the journal's queue has places,
+//! which no configuration that is loaded can say, so the next record finds none and its actor panics.
+use super::{
+    House, ctx, expect_lawful,
+    held::{let_all_run, send, until_held},
+    hold, on_both_logs, stock, variant, view, wish,
+};
+use axum::{body::Body, http::Request};
+use holdfast::{
+    app::{AppError, Shop},
+    config::{Config, JournalBackend},
+    domain::ids::ReservationId,
+    http::{frame::Frame, router::router, site::Site},
+};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tower::ServiceExt;
+
+on_both_logs! {
+    a_variant_that_panics_is_read_again_behind_its_last_records,
+    three_failures_on_one_record_close_a_variant_until_an_operator_has_looked,
+}
+
+/// Places in the journal's queue.
+const PLACES: usize = 4;
+
+fn house(backend: JournalBackend) -> House {
+    House::in_one_thread(backend, |config| config.journal.queue_capacity = PLACES)
+}
+
+/// Takes every place of the queue with holds of one unit, none of which is durable as long as the gate is closed.
+async fn fill_the_queue(house: &House, shop: &Arc<Shop>, id: &'static str) -> Vec<Sent> {
+    house.gate.close();
+    let one = || {
+        send(shop, async move |shop| {
+            shop.reserve(&ctx(), wish(id, 1)).await.map(drop)
+        })
+    };
+    let sent = (0..PLACES).map(|_| one()).collect();
+    until_held(&house.gate).await;
+    super::until(|| shop.in_flight() == PLACES).await;
+    let_all_run().await;
+    sent
+}
+
+type Sent = tokio::task::JoinHandle<Result<(), AppError>>;
+
+async fn expect_done(sent: Vec<Sent>) {
+    for done in sent {
+        done.await.unwrap().unwrap();
+    }
+}
+
+fn expect_unknown<T: std::fmt::Debug>(done: Result<T, AppError>) {
+    assert!(matches!(done, Err(AppError::OutcomeUnknown)), "{done:?}");
+}
+
+fn a_variant_that_panics_is_read_again_behind_its_last_records(backend: JournalBackend) {
+    let mut house = house(backend);
+    house.run(async |shop| {
+        stock(&shop, "a", 10).await;
+        stock(&shop, "b", 10).await;
+        hold(&shop, "a", 1).await;
+        let sent = fill_the_queue(&house, &shop, "a").await;
+        expect_unknown(shop.reserve(&ctx(), wish("a", 1)).await);
+        let looking = send(&shop, async |shop| view(&shop, "a").await);
+        // Others go on: their facts are durable.
+        assert_eq!(view(&shop, "b").await.held, 0);
+        for _ in 0..20 {
+            tokio::task::spawn_blocking(|| ()).await.unwrap();
+            let_all_run().await;
+        }
+        assert!(!looking.is_finished(), "its last records are still on their way");
+
+        house.gate.open();
+        expect_done(sent).await;
+        let seen = looking.await.unwrap();
+        assert_eq!(seen.held, 1 + PLACES as u64, "all that was answered, and no more");
+        expect_lawful(&seen);
+        hold(&shop, "a", 1).await;
+        assert!(shop.quarantined(&ctx()).is_empty());
+    });
+    house.crash();
+    house.audit();
+}
+
+/// Has the variant's actor panic once, without a record of its own.
+async fn fail(house: &House, shop: &Arc<Shop>, id: ReservationId) {
+    let sent = fill_the_queue(house, shop, "b").await;
+    expect_unknown(shop.extend(&ctx(), id, None, None).await);
+    house.gate.open();
+    expect_done(sent).await;
+    // It is read again before anybody is answered by it.
+    let _ = shop.get_variant(&ctx(), &variant("a")).await;
+}
+
+fn three_failures_on_one_record_close_a_variant_until_an_operator_has_looked(backend: JournalBackend) {
+    let mut house = house(backend);
+    house.run(async |shop| {
+        stock(&shop, "a", 1).await;
+        stock(&shop, "b", 100).await;
+        let id = hold(&shop, "a", 1).await.id;
+        for _ in 0..2 {
+            fail(&house, &shop, id).await;
+            assert_eq!(view(&shop, "a").await.held, 1);
+        }
+        // A record in between is progress.
+        shop.extend(&ctx(), id, None, None).await.unwrap();
+        for _ in 0..2 {
+            fail(&house, &shop, id).await;
+            assert_eq!(view(&shop, "a").await.held, 1);
+        }
+        fail(&house, &shop, id).await;
+
+        let api = Api::of(&shop);
+        let listed = api.get("/api/admin/quarantine").await.1["items"].clone();
+        assert_eq!(listed[0]["variantId"], "a", "{listed}");
+        let reason = listed[0]["reason"].as_str().unwrap();
+        assert!(
+            reason.starts_with("its actor failed 3 times at record "),
+            "{reason}"
+        );
+        assert_eq!(listed.as_array().unwrap().len(), 1);
+        let reserve = |id: &str| json!({"variantId": id, "quantity": 1});
+        // It was sold out when it was closed; what it published then counts no more.
+        api.expect_closed("POST", "/api/stock/reservations", &reserve("a"))
+            .await;
+        let path = format!("/api/stock/reservations/{id}");
+        api.expect_closed("GET", &path, &Value::Null).await;
+        api.expect_closed("POST", &format!("{path}/confirm"), &json!({}))
+            .await;
+        api.expect_closed("GET", "/api/stock/variants/a", &Value::Null)
+            .await;
+        let other = api.send("POST", "/api/stock/reservations", &reserve("b")).await;
+        assert_eq!(other.0, 201, "{other:?}");
+        assert_eq!(shop.in_flight(), 0, "refused with its permit");
+
+        let rebuild = "/api/admin/quarantine/a/rebuild";
+        let (status, rebuilt) = api.send("POST", rebuild, &Value::Null).await;
+        assert_eq!((status, &rebuilt["held"]), (200, &json!(1)), "{rebuilt}");
+        assert_eq!(api.get("/api/admin/quarantine").await.1, json!({"items": []}));
+        let (status, again) = api.send("POST", rebuild, &Value::Null).await;
+        assert_eq!((status, &again["code"]), (404, &json!("quarantine-not-found")));
+        let confirmed = api.send("POST", &format!("{path}/confirm"), &json!({})).await;
+        assert_eq!(confirmed.0, 200, "{confirmed:?}");
+        let refused = api.send("POST", "/api/stock/reservations", &reserve("a")).await;
+        assert_eq!(
+            (refused.0, &refused.1["code"]),
+            (409, &json!("insufficient-stock"))
+        );
+    });
+    house.crash();
+    house.audit();
+}
+
+/// The shop's routes, without a socket.
+struct Api(axum::Router);
+
+impl Api {
+    fn of(shop: &Arc<Shop>) -> Self {
+        let loaded = Arc::new(Config::load(None, [], &[]).unwrap());
+        let frame = Frame::new(&loaded.config.server);
+        Self(router(Site::new(Arc::clone(shop), loaded), frame))
+    }
+
+    async fn send(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let request = Request::builder().method(method).uri(path);
+        let request = if body.is_null() {
+            request.body(Body::empty())
+        } else {
+            let request = request.header("content-type", "application/json");
+            request.body(Body::from(body.to_string()))
+        };
+        let answer = self.0.clone().oneshot(request.unwrap()).await.unwrap();
+        let (head, body) = answer.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (
+            head.status.as_u16(),
+            serde_json::from_slice(&body).unwrap_or(Value::Null),
+        )
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        self.send("GET", path, &Value::Null).await
+    }
+
+    async fn expect_closed(&self, method: &str, path: &str, body: &Value) {
+        let (status, problem) = self.send(method, path, body).await;
+        assert_eq!(
+            (status, &problem["code"]),
+            (503, &json!("variant-quarantined")),
+            "{method} {path}: {problem}"
+        );
+    }
+}
