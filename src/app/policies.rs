@@ -141,6 +141,6 @@ fn policy_of(turn: Turn, replayed: bool) -> Result<Answered<Policy>, AppError> {
             at,
             replayed,
         }),
-        Fact::Variant(_) | Fact::Bulk { .. } => Err(AppError::KeyReused),
+        Fact::Variant(_) | Fact::Bulk { .. } | Fact::Cart(_) | Fact::Order(_) => Err(AppError::KeyReused),
     }
 }

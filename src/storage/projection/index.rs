@@ -23,7 +23,7 @@ impl Lists {
     pub(super) fn of(store: &StoreId, variant: u64, shopper: &Shopper) -> Self {
         Self {
             variant,
-            customer: Selector::customer(store, shopper).map(|selector| selector.hash),
+            customer: Selector::customer_of(store, shopper).map(|selector| selector.hash),
             cart: Selector::cart(store, shopper).map(|selector| selector.hash),
         }
     }
@@ -38,15 +38,15 @@ impl Lists {
 /// A place in a list: hash of the list, then the two halves of the id. Three words instead of a u128 beside a u64, which
 /// would take four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place(u64, u64, u64);
+pub(super) struct Place(u64, u64, u64);
 
 impl Place {
     #[expect(clippy::cast_possible_truncation, reason = "the halves of the id")]
-    fn of(hash: u64, id: u128) -> Self {
+    pub(super) fn of(hash: u64, id: u128) -> Self {
         Self(hash, (id >> 64) as u64, id as u64)
     }
 
-    fn id(self) -> u128 {
+    pub(super) fn id(self) -> u128 {
         u128::from(self.1) << 64 | u128::from(self.2)
     }
 }

@@ -13,14 +13,18 @@
 //! A reservation leaves memory only after its row is durable, and a list looks into memory first and at the rows second:
 //! it may see one twice, and shows it once, but cannot miss it between the two.
 //!
+//! Orders are listed from memory alone, see `orders`. A cart is no list.
+//!
 //! Deliberately absent: the reservations themselves. An id says which variant keeps it; [`Projection::ended`] and the
 //! stored rows have the rest.
 mod index;
 mod list;
+mod orders;
 pub(super) mod selector;
 mod statistics;
 
 pub use list::{Filter, LOOKS_PER_PAGE, Page};
+pub use orders::{OrderFilter, OrderPage};
 pub use statistics::Statistics;
 
 use super::{
@@ -31,10 +35,12 @@ use super::{
 use crate::domain::{
     bulk::{self, LineOutcome},
     ids::{ReservationId, StoreId, VariantOrdinal},
+    order::Order,
     variant::{Event, Hold, Variant},
 };
 use hashbrown::HashMap;
 use index::{Lists, StoreIndex};
+use orders::OrderIndex;
 use parking_lot::Mutex;
 use selector::Selector;
 use std::{collections::VecDeque, fmt, sync::Arc};
@@ -55,11 +61,15 @@ pub struct Totals {
     pub live_holds: u64,
     /// Units in live and tentative holds.
     pub held_units: u64,
+    /// Orders that were placed, all of which are in memory.
+    pub orders: u64,
 }
 
 #[derive(Default)]
 struct Memory {
     stores: Vec<(StoreId, StoreIndex)>,
+    /// Of each store, in the same order.
+    orders: Vec<OrderIndex>,
     numbers: HashMap<StoreId, u32>,
     /// Of each variant, by ordinal.
     homes: Vec<Option<VariantHome>>,
@@ -107,7 +117,8 @@ impl Projection {
                 let mut memory = self.memory.lock();
                 promised(event).for_each(|hold| memory.promise(hold));
             }
-            Fact::Policy { .. } => {}
+            Fact::Order(fact) => self.memory.lock().order(&fact.order),
+            Fact::Policy { .. } | Fact::Cart(_) => {}
         }
     }
 
@@ -141,6 +152,7 @@ impl Projection {
             totals.live_holds += index.statistics.active;
             totals.held_units += index.held_units;
         }
+        totals.orders = memory.orders.iter().map(|index| index.len() as u64).sum();
         totals
     }
 
@@ -210,6 +222,7 @@ impl Memory {
         }
         let number = u32::try_from(self.stores.len()).expect("stores are far fewer than 2^32");
         self.stores.push((store.clone(), StoreIndex::default()));
+        self.orders.push(OrderIndex::default());
         self.numbers.insert(store.clone(), number);
         number
     }
@@ -255,6 +268,11 @@ impl Memory {
                 });
             }
         }
+    }
+
+    fn order(&mut self, order: &Order) {
+        let number = self.number_of(&order.store);
+        self.orders[number as usize].put(&order.store, order);
     }
 
     /// Forgets at most `count` ends up to record `upto`; whether there are more.

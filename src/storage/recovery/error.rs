@@ -5,7 +5,7 @@ use super::super::{
     state::StateError,
 };
 use super::open::Backend;
-use crate::domain::{ids::VariantOrdinal, law::Violation};
+use crate::domain::law::Violation;
 use std::path::{Path, PathBuf};
 
 /// Why the state could not be recovered. [`RecoverError::is_damage`] tells what an operator must look at from what a retry
@@ -36,13 +36,13 @@ pub enum RecoverError {
         /// Why.
         reason: String,
     },
-    /// A recovered variant breaks a law.
-    #[error("a recovered variant breaks a law at record {number}")]
+    /// A recovered variant, cart or order breaks a law.
+    #[error("a recovered entity breaks a law at record {number}")]
     Law {
         /// Which law, where, and the figures.
         #[source]
         violation: Violation,
-        /// The last record in the variant.
+        /// The last record in the entity.
         number: u64,
     },
     /// The log was written by the other back end.
@@ -58,12 +58,9 @@ pub enum RecoverError {
         /// What wrote it.
         found: Backend,
     },
-    /// There is no variant with this ordinal.
-    #[error("there is no variant with ordinal {}", ordinal.0)]
-    NoSuchVariant {
-        /// The ordinal.
-        ordinal: VariantOrdinal,
-    },
+    /// There is no such variant, cart or order.
+    #[error("there is no {0}")]
+    NoSuchEntity(String),
     /// The log could not be opened.
     #[error("the log could not be opened")]
     Open(#[source] OpenError),
@@ -96,7 +93,7 @@ impl RecoverError {
                 | RowError::State(StateError::Damage { .. } | StateError::DamagedFile { .. }),
             ) => true,
             Self::OtherBackend { .. }
-            | Self::NoSuchVariant { .. }
+            | Self::NoSuchEntity(_)
             | Self::Open(_)
             | Self::Acquire(_)
             | Self::Read(_)
@@ -132,7 +129,7 @@ impl RecoverError {
             }
             Self::Damage { .. }
             | Self::OtherBackend { .. }
-            | Self::NoSuchVariant { .. }
+            | Self::NoSuchEntity(_)
             | Self::Open(_)
             | Self::Acquire(_)
             | Self::Read(_)

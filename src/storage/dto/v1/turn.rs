@@ -1,11 +1,11 @@
 //! The payload of one record.
-use super::{Bits, List, Mirror, Moment, bulk, event::Event, policy::PolicyChanged, variant::View};
+use super::{
+    Bits, Key, List, Mirror, Moment, bounded, bulk, cart, event::Event, key_of, mark_of, order,
+    policy::PolicyChanged, variant::View,
+};
 use crate::{
     domain::ids::{StoreId, VariantId, VariantOrdinal},
-    storage::{
-        dto::FormatError,
-        record::{self, KeyMark},
-    },
+    storage::{dto::FormatError, record},
 };
 use bincode::{BorrowDecode, Encode};
 
@@ -14,7 +14,7 @@ use bincode::{BorrowDecode, Encode};
 pub(in crate::storage::dto) struct Turn<'a> {
     at: Moment,
     fact: Fact<'a>,
-    key: Option<([u8; 16], [u8; 8])>,
+    key: Option<Key>,
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -22,6 +22,8 @@ enum Fact<'a> {
     Variant(VariantFact<'a>),
     Policy(&'a str, PolicyChanged),
     Bulk(Bits, bulk::Event<'a>),
+    Cart(cart::Cart<'a>, List<'a, cart::Happened<'a>>),
+    Order(order::Order<'a>, List<'a, order::Happened<'a>>),
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -45,8 +47,12 @@ impl<'a> Mirror<'a> for Turn<'a> {
                     Fact::Policy(store.as_str(), PolicyChanged::of(changed))
                 }
                 record::Fact::Bulk { id, event } => Fact::Bulk((*id).into(), bulk::Event::of(event)),
+                record::Fact::Cart(fact) => Fact::Cart(cart::Cart::of(&fact.cart), List::Of(&fact.happened)),
+                record::Fact::Order(fact) => {
+                    Fact::Order(order::Order::of(&fact.order), List::Of(&fact.happened))
+                }
             },
-            key: domain.key.map(|key| (key.hash, key.fingerprint)),
+            key: domain.key.as_ref().map(key_of),
         }
     }
 
@@ -63,8 +69,16 @@ impl<'a> Mirror<'a> for Turn<'a> {
                     id: id.into(),
                     event: event.restore()?,
                 },
+                Fact::Cart(cart, happened) => record::Fact::Cart(Box::new(record::CartFact {
+                    cart: cart.restore()?,
+                    happened: bounded(happened.restore()?)?,
+                })),
+                Fact::Order(order, happened) => record::Fact::Order(Box::new(record::OrderFact {
+                    order: order.restore()?,
+                    happened: bounded(happened.restore()?)?,
+                })),
             },
-            key: self.key.map(|(hash, fingerprint)| KeyMark { hash, fingerprint }),
+            key: self.key.map(mark_of),
         })
     }
 }
