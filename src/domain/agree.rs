@@ -320,6 +320,9 @@ mod tests {
         }
     }
 
+    /// Its name, what each side says, what is to be done.
+    type Case = (&'static str, Vec<Hold>, Vec<Cart>, Vec<Order>, Vec<Mend>);
+
     #[test]
     fn each_case_has_its_mend() {
         let mine = |salt| hold(salt, cart_id(1));
@@ -370,7 +373,7 @@ mod tests {
         );
         let merged = || cart::Status::Merged { into: cart_id(2) };
         let merging = || cart::Status::Merging { into: cart_id(2) };
-        let cases: Vec<(&str, Vec<Hold>, Vec<Cart>, Vec<Order>, Vec<Mend>)> = vec![
+        let cases: Vec<Case> = vec![
             ("both agree", vec![mine(1)], vec![cart([held(1)])], vec![], vec![]),
             (
                 "a hold whose cart is gone",

@@ -167,7 +167,7 @@ fn step(house: &mut House, rng: &mut fastrand::Rng) {
         (false, _) => cart::Happened::Created,
     };
     let begun_at = house.now();
-    let work = (rng.u32(0..4) == 0).then(|| Work {
+    let work = (rng.u32(0..4) == 0).then_some(Work {
         task: Task::Extend { by_ms: None },
         key: None,
         begun_at,
