@@ -4,10 +4,10 @@ use super::{
     message::{Answer, Logged, Outcome, Port},
 };
 use crate::{
-    domain::{bulk, variant::Event},
+    domain::{bulk, cart, order, variant::Event},
     storage::{
         journal::{Delivered, DurableObserver},
-        keys::Claim,
+        keys::{Claim, Fingerprint, KeyEntry, KeyHash, KeyTable},
         projection::Projection,
         record::{Fact, Turn},
     },
@@ -22,7 +22,7 @@ pub enum Pending {
     Turn {
         /// What the record says.
         turn: Box<Turn>,
-        /// Its idempotency key.
+        /// The claim of its idempotency key; there is none when work of before a restart comes to its end.
         claim: Option<Claim>,
         /// Who waits, and for which answer if it is not the turn itself.
         port: Option<(Port, Option<Outcome>)>,
@@ -52,6 +52,7 @@ impl fmt::Debug for Pending {
 /// Runs on the journal's writer thread after each sync.
 pub struct Durable {
     projection: Arc<Projection>,
+    keys: KeyTable,
     /// Answers are completed from one task in bulk: waking a future per answer from the writer thread would hold up
     /// the next group.
     answers: mpsc::UnboundedSender<Vec<Completion>>,
@@ -65,9 +66,9 @@ struct Completion {
 }
 
 impl Durable {
-    /// Feeds `projection`; answers leave from a task of the current runtime. The channel is bounded by the permits of
+    /// Feeds `projection` and `keys`; answers leave from a task of the current runtime. The channel is bounded by the permits of
     /// the answers in it.
-    pub fn new(projection: Arc<Projection>) -> Self {
+    pub fn new(projection: Arc<Projection>, keys: KeyTable) -> Self {
         let (answers, mut groups) = mpsc::unbounded_channel::<Vec<Completion>>();
         tokio::spawn(async move {
             while let Some(group) = groups.recv().await {
@@ -77,7 +78,11 @@ impl Durable {
                 }
             }
         });
-        Self { projection, answers }
+        Self {
+            projection,
+            keys,
+            answers,
+        }
     }
 }
 
@@ -102,6 +107,14 @@ fn count(turn: &Turn) {
         } => done(Operation::Bulk, 1),
         Fact::Bulk { .. } | Fact::Gate(_) | Fact::Told(_) => {}
         Fact::Policy { .. } => done(Operation::Administer, 1),
+        Fact::Cart(fact) => {
+            let counts = fact.happened.iter().any(is_done_to_a_cart);
+            done(Operation::Cart, u64::from(counts));
+        }
+        Fact::Order(fact) => {
+            let counts = fact.happened.iter().any(is_done_to_an_order);
+            done(Operation::Order, u64::from(counts));
+        }
     }
 }
 
@@ -127,6 +140,49 @@ fn operation_of(event: &Event) -> Option<Operation> {
     }
 }
 
+/// Whether it is what a command was for, and not a step on the way or the passing of time.
+fn is_done_to_a_cart(happened: &cart::Happened) -> bool {
+    use cart::Happened as Of;
+    match happened {
+        Of::Created
+        | Of::LineHeld(_)
+        | Of::LineUnconfirmed(_)
+        | Of::LineChanged(_)
+        | Of::LineRemoved(_)
+        | Of::Extended
+        | Of::TookOver(_)
+        | Of::CheckedOut(_)
+        | Of::Abandoned => true,
+        Of::Began
+        | Of::LineRefused(_)
+        | Of::LineEnded(_)
+        | Of::Frozen
+        | Of::MergedInto(_)
+        | Of::CheckoutBegan(_)
+        | Of::CheckoutRefused(_)
+        | Of::Reopened(_)
+        | Of::Ordered(_)
+        | Of::Forgotten => false,
+    }
+}
+
+/// As [`is_done_to_a_cart`]; the payment's deadline and a refund that is asked for end an order too.
+fn is_done_to_an_order(happened: &order::Happened) -> bool {
+    use order::Happened as Of;
+    match happened {
+        Of::Opened
+        | Of::PaymentExpired
+        | Of::PaymentFailed
+        | Of::Confirmed
+        | Of::RefundRequired { .. }
+        | Of::RefundDone { .. }
+        | Of::Fulfilled
+        | Of::Cancelled
+        | Of::Returned => true,
+        Of::Began | Of::Went | Of::Refused { .. } | Of::PaymentAccepted => false,
+    }
+}
+
 impl DurableObserver<Pending> for Durable {
     fn durable(&mut self, group: Vec<Delivered<Pending>>) {
         let mut completions = Vec::with_capacity(group.len());
@@ -141,8 +197,14 @@ impl DurableObserver<Pending> for Durable {
                     let number = number.expect("a turn has a record").0;
                     self.projection.apply(number, &turn);
                     count(&turn);
-                    if let Some(claim) = claim {
-                        claim.fill(number);
+                    match (claim, &turn.key) {
+                        (Some(claim), _) => claim.fill(number),
+                        (None, Some(mark)) => {
+                            let fingerprint = Fingerprint(mark.fingerprint);
+                            self.keys
+                                .restore(KeyHash(mark.hash), KeyEntry { fingerprint, number });
+                        }
+                        (None, None) => {}
                     }
                     if let Some((port, outcome)) = port {
                         let logged = || Ok(Answer::Logged(Box::new(Logged { number, turn: *turn })));
@@ -169,5 +231,55 @@ impl DurableObserver<Pending> for Durable {
         }
         // The task ends only with the runtime, and then nobody waits.
         let _ = self.answers.send(completions);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{bulk::Event as BulkEvent, ids::BulkId, key::KeyMark, time::Timestamp},
+        storage::{
+            journal::RecordNumber,
+            keys::Claimed,
+            state::{StateOptions, StateStore},
+        },
+    };
+
+    #[tokio::test]
+    async fn a_key_without_a_claim_is_known_once_its_record_is_durable() {
+        let home = tempfile::tempdir().unwrap();
+        let options = StateOptions {
+            cache_bytes: 1 << 20,
+            compact_floor_bytes: 1 << 30,
+        };
+        let state = Arc::new(StateStore::open(home.path(), options).unwrap());
+        let keys = KeyTable::new(8, state.clone());
+        let mut durable = Durable::new(Arc::new(Projection::new(state)), keys.clone());
+        let (hash, fingerprint) = (KeyHash([1; 16]), Fingerprint([2; 8]));
+        let turn = Turn {
+            at: Timestamp::from_millis(0),
+            fact: Fact::Bulk {
+                id: BulkId(1),
+                event: BulkEvent::Finished,
+            },
+            key: Some(KeyMark {
+                hash: hash.0,
+                fingerprint: fingerprint.0,
+            }),
+        };
+        let item = Pending::Turn {
+            turn: Box::new(turn),
+            claim: None,
+            port: None,
+            permit: None,
+        };
+        durable.durable(vec![Delivered {
+            number: Some(RecordNumber(9)),
+            logged_at_ms: 0,
+            item,
+        }]);
+        let claimed = keys.claim(hash, fingerprint).unwrap();
+        assert!(matches!(claimed, Claimed::Known { number: 9 }), "{claimed:?}");
     }
 }

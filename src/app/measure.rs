@@ -60,6 +60,7 @@ pub(super) fn keep_up(shop: &Arc<Shop>) {
             let metrics = metrics();
             metrics.live_holds.set(gauge(totals.live_holds));
             metrics.held_units.set(gauge(totals.held_units));
+            metrics.orders.set(gauge(totals.orders));
             metrics
                 .commands_in_flight
                 .set(gauge(shop.admission.in_flight() as u64));

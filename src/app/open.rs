@@ -200,7 +200,7 @@ impl Shop {
 
         let now = clock.clone();
         let parts = WriterParts {
-            observer: Box::new(Durable::new(Arc::clone(&projection))),
+            observer: Box::new(Durable::new(Arc::clone(&projection), keys.clone())),
             metrics: Box::new(measure::Journal::new(checkpointer.clone())),
             clock: Box::new(move || now.now().as_millis()),
             on_fatal: ends(&on_fatal, |error: AppendError| {

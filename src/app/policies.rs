@@ -172,6 +172,11 @@ fn policy_of(turn: Turn, replayed: bool) -> Result<Answered<Policy>, AppError> {
             at,
             replayed,
         }),
-        Fact::Variant(_) | Fact::Bulk { .. } | Fact::Gate(_) | Fact::Told(_) => Err(AppError::KeyReused),
+        Fact::Variant(_)
+        | Fact::Bulk { .. }
+        | Fact::Gate(_)
+        | Fact::Told(_)
+        | Fact::Cart(_)
+        | Fact::Order(_) => Err(AppError::KeyReused),
     }
 }

@@ -15,7 +15,7 @@ pub enum Law {
     ExpiryWindow,
     /// State equals the replay of its events.
     ReplayEqual,
-    /// Tentative holds belong to a coordinator that is still deciding.
+    /// Tentative holds belong to a coordinator that is still deciding; carts, orders and holds agree where nobody is working.
     Agree,
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent: async, serde, disk, clock, randomness, floats, hash order.
 pub mod agent;
+pub mod agree;
 pub mod bulk;
 pub mod cart;
 pub mod ids;

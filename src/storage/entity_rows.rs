@@ -6,6 +6,8 @@
 //!         3 | store                 policy
 //!         4 | bulk id 16            bulk                     while it is not finished
 //!         5 | ordinal u32           name                     store and id of a variant that was deleted
+//!         6 | cart id 16            number u64 | cart        until it is forgotten
+//!         7 | order id 16           number u64 | order
 //! Hold    ordinal u32 | id 16       hold                     while its variant keeps it
 //! Ledger  ordinal u32 | seq u64     ledger entry
 //! Statistics  store                 statistics
@@ -13,9 +15,11 @@
 //!         "decided-at"              i64                      the latest moment a record was decided at, ms
 //!         "gate"                    gate                     the rules that hold, and the release that brought them
 //! ```
-//! All numbers big-endian: the keys sort. `number` is the last record in the head and its reservations. What a deleted
-//! variant keeps for ever is its ledger and its name, by which its ended reservations are shown.
+//! All numbers big-endian: the keys sort. `number` is the last record in the head and its reservations, in the cart, in the
+//! order. A cart's or order's id is the bits of one made here, so that their rows lie in the order of creation. What a
+//! deleted variant keeps for ever is its ledger and its name, by which its ended reservations are shown.
 use super::{
+    agents::StoredAgent,
     dto::{self, FormatError},
     state::{Family, Rows, StateError, StateStore},
 };
@@ -30,6 +34,8 @@ const PURCHASES: u8 = 2;
 const POLICY: u8 = 3;
 const BULK: u8 = 4;
 const DEPARTED: u8 = 5;
+pub(super) const CART: u8 = 6;
+pub(super) const ORDER: u8 = 7;
 
 pub(super) const NEXT_ORDINAL: &[u8] = b"next-ordinal";
 pub(super) const DECIDED_AT: &[u8] = b"decided-at";
@@ -92,6 +98,10 @@ pub(super) fn departed_key(ordinal: VariantOrdinal) -> Vec<u8> {
     entity(DEPARTED, &ordinal.0.to_be_bytes())
 }
 
+pub(super) fn agent_key<A: StoredAgent>(bits: u128) -> Vec<u8> {
+    entity(A::KIND, &bits.to_be_bytes())
+}
+
 pub(super) fn hold_key(id: ReservationId) -> Vec<u8> {
     [&id.variant().0.to_be_bytes()[..], &id.as_u128().to_be_bytes()].concat()
 }
@@ -105,16 +115,47 @@ fn entity(kind: u8, id: &[u8]) -> Vec<u8> {
 }
 
 pub(super) fn head_row(number: u64, head: &Head) -> Vec<u8> {
-    [&number.to_be_bytes()[..], &dto::encode_head(head)].concat()
+    numbered(number, &dto::encode_head(head))
+}
+
+pub(super) fn agent_row<A: StoredAgent>(number: u64, agent: &A) -> Vec<u8> {
+    numbered(number, &agent.encode())
+}
+
+fn numbered(number: u64, state: &[u8]) -> Vec<u8> {
+    [&number.to_be_bytes()[..], state].concat()
 }
 
 fn read_head(row: &[u8]) -> Result<(u64, Head), RowError> {
+    read_numbered(row, dto::decode_head)
+}
+
+fn read_numbered<T>(
+    row: &[u8],
+    decode: impl FnOnce(&[u8]) -> Result<T, FormatError>,
+) -> Result<(u64, T), RowError> {
     let wrong = |error: FormatError| RowError::content(Family::Entity, error);
-    let (number, head) = row.split_first_chunk().ok_or(wrong(FormatError::Empty))?;
-    Ok((
-        u64::from_be_bytes(*number),
-        dto::decode_head(head).map_err(wrong)?,
-    ))
+    let (number, state) = row.split_first_chunk().ok_or(wrong(FormatError::Empty))?;
+    Ok((u64::from_be_bytes(*number), decode(state).map_err(wrong)?))
+}
+
+/// A cart or an order and the last record in it; `None` when there is none of this id.
+pub(super) fn load_agent<A: StoredAgent>(
+    state: &StateStore,
+    bits: u128,
+) -> Result<Option<(A, u64)>, RowError> {
+    let row = state.get(Family::Entity, &agent_key::<A>(bits))?;
+    row.map(|row| read_agent(&row)).transpose()
+}
+
+fn read_agent<A: StoredAgent>(row: &[u8]) -> Result<(A, u64), RowError> {
+    read_numbered(row, A::decode).map(|(number, agent)| (agent, number))
+}
+
+/// Every stored cart, or every stored order, with its last record, in the order of their ids.
+pub(super) fn agents<A: StoredAgent>(state: &StateStore) -> impl Iterator<Item = Result<(A, u64), RowError>> {
+    let rows = state.scan(Family::Entity, &[A::KIND], Some(&[A::KIND + 1]), usize::MAX);
+    rows.map(|entry| read_agent(&entry?.1))
 }
 
 /// A variant's head and the last record in it; `None` when there is no such variant.

@@ -297,8 +297,9 @@ impl KeyTable {
         })
     }
 
-    /// Puts an entry of a replayed record into the window, in log order. The tail is restored whole even when it is longer than
-    /// the window: its keys are nowhere else yet.
+    /// Puts an entry of a record into the window that no claim stands for: a replayed one, or one whose work was begun before a
+    /// restart or by an actor that died; in log order. The tail is restored whole even when it is longer than the window: its
+    /// keys are nowhere else yet. A request that has claimed the key meanwhile finds out by [`Claim::is_overtaken`].
     pub fn restore(&self, hash: KeyHash, entry: KeyEntry) {
         let mut window = self.shared.window.lock();
         window.remember(hash, entry);
@@ -390,6 +391,13 @@ impl Claim {
     /// The claimed key, for the record's own key entry.
     pub fn hash(&self) -> KeyHash {
         self.hash
+    }
+
+    /// Whether work that was begun before under this key, and whose own claim was lost, has come to its end: its record answers
+    /// the request. The one who carries out the command asks before, drops the claim then, and claims again.
+    pub fn is_overtaken(&self) -> bool {
+        let window = self.shared.as_ref().map(|shared| shared.window.lock());
+        window.is_some_and(|window| window.filled.contains_key(&self.hash))
     }
 
     /// Says that the command's record is durable. Called in log order, before the answers of its group leave.

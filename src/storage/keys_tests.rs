@@ -326,3 +326,25 @@ fn threads_never_give_one_key_two_records() {
         assert_eq!(number, KEYS);
     });
 }
+
+#[test]
+fn work_of_before_a_restart_overtakes_a_request_that_came_meanwhile() {
+    let (table, _) = table(8);
+    let claim = fresh(&table, key("k"), ask("a"));
+    let waiter = waiter(&table, key("k"), ask("a"));
+    assert!(!claim.is_overtaken());
+    let fingerprint = ask("a");
+    table.restore(
+        key("k"),
+        KeyEntry {
+            fingerprint,
+            number: 5,
+        },
+    );
+    assert!(claim.is_overtaken());
+    drop(claim);
+    assert_eq!(block_on(waiter), Waited::ClaimAgain);
+    let claimed = table.claim(key("k"), fingerprint).unwrap();
+    assert!(matches!(claimed, Claimed::Known { number: 5 }), "{claimed:?}");
+    assert_eq!(table.len(), 1);
+}

@@ -1,8 +1,9 @@
 //! What a record says: one atomic turn of one entity. `dto` turns it into bytes and back.
 pub use crate::domain::key::KeyMark;
 use crate::domain::{
-    bulk,
+    bulk, cart,
     ids::{BulkId, StoreId, VariantId, VariantOrdinal},
+    order,
     policy::PolicyChanged,
     rules::Gate,
     time::Timestamp,
@@ -43,6 +44,10 @@ pub enum Fact {
     Gate(Gate),
     /// Nothing: a keyed request succeeded without a record of an entity, and its answer is remembered.
     Told(Told),
+    /// To a cart.
+    Cart(Box<CartFact>),
+    /// To an order.
+    Order(Box<OrderFact>),
 }
 
 /// What was told of a success that changed nothing, or nothing that one record could say.
@@ -76,4 +81,22 @@ pub struct VariantFact {
     pub events: Vec<variant::Event>,
     /// The variant as it was answered, for keyed commands of the shop's side, so that a replay repeats the answer.
     pub view: Option<Box<variant::View>>,
+}
+
+/// A cart after one turn, and what happened to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CartFact {
+    /// The whole of it from now on; answers are rebuilt from it.
+    pub cart: cart::Cart,
+    /// In order.
+    pub happened: Vec<cart::Happened>,
+}
+
+/// An order after one turn, and what happened to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderFact {
+    /// The whole of it from now on; answers are rebuilt from it.
+    pub order: order::Order,
+    /// In order.
+    pub happened: Vec<order::Happened>,
 }

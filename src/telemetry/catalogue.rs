@@ -67,13 +67,15 @@ catalogue! {
     IN_FLIGHT = Kind::Gauge, Count, "holdfast_commands_in_flight",
         "Admission permits in use: commands between permit and answer.";
     COMMANDS = Kind::Counter, Count, "holdfast_commands_total",
-        "Reservation commands judged, by operation and outcome.";
+        "Commands judged, by operation and outcome.";
     COMMAND_SECONDS = Kind::Histogram(DURATIONS), Seconds, "holdfast_command_duration_seconds",
         "From a command's arrival in the house to its durable answer, by operation.";
     LIVE_HOLDS = Kind::Gauge, Count, "holdfast_live_holds",
         "Reservations that have not ended.";
     HELD_UNITS = Kind::Gauge, Count, "holdfast_held_units",
         "Units in live reservations.";
+    ORDERS = Kind::Gauge, Count, "holdfast_orders",
+        "Orders that were placed, in the index in memory; about 100 bytes each.";
     OVERSELL_UNITS = Kind::Gauge, Count, "holdfast_oversell_units",
         "Units held or committed beyond what may be sold; must stay 0.";
     EXPIRY_LAG = Kind::Histogram(DURATIONS), Seconds, "holdfast_expiry_lag_seconds",

@@ -136,6 +136,10 @@ label! {
         Cancel = "cancel",
         /// Take shipped units back.
         Return = "return",
+        /// Change a cart.
+        Cart = "cart",
+        /// Bring an order on its way.
+        Order = "order",
         /// Create or change a variant or its stock.
         Administer = "administer",
     }
@@ -248,6 +252,8 @@ pub struct Metrics {
     pub live_holds: Gauge,
     /// Units in live reservations.
     pub held_units: Gauge,
+    /// Orders that were placed.
+    pub orders: Gauge,
     /// Units beyond what may be sold; must stay 0.
     pub oversell_units: Gauge,
     /// Deadline to logged expiry, seconds.
@@ -323,6 +329,7 @@ impl Metrics {
             commands: Commands::register(of),
             live_holds: gauge(of, names::LIVE_HOLDS),
             held_units: gauge(of, names::HELD_UNITS),
+            orders: gauge(of, names::ORDERS),
             oversell_units: gauge(of, names::OVERSELL_UNITS),
             expiry_lag_seconds: histogram(of, names::EXPIRY_LAG),
             journal_queue_depth: gauge(of, names::JOURNAL_QUEUE_DEPTH),

@@ -119,6 +119,8 @@ proptest! {
         let _ = dto::decode_purchases(&bytes);
         let _ = dto::decode_policy(&bytes);
         let _ = dto::decode_bulk(&bytes);
+        let _ = dto::decode_cart(&bytes);
+        let _ = dto::decode_order(&bytes);
         let _ = dto::decode_ledger_entry(&bytes);
     }
 

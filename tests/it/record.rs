@@ -1,7 +1,9 @@
 //! The stored formats: what goes in comes out, and no bytes do harm.
 use crate::strategies;
 use holdfast::domain::{
+    cart::{self, LineId, Task},
     ids::{InvalidId, VariantOrdinal},
+    order::{self, Line, Movement, Step},
     time::Timestamp,
     variant::{EndReason, Ended, Fulfilment, Head, Hold, HoldStatus, Purchases, Variant},
 };
@@ -30,7 +32,11 @@ proptest! {
         policy in strategies::policy(),
         bulk in strategies::bulk(),
         entry in strategies::entry(),
+        cart in strategies::cart(),
+        order in strategies::order(),
     ) {
+        prop_assert_eq!(dto::decode_cart(&dto::encode_cart(&cart)), Ok(cart));
+        prop_assert_eq!(dto::decode_order(&dto::encode_order(&order)), Ok(order));
         let row = dto::encode_purchases(&owner, &bought);
         prop_assert_eq!(dto::decode_purchases(&row), Ok((owner, bought)));
         prop_assert_eq!(dto::decode_head(&dto::encode_head(&head)), Ok(head));
@@ -50,10 +56,13 @@ proptest! {
     fn damaged_bytes_are_taken_without_harm(
         turn in strategies::turn(),
         variant in strategies::variant(),
+        cart in strategies::cart(),
+        order in strategies::order(),
         damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         cut in any::<prop::sample::Index>(),
     ) {
-        for mut bytes in [dto::encode_turn(&turn), dto::encode_variant(&variant)] {
+        let whole = [dto::encode_variant(&variant), dto::encode_cart(&cart), dto::encode_order(&order)];
+        for mut bytes in whole.into_iter().chain([dto::encode_turn(&turn)]) {
             for (place, byte) in &damage {
                 let place = place.index(bytes.len());
                 bytes[place] = *byte;
@@ -99,6 +108,13 @@ fn read_as_everything(bytes: &[u8]) {
     let _ = dto::decode_purchases(bytes);
     let _ = dto::decode_policy(bytes);
     let _ = dto::decode_bulk(bytes);
+    if let Ok(cart) = dto::decode_cart(bytes) {
+        assert!(cart.id.bits().is_some());
+    }
+    if let Ok(order) = dto::decode_order(bytes) {
+        let left = |line: &Line| line.quantity - line.fulfilment.shipped - line.fulfilment.cancelled;
+        let _ = order.lines.iter().map(left).max();
+    }
     let _ = dto::decode_ledger_entry(bytes);
 }
 
@@ -140,6 +156,52 @@ proptest! {
         let bought = Purchases(vec![(1, 1 << 60), (2, 1)]);
         let why = refused(dto::decode_purchases(&dto::encode_purchases(&owner, &bought)));
         prop_assert_eq!(why, "a figure of units is out of range");
+    }
+
+    #[test]
+    fn an_impossible_cart_is_refused(cart in strategies::cart(), key in any::<bool>()) {
+        let read = |cart: &cart::Cart| refused(dto::decode_cart(&dto::encode_cart(cart)));
+        let work = |task| Some(cart::Work { task, key: None, begun_at: cart.created_at, by_shopper: key });
+        let resize = Task::Resize { line: LineId(1), quantity: 0 };
+        let wrong = cart::Cart { work: work(resize), ..cart.clone() };
+        prop_assert_eq!(read(&wrong), "a line of no units");
+        let endless = Task::Remove { lines: vec![LineId(1); 10_001], abandon: false };
+        let wrong = cart::Cart { work: work(endless), ..cart.clone() };
+        prop_assert_eq!(read(&wrong), "more lines than a cart can have");
+        if let Some(line) = cart.lines.first().cloned() {
+            let lines = vec![cart::Line { quantity: 0, ..line }];
+            prop_assert_eq!(read(&cart::Cart { lines, ..cart.clone() }), "a line of no units");
+        }
+        let mut bytes = dto::encode_cart(&cart);
+        bytes[7] = 0; // version and variant of the UUID are gone
+        bytes[1 + 8] = 0;
+        prop_assert_eq!(refused(dto::decode_cart(&bytes)), "not a cart's id");
+    }
+
+    #[test]
+    fn an_impossible_order_is_refused(order in strategies::order()) {
+        let read = |order: &order::Order| refused(dto::decode_order(&dto::encode_order(order)));
+        let with = |line: Line| order::Order { lines: vec![line], work: None, ..order.clone() };
+        let work = |step| Some(order::Work { step, key: None, begun_at: order.created_at });
+        let line = order.lines[0].clone();
+        let none = Line { quantity: 0, fulfilment: Fulfilment::default(), ..line.clone() };
+        prop_assert_eq!(read(&with(none)), "a line of no units");
+        let fulfilment = Fulfilment { shipped: line.quantity, cancelled: 1, returned: 0 };
+        let wrong = with(Line { fulfilment, ..line });
+        prop_assert_eq!(read(&wrong), "more units shipped and cancelled than sold");
+        let lines = order.lines.len();
+        let moving = |totals| Step::Moving { movement: Movement::Fulfil, restock: false, totals };
+        let wrong = order::Order { work: work(moving(vec![Fulfilment::default(); lines + 1])), ..order.clone() };
+        prop_assert_eq!(read(&wrong), "a step with other lines than its order");
+        let totals = vec![Fulfilment { shipped: 0, cancelled: 0, returned: 1 }; lines];
+        let wrong = order::Order { work: work(moving(totals)), ..order.clone() };
+        prop_assert_eq!(read(&wrong), "more units returned than shipped");
+        let retaking = Step::Retaking { reference: "pay".to_owned(), reservations: Vec::new() };
+        let wrong = order::Order { work: work(retaking), ..order.clone() };
+        prop_assert_eq!(read(&wrong), "a step with other lines than its order");
+        let promised = u32::try_from(lines + 1).unwrap();
+        let wrong = order::Order { work: work(Step::Taking { attempt: 2, promised }), ..order.clone() };
+        prop_assert_eq!(read(&wrong), "more promises than lines");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Version 1 of the stored formats, byte by byte: `tests/golden/record-v1.txt` never changes; a new version gets a
-//! file of its own.
+//! file of its own. Until 0.1.0 is released version 1 grows, and the file with it.
+mod agents;
+
 use holdfast::domain::{
     bulk::{self, Action, Attempt, Bulk, Line, LineOutcome, Mode, Plan, Stage},
     ids::{
@@ -50,6 +52,8 @@ fn the_bytes_of_version_1_never_change() {
         &dto::encode_ledger_entry(&entry()),
     );
     line(&mut written, "row gate", &dto::encode_gate(&gate()));
+    line(&mut written, "row cart", &dto::encode_cart(&agents::idle_cart()));
+    line(&mut written, "row order", &dto::encode_order(&agents::order()));
     assert_eq!(written, GOLDEN, "a stored format changed: it needs a new version");
 }
 
@@ -74,6 +78,14 @@ fn the_bytes_of_version_1_stay_readable() {
     );
     assert_eq!(dto::decode_ledger_entry(&golden("row ledger_entry")), Ok(entry()));
     assert_eq!(dto::decode_gate(&golden("row gate")), Ok(gate()));
+    assert_eq!(dto::decode_cart(&golden("row cart")), Ok(agents::idle_cart()));
+    assert_eq!(dto::decode_order(&golden("row order")), Ok(agents::order()));
+}
+
+#[test]
+fn an_idle_cart_of_two_lines_takes_less_than_250_bytes() {
+    let bytes = dto::encode_cart(&agents::idle_cart()).len();
+    assert!(bytes < 250, "{bytes} bytes");
 }
 
 #[test]
@@ -155,6 +167,8 @@ fn turns() -> Vec<(String, Turn)> {
     ] {
         turns.push((format!("turn told_{name}"), turn(Fact::Told(told))));
     }
+    let facts = agents::facts().into_iter();
+    turns.extend(facts.map(|(name, fact)| (name, turn(fact))));
     turns
 }
 

@@ -1,5 +1,8 @@
 //! Any value of the domain, for properties over what is stored: every event, every refusal, every stage.
-//! Boxed, for trees of this size do not fit on a test thread's stack.
+//! Boxed, for trees of this size do not fit on a test thread's stack. Carts and orders are in `agents`.
+mod agents;
+
+pub(crate) use agents::{STATUSES, cart, order};
 use holdfast::domain::{
     bulk::{self, Action, Attempt, Bulk, Line, LineOutcome, Mode, Plan, Stage},
     ids::{
@@ -65,12 +68,16 @@ fn session() -> impl Strategy<Value = SessionId> {
     text().prop_map(|text| SessionId::parse(&text).unwrap())
 }
 
-fn cart() -> impl Strategy<Value = CartId> {
+fn cart_id() -> impl Strategy<Value = CartId> {
     text().prop_map(|text| CartId::parse(&text).unwrap())
 }
 
 fn shopper() -> BoxedStrategy<Shopper> {
-    (option::of(customer()), option::of(session()), option::of(cart()))
+    (
+        option::of(customer()),
+        option::of(session()),
+        option::of(cart_id()),
+    )
         .prop_map(|(customer, session, cart)| Shopper {
             customer,
             session,
@@ -83,7 +90,7 @@ fn owner() -> impl Strategy<Value = Owner> {
     prop_oneof![
         customer().prop_map(Owner::Customer),
         session().prop_map(Owner::Session),
-        cart().prop_map(Owner::Cart),
+        cart_id().prop_map(Owner::Cart),
     ]
 }
 
@@ -594,6 +601,10 @@ fn told() -> BoxedStrategy<Told> {
     .boxed()
 }
 
+fn key() -> impl Strategy<Value = KeyMark> {
+    any::<([u8; 16], [u8; 8])>().prop_map(|(hash, fingerprint)| KeyMark { hash, fingerprint })
+}
+
 /// Any record.
 pub(crate) fn turn() -> BoxedStrategy<Turn> {
     let named = option::of((store(), variant_id()));
@@ -621,7 +632,6 @@ pub(crate) fn turn() -> BoxedStrategy<Turn> {
         id: BulkId(id),
         event,
     });
-    let key = any::<([u8; 16], [u8; 8])>().prop_map(|(hash, fingerprint)| KeyMark { hash, fingerprint });
     let gate = (any::<u32>(), "[0-9.]{0,8}").prop_map(|(rules, release)| {
         Fact::Gate(Gate {
             rules: Rules(rules),
@@ -629,8 +639,8 @@ pub(crate) fn turn() -> BoxedStrategy<Turn> {
         })
     });
     let told = told().prop_map(Fact::Told);
-    let fact = prop_oneof![4 => variant, 1 => policy, 2 => bulk, 1 => gate, 1 => told];
-    (at(), fact, option::of(key))
+    let fact = prop_oneof![4 => variant, 1 => policy, 2 => bulk, 1 => gate, 1 => told, 3 => agents::fact()];
+    (at(), fact, option::of(key()))
         .prop_map(|(at, fact, key)| Turn { at, fact, key })
         .boxed()
 }

@@ -2,6 +2,7 @@
 //! ended within the batch is written once, as ended.
 use crate::domain::{
     bulk::{self, Bulk},
+    cart,
     ids::{BulkId, ReservationId, StoreId, VariantId, VariantOrdinal},
     policy::Policy,
     rules::Gate,
@@ -9,10 +10,11 @@ use crate::domain::{
     variant::{Event, Head, Hold, Owner, Purchases},
 };
 use crate::storage::{
+    agents::StoredAgent,
     dto,
     entity_rows::{
-        DECIDED_AT, GATE, NEXT_ORDINAL, RowError, bulk_key, departed_key, head_key, head_row, hold_key,
-        ledger_key, load_head, policy_key, purchases_key, purchases_prefix,
+        DECIDED_AT, GATE, NEXT_ORDINAL, RowError, agent_key, agent_row, bulk_key, departed_key, head_key,
+        head_row, hold_key, ledger_key, load_head, policy_key, purchases_key, purchases_prefix,
     },
     fate::{Fate, fate},
     journal::Record,
@@ -32,6 +34,8 @@ pub(in crate::storage) struct Fold<'a> {
     purchases: HashMap<(VariantOrdinal, Owner), Purchases>,
     policies: HashMap<StoreId, Policy>,
     bulks: HashMap<BulkId, Option<Bulk>>,
+    /// Rows of carts and orders by key; `None` for one that is forgotten. A record says the whole state, so the last one wins.
+    agents: HashMap<Vec<u8>, Option<Vec<u8>>>,
     statistics: HashMap<StoreId, Statistics>,
     next_ordinal: Option<u32>,
     decided_at: Option<i64>,
@@ -61,6 +65,7 @@ impl<'a> Fold<'a> {
             purchases: HashMap::new(),
             policies: HashMap::new(),
             bulks: HashMap::new(),
+            agents: HashMap::new(),
             statistics: HashMap::new(),
             next_ordinal: None,
             decided_at: None,
@@ -99,6 +104,15 @@ impl<'a> Fold<'a> {
                 Ok(())
             }
             Fact::Told(_) => Ok(()),
+            Fact::Cart(fact) => {
+                let forgotten = fact.happened.contains(&cart::Happened::Forgotten);
+                self.agent(record, (!forgotten).then_some(&fact.cart), fact.cart.bits());
+                Ok(())
+            }
+            Fact::Order(fact) => {
+                self.agent(record, Some(&fact.order), fact.order.bits());
+                Ok(())
+            }
         }
     }
 
@@ -223,6 +237,11 @@ impl<'a> Fold<'a> {
         Ok(())
     }
 
+    fn agent<A: StoredAgent>(&mut self, record: &Record, after: Option<&A>, bits: u128) {
+        let row = after.map(|agent| agent_row(record.number.0, agent));
+        self.agents.insert(agent_key::<A>(bits), row);
+    }
+
     fn stored_bulk(&self, id: BulkId) -> Result<Bulk, RowError> {
         let row = self.state.get(Family::Entity, &bulk_key(id))?;
         let row = row.ok_or_else(|| RowError::content(Family::Entity, format!("{id} has no row")))?;
@@ -262,6 +281,12 @@ impl<'a> Fold<'a> {
                     .changes
                     .put(Family::Entity, bulk_key(*id), dto::encode_bulk(bulk)),
                 None => self.changes.delete(Family::Entity, bulk_key(*id)),
+            }
+        }
+        for (key, row) in self.agents.drain() {
+            match row {
+                Some(row) => self.changes.put(Family::Entity, key, row),
+                None => self.changes.delete(Family::Entity, key),
             }
         }
         for (store, statistics) in &self.statistics {

@@ -9,14 +9,16 @@
 //!
 //! The domain derives nothing for this: each type has a frozen mirror, and what was read is checked again on its way
 //! into the domain. A decoder takes any bytes: it never panics, never makes a value that the domain holds impossible
-//! (whatever the domain subtracts or adds up fits), and needs memory within a stated limit. The laws
-//! of a variant (`Variant::check`) are left to the caller, who knows whom to tell.
+//! (whatever the domain subtracts or adds up fits), and needs memory within a stated limit. The laws of variants, carts and
+//! orders are left to the caller, who knows whom to tell.
 mod v1;
 
 use crate::{
     domain::{
         bulk::Bulk,
+        cart::Cart,
         ids::{InvalidId, StoreId, VariantId},
+        order::Order,
         policy::Policy,
         rules::Gate,
         variant::{Head, Hold, LedgerEntry, Owner, Purchases, Variant},
@@ -189,6 +191,32 @@ pub fn encode_gate(gate: &Gate) -> Vec<u8> {
 /// [`FormatError`] when the bytes are not one such row of a version known here.
 pub fn decode_gate(bytes: &[u8]) -> Result<Gate, FormatError> {
     decode::<v1::turn::Gate<'_>, ROW_BYTES_MAX>(bytes)
+}
+
+/// A cart, for its row, for one that sleeps and for portable snapshots.
+pub fn encode_cart(cart: &Cart) -> Vec<u8> {
+    encode(&v1::cart::Cart::of(cart))
+}
+
+/// Reads a cart. Its laws are not judged here.
+///
+/// # Errors
+/// [`FormatError`] when the bytes are not one cart of a version known here.
+pub fn decode_cart(bytes: &[u8]) -> Result<Cart, FormatError> {
+    decode::<v1::cart::Cart<'_>, ROW_BYTES_MAX>(bytes)
+}
+
+/// An order, for its row, for one that sleeps and for portable snapshots.
+pub fn encode_order(order: &Order) -> Vec<u8> {
+    encode(&v1::order::Order::of(order))
+}
+
+/// Reads an order. Its laws are not judged here.
+///
+/// # Errors
+/// [`FormatError`] when the bytes are not one order of a version known here.
+pub fn decode_order(bytes: &[u8]) -> Result<Order, FormatError> {
+    decode::<v1::order::Order<'_>, ROW_BYTES_MAX>(bytes)
 }
 
 /// A line of the stock ledger.

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     domain::{
         ids::{ReservationId, StoreId, VariantOrdinal},
+        order::Order,
         policy::Policy,
         variant::{Event, Hold, Variant},
     },
@@ -77,7 +78,8 @@ impl<'a> Filling<'a> {
                 self.memory.depart(number, fact);
             }
             Fact::Policy { store, changed } => self.policy(store.clone(), changed.policy),
-            Fact::Bulk { .. } | Fact::Gate(_) | Fact::Told(_) => {}
+            // Carts are no list, and orders come as they stand after the last record.
+            Fact::Bulk { .. } | Fact::Gate(_) | Fact::Told(_) | Fact::Cart(_) | Fact::Order(_) => {}
         }
     }
 
@@ -100,6 +102,11 @@ impl<'a> Filling<'a> {
         for hold in variant.holds() {
             self.put(head.ordinal, hold, 0);
         }
+    }
+
+    /// An order as it stands after the last record.
+    pub(in crate::storage) fn order(&mut self, order: &Order) {
+        self.memory.order(order);
     }
 
     fn put(&mut self, ordinal: VariantOrdinal, hold: &Hold, ended_with: u64) -> Lists {

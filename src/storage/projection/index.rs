@@ -23,7 +23,7 @@ impl Lists {
     pub(super) fn of(store: &StoreId, variant: u64, shopper: &Shopper) -> Self {
         Self {
             variant,
-            customer: Selector::customer(store, shopper).map(|selector| selector.hash),
+            customer: Selector::customer_of(store, shopper).map(|selector| selector.hash),
             cart: Selector::cart(store, shopper).map(|selector| selector.hash),
         }
     }
@@ -47,11 +47,11 @@ pub(super) struct Place(u64, u64, u64);
 
 impl Place {
     #[expect(clippy::cast_possible_truncation, reason = "the halves of the id")]
-    fn of(hash: u64, id: u128) -> Self {
+    pub(super) fn of(hash: u64, id: u128) -> Self {
         Self(hash, (id >> 64) as u64, id as u64)
     }
 
-    fn id(self) -> u128 {
+    pub(super) fn id(self) -> u128 {
         u128::from(self.1) << 64 | u128::from(self.2)
     }
 }

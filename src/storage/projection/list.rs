@@ -53,7 +53,7 @@ impl Wanted {
         };
         let named = [
             Selector::cart(store, &shopper),
-            Selector::customer(store, &shopper),
+            Selector::customer_of(store, &shopper),
             filter.variant.map(|ordinal| Selector::variant(store, ordinal)),
         ];
         let mut named = named.into_iter().flatten();

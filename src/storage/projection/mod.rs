@@ -14,17 +14,19 @@
 //! it may see one twice, and shows it once, but cannot miss it between the two.
 //!
 //! Beside the lists it knows, in the same way, the policies of the stores as they are durable, and which records hold the
-//! lines of the stock ledger above the last checkpoint.
+//! lines of the stock ledger above the last checkpoint. Orders are listed from memory alone, see `orders`. A cart is no list.
 //!
 //! Deliberately absent: the reservations themselves. An id says which variant keeps it; [`Projection::ended`] and the
 //! stored rows have the rest, and [`Projection::departed`] knows the variants that are no more.
 pub(super) mod filling;
 mod index;
 mod list;
+mod orders;
 pub(super) mod selector;
 mod statistics;
 
 pub use list::{Filter, LOOKS_PER_PAGE, Page};
+pub use orders::{OrderFilter, OrderPage};
 pub use statistics::Statistics;
 
 use super::{
@@ -36,11 +38,13 @@ use super::{
 use crate::domain::{
     bulk::{self, LineOutcome},
     ids::{ReservationId, StoreId, VariantId, VariantOrdinal},
+    order::Order,
     policy::Policy,
     variant::{Event, Hold},
 };
 use hashbrown::HashMap;
 use index::{Lists, StoreIndex};
+use orders::OrderIndex;
 use parking_lot::{Mutex, RwLock};
 use selector::Selector;
 use std::{
@@ -67,11 +71,15 @@ pub struct Totals {
     pub live_holds: u64,
     /// Units in live and tentative holds.
     pub held_units: u64,
+    /// Orders that were placed, all of which are in memory.
+    pub orders: u64,
 }
 
 #[derive(Default)]
 struct Memory {
     stores: Vec<(StoreId, StoreIndex)>,
+    /// Of each store, in the same order.
+    orders: Vec<OrderIndex>,
     numbers: HashMap<StoreId, u32>,
     /// Of each variant, by ordinal.
     homes: Vec<Option<VariantHome>>,
@@ -132,7 +140,8 @@ impl Projection {
             Fact::Policy { store, changed } => {
                 self.policies.write().insert(store.clone(), changed.policy);
             }
-            Fact::Gate(_) | Fact::Told(_) => {}
+            Fact::Order(fact) => self.memory.lock().order(&fact.order),
+            Fact::Gate(_) | Fact::Told(_) | Fact::Cart(_) => {}
         }
     }
 
@@ -194,6 +203,7 @@ impl Projection {
             totals.live_holds += index.statistics.active;
             totals.held_units += index.held_units;
         }
+        totals.orders = memory.orders.iter().map(|index| index.len() as u64).sum();
         totals
     }
 }
@@ -240,6 +250,7 @@ impl Memory {
         }
         let number = u32::try_from(self.stores.len()).expect("stores are far fewer than 2^32");
         self.stores.push((store.clone(), StoreIndex::default()));
+        self.orders.push(OrderIndex::default());
         self.numbers.insert(store.clone(), number);
         number
     }
@@ -307,6 +318,11 @@ impl Memory {
                 });
             }
         }
+    }
+
+    fn order(&mut self, order: &Order) {
+        let number = self.number_of(&order.store);
+        self.orders[number as usize].put(&order.store, order);
     }
 
     /// Forgets at most `count` ends, ledger lines and deleted variants each, up to record `upto`; whether there are more.

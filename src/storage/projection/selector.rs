@@ -3,7 +3,7 @@
 //! The hash is the first 8 bytes of BLAKE3 over `holdfast-list-1`, the kind, and store and id, each with its length in
 //! front. It is stored in the index of ended reservations, so its definition is frozen by a golden test.
 use crate::domain::{
-    ids::{StoreId, VariantOrdinal},
+    ids::{CustomerId, StoreId, VariantOrdinal},
     variant::{Hold, HoldStatus, Shopper},
 };
 
@@ -56,9 +56,13 @@ impl Selector {
         Self::of(Kind::Variant, store, &ordinal.0.to_be_bytes())
     }
 
-    pub(in crate::storage) fn customer(store: &StoreId, shopper: &Shopper) -> Option<Self> {
+    pub(in crate::storage) fn customer(store: &StoreId, customer: &CustomerId) -> Self {
+        Self::of(Kind::Customer, store, customer.as_str().as_bytes())
+    }
+
+    pub(in crate::storage) fn customer_of(store: &StoreId, shopper: &Shopper) -> Option<Self> {
         let customer = shopper.customer.as_ref()?;
-        Some(Self::of(Kind::Customer, store, customer.as_str().as_bytes()))
+        Some(Self::customer(store, customer))
     }
 
     pub(in crate::storage) fn cart(store: &StoreId, shopper: &Shopper) -> Option<Self> {
@@ -84,7 +88,7 @@ pub(in crate::storage) fn ended_lists(store: &StoreId, hold: &Hold) -> Vec<(u8, 
     let lists = [
         Some(Selector::store(store)),
         Some(Selector::variant(store, hold.id.variant())),
-        Selector::customer(store, &hold.shopper),
+        Selector::customer_of(store, &hold.shopper),
         Selector::cart(store, &hold.shopper),
     ];
     let listed = lists.into_iter().flatten();
@@ -96,7 +100,7 @@ pub(in crate::storage) fn ended_lists(store: &StoreId, hold: &Hold) -> Vec<(u8, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::{CartId, CustomerId};
+    use crate::domain::ids::CartId;
 
     #[test]
     fn hashes_are_frozen() {
@@ -109,7 +113,7 @@ mod tests {
         let hashes = [
             Selector::store(&store),
             Selector::variant(&store, VariantOrdinal(7)),
-            Selector::customer(&store, &shopper).unwrap(),
+            Selector::customer_of(&store, &shopper).unwrap(),
             Selector::cart(&store, &shopper).unwrap(),
         ];
         let hashes = hashes.map(|selector| format!("{:016x}", selector.hash));

@@ -5,7 +5,7 @@ use super::super::{
     state::StateError,
 };
 use super::open::Backend;
-use crate::domain::{ids::VariantOrdinal, law::Violation, rules::UnknownRules};
+use crate::domain::{law::Violation, rules::UnknownRules};
 use std::path::{Path, PathBuf};
 
 /// Why the state could not be recovered. [`RecoverError::is_damage`] tells what an operator must look at from what a retry
@@ -36,13 +36,13 @@ pub enum RecoverError {
         /// Why.
         reason: String,
     },
-    /// A recovered variant breaks a law.
-    #[error("a recovered variant breaks a law at record {number}")]
+    /// A recovered variant, cart or order breaks a law.
+    #[error("a recovered entity breaks a law at record {number}")]
     Law {
         /// Which law, where, and the figures.
         #[source]
         violation: Violation,
-        /// The last record in the variant.
+        /// The last record in the entity.
         number: u64,
     },
     /// A later release wrote from here on, by rules that this one does not know. Nothing was modified.
@@ -66,12 +66,9 @@ pub enum RecoverError {
         /// What wrote it.
         found: Backend,
     },
-    /// There is no variant with this ordinal.
-    #[error("there is no variant with ordinal {}", ordinal.0)]
-    NoSuchVariant {
-        /// The ordinal.
-        ordinal: VariantOrdinal,
-    },
+    /// There is no such variant, cart or order.
+    #[error("there is no {0}")]
+    NoSuchEntity(String),
     /// The log could not be opened.
     #[error("the log could not be opened")]
     Open(#[source] OpenError),
@@ -105,7 +102,7 @@ impl RecoverError {
             ) => true,
             Self::UnknownRules { .. }
             | Self::OtherBackend { .. }
-            | Self::NoSuchVariant { .. }
+            | Self::NoSuchEntity(_)
             | Self::Open(_)
             | Self::Acquire(_)
             | Self::Read(_)
@@ -142,7 +139,7 @@ impl RecoverError {
             Self::Damage { .. }
             | Self::UnknownRules { .. }
             | Self::OtherBackend { .. }
-            | Self::NoSuchVariant { .. }
+            | Self::NoSuchEntity(_)
             | Self::Open(_)
             | Self::Acquire(_)
             | Self::Read(_)

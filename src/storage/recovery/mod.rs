@@ -2,13 +2,14 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `replay` | one record after the other into variants, policies and coordinators |
+//! | `replay` | one record after the other into variants, carts, orders, policies and coordinators |
 //! | `open` | opens rows and log and checks that they fit together |
 //! | `verify` | the same for an operator, who wants to know and change nothing |
 //! | `seed` | a portable snapshot becomes the rows of a new epoch |
 //!
 //! Laws: LOG_CLOSED before anything is believed; REPLAY_EQUAL, state = rows + tail; the variants' own by counting every
-//! reservation again. Replay reads no clock and no randomness. Damage refuses the start and names file, record and
+//! reservation again, those of carts and orders; AGREE between them, where what is found is to be mended by whoever opens the
+//! house. Replay reads no clock and no randomness. Damage refuses the start and names file, record and
 //! command; a torn tail, which nobody was answered from, is cut and reported.
 mod error;
 mod open;
@@ -18,15 +19,21 @@ mod verify;
 
 pub use error::RecoverError;
 pub use open::{
-    Backend, JournalPlace, OpenJournal, Progress, RecoverOptions, Recovered, RecoveredVariant, recover,
+    Backend, JournalPlace, OpenJournal, Progress, RecoverOptions, Recovered, RecoveredAgent,
+    RecoveredVariant, recover,
 };
 pub use replay::state_digest;
 pub use seed::{SeedError, Seeded, seed_from_snapshot};
 pub use verify::{VerifyReport, verify};
 
-use super::{checkpoint::Checkpointer, journal::RecordNumber};
-use crate::domain::{ids::VariantOrdinal, variant::Variant};
-use replay::Replay;
+use super::{agents::StoredAgent, checkpoint::Checkpointer, journal::RecordNumber};
+use crate::domain::{
+    cart::Cart,
+    ids::{CartId, OrderId, VariantOrdinal},
+    order::Order,
+    variant::Variant,
+};
+use replay::{Agents, Only, Replay};
 
 /// About how many bytes of log are read at once.
 const READ_BYTES: usize = 4 << 20;
@@ -40,17 +47,60 @@ pub fn rebuild_variant(
     checkpointer: &Checkpointer,
     ordinal: VariantOrdinal,
 ) -> Result<(Variant, u64), RecoverError> {
+    let found = replayed(checkpointer, Only::Variant(ordinal))?.into_variant(ordinal);
+    let missing = || RecoverError::NoSuchEntity(format!("variant with ordinal {}", ordinal.0));
+    let (variant, number) = found.ok_or_else(missing)?;
+    variant
+        .recount()
+        .map_err(|violation| RecoverError::Law { violation, number })?;
+    Ok((variant, number))
+}
+
+/// One cart again, like [`rebuild_variant`].
+///
+/// # Errors
+/// As [`rebuild_variant`].
+pub fn rebuild_cart(checkpointer: &Checkpointer, id: &CartId) -> Result<(Cart, u64), RecoverError> {
+    rebuild_agent(checkpointer, id, id.bits(), Only::Cart, |replay| replay.carts)
+}
+
+/// One order again, like [`rebuild_variant`].
+///
+/// # Errors
+/// As [`rebuild_variant`].
+pub fn rebuild_order(checkpointer: &Checkpointer, id: &OrderId) -> Result<(Order, u64), RecoverError> {
+    rebuild_agent(checkpointer, id, id.bits(), Only::Order, |replay| replay.orders)
+}
+
+fn rebuild_agent<A: StoredAgent>(
+    checkpointer: &Checkpointer,
+    id: impl std::fmt::Display,
+    bits: Option<u128>,
+    only: fn(u128) -> Only,
+    agents: fn(Replay<'static>) -> Agents<A>,
+) -> Result<(A, u64), RecoverError> {
+    let missing = || RecoverError::NoSuchEntity(format!("{} {id}", A::NOUN));
+    let bits = bits.ok_or_else(missing)?;
+    let found = agents(replayed(checkpointer, only(bits))?).remove(&bits);
+    let (agent, number) = found.flatten().ok_or_else(missing)?;
+    agent
+        .check()
+        .map_err(|violation| RecoverError::Law { violation, number })?;
+    Ok((agent, number))
+}
+
+/// One entity from its rows, with the durable log behind them replayed.
+fn replayed(checkpointer: &Checkpointer, only: Only) -> Result<Replay<'static>, RecoverError> {
     let (stored, _kept) = checkpointer.with_rows("rebuild", |state, number| {
-        super::entity_rows::load_variant(state, ordinal).map(|variant| (variant, number))
+        Replay::only(only, state).map(|replay| (replay, number))
     });
-    let (variant, number) = stored?;
-    let mut replay = Replay::only(ordinal, variant);
+    let (mut replay, number) = stored?;
     let (reader, partition) = checkpointer.log();
     let mut next = number.next();
     loop {
         let groups = reader.read(partition, next, READ_BYTES)?;
         let Some(last) = groups.last().map(|group| group.last()) else {
-            break;
+            return Ok(replay);
         };
         for group in &groups {
             for record in group.records_from(next) {
@@ -59,12 +109,6 @@ pub fn rebuild_variant(
         }
         next = last.next();
     }
-    let found = replay.into_variant(ordinal);
-    let (variant, number) = found.ok_or(RecoverError::NoSuchVariant { ordinal })?;
-    variant
-        .recount()
-        .map_err(|violation| RecoverError::Law { violation, number })?;
-    Ok((variant, number))
 }
 
 /// The first record that is not in the rows yet.

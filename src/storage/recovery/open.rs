@@ -1,6 +1,7 @@
 //! Opens rows and log, checks that they fit together, and replays.
 use super::{
     super::{
+        agents::StoredAgent,
         data_dir::DataDir,
         dto,
         entity_rows::{self, DECIDED_AT, GATE, NEXT_ORDINAL, RowError, Variants},
@@ -16,15 +17,17 @@ use super::{
         state::{Checkpoint, Family, StateOptions, StateStore},
     },
     RecoverError, behind,
-    replay::Replay,
+    replay::{Agents, Replay},
 };
 use crate::domain::{
+    agree::{Mend, Sides},
     bulk::Bulk,
-    ids::{StoreId, VariantId, VariantOrdinal},
+    ids::{CustomerId, StoreId, VariantId, VariantOrdinal},
     rules::Gate,
     time::Timestamp,
     variant::Variant,
 };
+use hashbrown::HashMap;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -153,6 +156,39 @@ pub struct RecoveredVariant {
     pub next_deadline: Option<Timestamp>,
 }
 
+/// A cart or an order as it sleeps after a recovery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveredAgent {
+    /// Whose shop.
+    pub store: StoreId,
+    /// The customer, if it is not a guest's.
+    pub customer: Option<CustomerId>,
+    /// The bits of its id.
+    pub bits: u128,
+    /// The last record in it.
+    pub number: u64,
+    /// Its state, see `dto::encode_cart` and `dto::encode_order`.
+    pub encoded: Vec<u8>,
+    /// When something happens in it by itself.
+    pub next_deadline: Option<Timestamp>,
+    /// Whether it is in the middle of something: then it has to ask again what it asked before.
+    pub working: bool,
+}
+
+impl RecoveredAgent {
+    fn of<A: StoredAgent>(agent: &A, number: u64) -> Self {
+        Self {
+            store: agent.store().clone(),
+            customer: agent.customer().cloned(),
+            bits: agent.bits(),
+            number,
+            encoded: agent.encode(),
+            next_deadline: agent.next_deadline(),
+            working: agent.is_working(),
+        }
+    }
+}
+
 /// Everything a house needs to go on.
 pub struct Recovered {
     /// The log, acquired: ready for its writer.
@@ -167,6 +203,12 @@ pub struct Recovered {
     pub projection: Arc<Projection>,
     /// In order of ordinals. Deleted ones are not among them.
     pub variants: Vec<RecoveredVariant>,
+    /// In order of ids. Forgotten ones are not among them.
+    pub carts: Vec<RecoveredAgent>,
+    /// In order of ids.
+    pub orders: Vec<RecoveredAgent>,
+    /// What carts, orders and holds do not agree about (AGREE), to be carried out by commands.
+    pub mends: Vec<Mend>,
     /// Coordinators that are not finished, to be brought to their end.
     pub bulks: Vec<Bulk>,
     /// The ordinal of the next variant; none below it is ever given out again.
@@ -228,7 +270,12 @@ fn recover_epoch(
     let gate = replay.gate.clone();
     let bulks: Vec<_> = replay.bulks.values().cloned().collect();
     let mut filling = beside.filling;
-    let variants = settle_all(&state, replay, &mut filling)?;
+    let Settled {
+        variants,
+        carts,
+        orders,
+        mends,
+    } = settle_all(&state, replay, &mut filling)?;
     filling.finish();
     Ok(Recovered {
         journal,
@@ -237,6 +284,9 @@ fn recover_epoch(
         keys,
         projection,
         variants,
+        carts,
+        orders,
+        mends,
         bulks,
         next_ordinal,
         decided_at: (decided_at.as_millis() != i64::MIN).then_some(decided_at),
@@ -472,7 +522,7 @@ fn apply_step(replay: &mut Replay<'_>, step: &Step) -> Result<(), RecoverError> 
         .try_for_each(|(number, turn)| replay.turn(*number, turn))
 }
 
-/// Everything in the rows but the variants, which are read when they are needed.
+/// Everything in the rows but variants, carts and orders, which are read when they are needed.
 pub(super) fn load_small(state: &StateStore) -> Result<Replay<'_>, RecoverError> {
     let mut replay = Replay::new(Some(state));
     for entry in entity_rows::policies(state) {
@@ -501,22 +551,22 @@ pub(super) fn load_small(state: &StateStore) -> Result<Replay<'_>, RecoverError>
     Ok(replay)
 }
 
-/// Every variant as it stands after the tail, in order of ordinals, its laws checked by counting again.
+/// Every variant as it stands after the tail, in order of ordinals.
 pub(super) fn each_variant(
     state: &StateStore,
-    mut replay: Replay<'_>,
+    mut replayed: HashMap<VariantOrdinal, (Variant, u64)>,
     mut each: impl FnMut(Variant, u64) -> Result<(), RecoverError>,
 ) -> Result<(), RecoverError> {
     for stored in Variants::all(state) {
         let (variant, number) = stored?;
-        match replay.variants.remove(&variant.head().ordinal) {
+        match replayed.remove(&variant.head().ordinal) {
             None => each(variant, number)?,
-            Some((replayed, _)) if replayed.head().deleted => {}
-            Some((replayed, number)) => each(replayed, number)?,
+            Some((variant, _)) if variant.head().deleted => {}
+            Some((variant, number)) => each(variant, number)?,
         }
     }
     // What is left was created in the tail: with ordinals above all that are stored.
-    let mut created: Vec<_> = replay.variants.into_values().collect();
+    let mut created: Vec<_> = replayed.into_values().collect();
     created.sort_unstable_by_key(|(variant, _)| variant.head().ordinal);
     for (variant, number) in created {
         if variant.head().exists() {
@@ -526,21 +576,63 @@ pub(super) fn each_variant(
     Ok(())
 }
 
+/// Every cart, or every order, as it stands after the tail, in the order of ids.
+pub(super) fn each_agent<A: StoredAgent>(
+    state: &StateStore,
+    replayed: Agents<A>,
+    mut each: impl FnMut(&A, u64) -> Result<(), RecoverError>,
+) -> Result<(), RecoverError> {
+    let mut replayed = replayed.into_iter().peekable();
+    let mut stored = entity_rows::agents::<A>(state);
+    let mut row = stored.next().transpose()?;
+    loop {
+        let in_row = row.as_ref().map(|(agent, _)| agent.bits());
+        let in_tail = replayed.peek().map(|(bits, _)| *bits);
+        let take_tail = match (in_row, in_tail) {
+            (None, None) => return Ok(()),
+            (Some(row), Some(tail)) => tail <= row,
+            (row, _) => row.is_none(),
+        };
+        // The tail's word counts where both have it.
+        let mut stands = None;
+        if !take_tail || in_row == in_tail {
+            stands = std::mem::replace(&mut row, stored.next().transpose()?);
+        }
+        if take_tail {
+            stands = replayed.next().and_then(|(_, stands)| stands);
+        }
+        if let Some((agent, number)) = stands {
+            each(&agent, number)?;
+        }
+    }
+}
+
+/// Everything as it sleeps.
+struct Settled {
+    variants: Vec<RecoveredVariant>,
+    carts: Vec<RecoveredAgent>,
+    orders: Vec<RecoveredAgent>,
+    mends: Vec<Mend>,
+}
+
 fn settle_all(
     state: &StateStore,
     replay: Replay<'_>,
     filling: &mut Filling<'_>,
-) -> Result<Vec<RecoveredVariant>, RecoverError> {
+) -> Result<Settled, RecoverError> {
+    let decided_at = replay.decided_at;
+    let mut sides = Sides::default();
     let (found, to_settle) = mpsc::sync_channel::<(Variant, u64)>(STEPS_AHEAD);
-    thread::scope(|scope| {
+    let variants = thread::scope(|scope| {
         let settling = scope.spawn(move || {
             to_settle
                 .into_iter()
                 .map(|(variant, number)| settle(&variant, number))
                 .collect::<Result<Vec<_>, _>>()
         });
-        let walked = each_variant(state, replay, |variant, number| {
+        let walked = each_variant(state, replay.variants, |variant, number| {
             filling.variant(&variant);
+            sides.variant(&variant);
             // The other one has ended only if a law is broken, which is told below.
             let _ = found.send((variant, number));
             Ok(())
@@ -550,6 +642,17 @@ fn settle_all(
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         walked.and(settled)
+    })?;
+    let carts = sleeping(state, replay.carts, |cart| sides.cart(cart))?;
+    let orders = sleeping(state, replay.orders, |order| {
+        filling.order(order);
+        sides.order(order);
+    })?;
+    Ok(Settled {
+        variants,
+        carts,
+        orders,
+        mends: sides.reconcile(decided_at),
     })
 }
 
@@ -567,4 +670,22 @@ fn settle(variant: &Variant, number: u64) -> Result<RecoveredVariant, RecoverErr
         encoded: dto::encode_variant(variant),
         next_deadline: variant.next_deadline(),
     })
+}
+
+/// Carts or orders that obey their laws, as they sleep.
+fn sleeping<A: StoredAgent>(
+    state: &StateStore,
+    replayed: Agents<A>,
+    mut note: impl FnMut(&A),
+) -> Result<Vec<RecoveredAgent>, RecoverError> {
+    let mut sleeping = Vec::new();
+    each_agent(state, replayed, |agent: &A, number| {
+        agent
+            .check()
+            .map_err(|violation| RecoverError::Law { violation, number })?;
+        note(agent);
+        sleeping.push(RecoveredAgent::of(agent, number));
+        Ok(())
+    })?;
+    Ok(sleeping)
 }

@@ -1,8 +1,10 @@
-//! One record after the other into variants, policies and coordinators, as live actors would have applied them.
+//! One record after the other into variants, carts, orders, policies and coordinators, as live actors would have applied
+//! them.
 use super::{
     super::{
+        agents::StoredAgent,
         dto,
-        entity_rows::load_variant,
+        entity_rows::{RowError, load_agent, load_variant},
         journal::{Record, RecordNumber},
         record::{Fact, Turn, VariantFact},
         state::StateStore,
@@ -11,7 +13,9 @@ use super::{
 };
 use crate::domain::{
     bulk::{self, Bulk},
+    cart::{self, Cart},
     ids::{BulkId, StoreId, VariantOrdinal},
+    order::Order,
     policy::Policy,
     rules::Gate,
     time::Timestamp,
@@ -20,16 +24,30 @@ use crate::domain::{
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 
+/// The one entity that is wanted, by ordinal or by the bits of its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Only {
+    Variant(VariantOrdinal),
+    Cart(u128),
+    Order(u128),
+}
+
+/// Carts or orders by the bits of their ids, with the last record in each; `None` for one that is forgotten, so that nobody
+/// reads its row again.
+pub(super) type Agents<A> = BTreeMap<u128, Option<(A, u64)>>;
+
 /// State on its way through the log.
 pub(super) struct Replay<'a> {
-    /// Where a variant is read from when its first record comes.
+    /// Where an entity is read from when its first record comes.
     rows: Option<&'a StateStore>,
-    /// The only variant that is wanted.
-    only: Option<VariantOrdinal>,
+    /// The only entity that is wanted.
+    only: Option<Only>,
     /// With the last record in each. Deleted ones stay, so that nobody reads their rows again.
     pub(super) variants: HashMap<VariantOrdinal, (Variant, u64)>,
     pub(super) policies: BTreeMap<StoreId, Policy>,
     pub(super) bulks: BTreeMap<BulkId, Bulk>,
+    pub(super) carts: Agents<Cart>,
+    pub(super) orders: Agents<Order>,
     /// Above every ordinal that was given out.
     pub(super) next_ordinal: u32,
     /// The latest moment a record was decided at.
@@ -47,18 +65,35 @@ impl<'a> Replay<'a> {
             variants: HashMap::new(),
             policies: BTreeMap::new(),
             bulks: BTreeMap::new(),
+            carts: Agents::new(),
+            orders: Agents::new(),
             next_ordinal: 0,
             decided_at: Timestamp::from_millis(i64::MIN),
             gate: None,
         }
     }
 
-    /// Of one variant, from where its rows have it.
-    pub(super) fn only(ordinal: VariantOrdinal, stored: Option<(Variant, u64)>) -> Self {
-        let mut replay = Self::new(None);
-        replay.only = Some(ordinal);
-        replay.variants.extend(stored.map(|variant| (ordinal, variant)));
-        replay
+    /// Of one entity, from where its rows have it.
+    pub(super) fn only(only: Only, rows: &StateStore) -> Result<Replay<'static>, RowError> {
+        let mut replay = Replay::new(None);
+        replay.only = Some(only);
+        match only {
+            Only::Variant(ordinal) => {
+                let stored = load_variant(rows, ordinal)?;
+                replay.variants.extend(stored.map(|variant| (ordinal, variant)));
+            }
+            Only::Cart(bits) => {
+                replay.carts.insert(bits, load_agent(rows, bits)?);
+            }
+            Only::Order(bits) => {
+                replay.orders.insert(bits, load_agent(rows, bits)?);
+            }
+        }
+        Ok(replay)
+    }
+
+    fn wants(&self, entity: Only) -> bool {
+        self.only.is_none_or(|only| only == entity)
     }
 
     /// The variant, unless there is none.
@@ -90,7 +125,14 @@ impl<'a> Replay<'a> {
                 .bulk(*id, event, turn.at)
                 .map_err(|reason| RecoverError::Replay { number, reason })?,
             Fact::Gate(gate) => self.enter(number, gate)?,
-            Fact::Told(_) => {}
+            Fact::Cart(fact) if self.wants(Only::Cart(fact.cart.bits())) => {
+                let forgotten = fact.happened.contains(&cart::Happened::Forgotten);
+                put(&mut self.carts, self.rows, number, &fact.cart, forgotten)?;
+            }
+            Fact::Order(fact) if self.wants(Only::Order(fact.order.bits())) => {
+                put(&mut self.orders, self.rows, number, &fact.order, false)?;
+            }
+            Fact::Told(_) | Fact::Cart(_) | Fact::Order(_) => {}
         }
         Ok(())
     }
@@ -115,7 +157,7 @@ impl<'a> Replay<'a> {
         at: Timestamp,
         fact: &VariantFact,
     ) -> Result<(), RecoverError> {
-        if self.only.is_some_and(|only| only != fact.ordinal) {
+        if !self.wants(Only::Variant(fact.ordinal)) {
             return Ok(());
         }
         let wrong = |reason: String| RecoverError::Replay {
@@ -171,12 +213,51 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// The digest of states in order of ordinals: equal digests are equal states (REPLAY_EQUAL).
-pub fn state_digest<'a>(variants: impl IntoIterator<Item = &'a Variant>) -> [u8; 32] {
-    let mut digest = StateDigest::default();
-    for variant in variants {
-        digest.add(&dto::encode_variant(variant));
+/// Replaces a cart or an order by what a record says of it, which has to be the next revision.
+fn put<A: StoredAgent>(
+    agents: &mut Agents<A>,
+    rows: Option<&StateStore>,
+    number: RecordNumber,
+    after: &A,
+    forgotten: bool,
+) -> Result<(), RecoverError> {
+    let bits = after.bits();
+    if let (Some(rows), false) = (rows, agents.contains_key(&bits)) {
+        agents.insert(bits, load_agent(rows, bits)?);
     }
+    let before = agents.get(&bits).and_then(Option::as_ref);
+    let revision = before.map_or(0, |(before, _)| before.revision());
+    if after.revision() != revision + 1 {
+        return Err(RecoverError::Replay {
+            number,
+            reason: format!(
+                "{} {bits:032x} is at revision {revision} before it, the record says {} after it",
+                A::NOUN,
+                after.revision()
+            ),
+        });
+    }
+    agents.insert(bits, (!forgotten).then(|| (after.clone(), number.0)));
+    Ok(())
+}
+
+/// The digest of states, variants in order of ordinals, then carts and orders in the order of their ids: equal digests are
+/// equal states (REPLAY_EQUAL).
+pub fn state_digest<'a>(
+    variants: impl IntoIterator<Item = &'a Variant>,
+    carts: impl IntoIterator<Item = &'a Cart>,
+    orders: impl IntoIterator<Item = &'a Order>,
+) -> [u8; 32] {
+    let mut digest = StateDigest::default();
+    variants
+        .into_iter()
+        .for_each(|variant| digest.add(&dto::encode_variant(variant)));
+    carts
+        .into_iter()
+        .for_each(|cart| digest.add(&dto::encode_cart(cart)));
+    orders
+        .into_iter()
+        .for_each(|order| digest.add(&dto::encode_order(order)));
     digest.finish()
 }
 

@@ -7,14 +7,20 @@
 //!
 //! Figures about the past (statistics) are not in a snapshot: they begin with its records.
 use super::{JournalPlace, OpenJournal, RecoverError, RecoverOptions};
-use crate::domain::rules::{Gate, Rules, UnknownRules};
+use crate::domain::{
+    cart::Cart,
+    order::Order,
+    rules::{Gate, Rules, UnknownRules},
+    time::Timestamp,
+};
 use crate::storage::{
+    agents::StoredAgent,
     checkpoint::{CheckpointError, fold::Fold},
     data_dir::{DataDir, DataDirError, NextEpoch},
     dto::{self, FormatError},
     entity_rows::{
-        DECIDED_AT, GATE, NEXT_ORDINAL, bulk_key, head_key, head_row, hold_key, policy_key, purchases_key,
-        store_of,
+        DECIDED_AT, GATE, NEXT_ORDINAL, agent_key, agent_row, bulk_key, head_key, head_row, hold_key,
+        policy_key, purchases_key, store_of,
     },
     journal::{Anchor, Epoch, Record, RecordNumber},
     keys::{KeyEntry, KeyHash},
@@ -176,6 +182,14 @@ impl<'a> Seed<'a> {
                 let bulk = dto::decode_bulk(state).map_err(wrong)?;
                 self.changes.put(Family::Entity, bulk_key(bulk.id), state);
             }
+            EntityKind::CART => {
+                let cart = self.put_agent::<Cart>(entry)?;
+                self.decided_at(cart.touched_at.max(cart.ended_at.unwrap_or(cart.touched_at)));
+            }
+            EntityKind::ORDER => {
+                let order = self.put_agent::<Order>(entry)?;
+                self.decided_at(order.payment.map_or(order.created_at, |payment| payment.at));
+            }
             EntityKind::LEDGER => {
                 dto::decode_ledger_entry(state).map_err(wrong)?;
                 self.changes.put(Family::Ledger, entry.id.as_slice(), state);
@@ -205,8 +219,21 @@ impl<'a> Seed<'a> {
         }
         self.seeded.variants += 1;
         self.next_ordinal = self.next_ordinal.max(ordinal.0 + 1);
-        self.decided_at_ms = self.decided_at_ms.max(head.decided_at.as_millis());
+        self.decided_at(head.decided_at);
         Ok(())
+    }
+
+    fn put_agent<A: StoredAgent>(&mut self, entry: &Entry) -> Result<A, String> {
+        let agent = A::decode(&entry.state).map_err(|error| error.to_string())?;
+        agent.check().map_err(|violation| violation.to_string())?;
+        let row = agent_row(entry.number, &agent);
+        self.changes
+            .put(Family::Entity, agent_key::<A>(agent.bits()), row);
+        Ok(agent)
+    }
+
+    fn decided_at(&mut self, at: Timestamp) {
+        self.decided_at_ms = self.decided_at_ms.max(at.as_millis());
     }
 
     /// An ended reservation: id, and store (length-prefixed by a u16) and hold.

@@ -1,7 +1,7 @@
 //! `holdfast verify`: does what lies on the disk obey the laws?
 //!
 //! The log is walked from end to end (LOG_CLOSED), the rows are loaded and the log behind them replayed, every variant is
-//! counted again, and where the log still begins with record 1 the whole of it is replayed from nothing and compared
+//! counted again, carts and orders are checked, all three compared with each other (AGREE), and where the log still begins with record 1 the whole of it is replayed from nothing and compared
 //! (REPLAY_EQUAL).
 //!
 //! It modifies as little as it can. Segment files are only read. sled writes when it opens a database, so opening the
@@ -9,12 +9,15 @@
 //! would. It takes the directory's lock, so it never runs beside a server.
 use super::{
     RecoverError, RecoverOptions,
-    open::{Backend, JournalPlace, each_variant, epoch_of, load_small, names_in, other_backend},
-    replay::{Replay, StateDigest},
+    open::{
+        Backend, JournalPlace, each_agent, each_variant, epoch_of, load_small, names_in, other_backend,
+    },
+    replay::{Agents, Replay, StateDigest},
 };
 use crate::{
-    domain::variant::Variant,
+    domain::{agree::Sides, variant::Variant},
     storage::{
+        agents::StoredAgent,
         data_dir::DataDir,
         dto,
         journal::{
@@ -50,6 +53,12 @@ pub struct VerifyReport {
     pub variants: u64,
     /// Reservations they keep.
     pub holds: u64,
+    /// Carts checked.
+    pub carts: u64,
+    /// Orders checked.
+    pub orders: u64,
+    /// Points in which holds, carts and orders do not agree; the next start mends them.
+    pub mends: u64,
     /// Ended reservations in the rows.
     pub ended: u64,
     /// Idempotency keys in the rows.
@@ -58,7 +67,7 @@ pub struct VerifyReport {
     pub ledger: u64,
     /// Whether the whole log was replayed from nothing and compared.
     pub compared_with_whole_log: bool,
-    /// The digest of the variants' states.
+    /// The digest of the states of variants, carts and orders.
     pub digest: [u8; 32],
     /// What is wrong, in words; empty when all is well. At most the first twenty.
     pub violations: Vec<String>,
@@ -230,13 +239,15 @@ fn judge_states(
     report: &mut VerifyReport,
 ) -> Result<(), RecoverError> {
     let mut digest = StateDigest::default();
+    let mut sides = Sides::default();
     if let Some(whole) = whole {
         compare_small(&tail, whole, report);
     }
-    each_variant(state, tail, |variant, number| {
+    each_variant(state, tail.variants, |variant, number| {
         report.variants += 1;
         report.holds += variant.holds().len() as u64;
         digest.add(&dto::encode_variant(&variant));
+        sides.variant(&variant);
         if let Err(violation) = variant.recount() {
             report.violation(violation);
         }
@@ -248,15 +259,63 @@ fn judge_states(
     if let Some(whole) = whole {
         let replayed = whole.variants.values();
         let expected = replayed.filter(|(variant, _)| variant.head().exists()).count() as u64;
-        if expected != report.variants {
-            report.violation(format!(
-                "REPLAY_EQUAL: {} variants from the stored states, {expected} from the whole log",
-                report.variants
-            ));
-        }
+        same_number("variants", report.variants, expected, report);
     }
+    let again = whole.map(|whole| &whole.carts);
+    report.carts = judge_agents(state, tail.carts, again, &mut digest, report, |cart| {
+        sides.cart(cart)
+    })?;
+    let again = whole.map(|whole| &whole.orders);
+    report.orders = judge_agents(state, tail.orders, again, &mut digest, report, |order| {
+        sides.order(order);
+    })?;
     report.digest = digest.finish();
+    report.mends = sides.reconcile(tail.decided_at).len() as u64;
     Ok(())
+}
+
+/// Carts or orders; how many there are.
+fn judge_agents<A: StoredAgent>(
+    state: &StateStore,
+    replayed: Agents<A>,
+    whole: Option<&Agents<A>>,
+    digest: &mut StateDigest,
+    report: &mut VerifyReport,
+    mut note: impl FnMut(&A),
+) -> Result<u64, RecoverError> {
+    let mut found = 0;
+    each_agent(state, replayed, |agent: &A, number| {
+        found += 1;
+        digest.add(&agent.encode());
+        note(agent);
+        if let Err(violation) = agent.check() {
+            report.violation(violation);
+        }
+        if let Some(whole) = whole {
+            let again = whole.get(&agent.bits()).and_then(Option::as_ref);
+            if !again.is_some_and(|(again, last)| again == agent && *last == number) {
+                report.violation(format!(
+                    "REPLAY_EQUAL: {} {:032x} differs from the replay of the whole log",
+                    A::NOUN,
+                    agent.bits()
+                ));
+            }
+        }
+        Ok(())
+    })?;
+    if let Some(whole) = whole {
+        let expected = whole.values().flatten().count() as u64;
+        same_number(&format!("{}s", A::NOUN), found, expected, report);
+    }
+    Ok(found)
+}
+
+fn same_number(what: &str, found: u64, expected: u64, report: &mut VerifyReport) {
+    if found != expected {
+        report.violation(format!(
+            "REPLAY_EQUAL: {found} {what} from the stored states, {expected} from the whole log"
+        ));
+    }
 }
 
 fn compare_small(tail: &Replay<'_>, whole: &Replay<'_>, report: &mut VerifyReport) {

@@ -3,7 +3,7 @@
 //!
 //! Entities are opaque here: a kind, an id, the number of the last record in the state, and the state's own bytes, which
 //! carry their own version. So carts and orders need new kinds and no new format. Neighbours: `state` makes and reads the
-//! states, `journal` the records; the commands that write and restore live above. Deliberately absent: any knowledge of
+//! states, `journal` the records, `recovery` makes a house of them; the commands that write and restore live above. Deliberately absent: any knowledge of
 //! what a state means, encryption, and reading by key (a snapshot is read from end to end).
 //!
 //! # Layout, format 1
@@ -67,9 +67,9 @@ impl EntityKind {
     pub const POLICY: Self = Self(2);
     /// A bulk coordinator.
     pub const BULK: Self = Self(3);
-    /// A cart.
+    /// A cart; its id is the 16 bytes of the id made for it, big-endian.
     pub const CART: Self = Self(4);
-    /// An order.
+    /// An order; its id is the 16 bytes of the id made for it, big-endian.
     pub const ORDER: Self = Self(5);
     /// A reservation that has ended and is still answered for.
     pub const ENDED: Self = Self(6);

@@ -2,7 +2,10 @@
 //! by the real follower. What it knows of itself is what a recovery must find again.
 use holdfast::{
     domain::{
+        agree::Mend,
+        cart::{self, Cart},
         ids::{CartId, CustomerId, ReservationId, StoreId, VariantId, VariantOrdinal},
+        order::{self, Order},
         policy::{HoldLengths, Terms},
         rules::Gate,
         time::Timestamp,
@@ -20,9 +23,10 @@ use holdfast::{
         },
         keys::{Claim, Claimed, Fingerprint, KeyHash, KeyTable},
         projection::{Projection, Statistics},
-        record::{Fact, KeyMark, Turn, VariantFact},
+        record::{CartFact, Fact, KeyMark, OrderFact, Turn, VariantFact},
         recovery::{
-            Backend, RecoverError, RecoverOptions, Recovered, RecoveredVariant, recover, state_digest,
+            Backend, RecoverError, RecoverOptions, Recovered, RecoveredAgent, RecoveredVariant, recover,
+            state_digest,
         },
         state::{StateOptions, StateStore},
         trim_holds::TrimHolds,
@@ -113,6 +117,10 @@ pub(super) struct House {
     writer: JournalWriter,
     now_ms: Arc<AtomicI64>,
     pub(super) variants: BTreeMap<u32, Variant>,
+    /// By the bits of their ids, as the house itself knows them.
+    pub(super) carts: BTreeMap<u128, Cart>,
+    pub(super) orders: BTreeMap<u128, Order>,
+    pub(super) mends: Vec<Mend>,
     pub(super) recovered: Vec<RecoveredVariant>,
     pub(super) next_ordinal: u32,
     pub(super) replayed: u64,
@@ -211,6 +219,17 @@ impl House {
             writer,
             now_ms,
             variants,
+            carts: awake(
+                recovered.carts,
+                |cart: &Cart| cart.work.is_some(),
+                dto::decode_cart,
+            ),
+            orders: awake(
+                recovered.orders,
+                |order: &Order| order.work.is_some(),
+                dto::decode_order,
+            ),
+            mends: recovered.mends,
             recovered: recovered.variants,
             next_ordinal: recovered.next_ordinal,
             replayed: recovered.replayed,
@@ -256,13 +275,48 @@ impl House {
     }
 
     pub(super) fn digest(&self) -> [u8; 32] {
-        state_digest(self.existing())
+        state_digest(self.existing(), self.carts.values(), self.orders.values())
     }
 
     pub(super) fn append(&self, turn: Turn, claim: Option<Claim>) -> u64 {
         let payload = dto::encode_turn(&turn);
         let item = Item::Turn(Box::new(turn), claim);
         self.queue.append(payload, item).unwrap().0
+    }
+
+    /// Logs a cart as it is from now on, with the next revision.
+    pub(super) fn put_cart(&mut self, cart: Cart, happened: Vec<cart::Happened>) {
+        let bits = cart.id.bits().unwrap();
+        let before = self.carts.get(&bits).map_or(0, |before| before.revision);
+        let cart = Cart {
+            revision: before + 1,
+            ..cart
+        };
+        if happened.contains(&cart::Happened::Forgotten) {
+            self.carts.remove(&bits);
+        } else {
+            self.carts.insert(bits, cart.clone());
+        }
+        let fact = Fact::Cart(Box::new(CartFact { cart, happened }));
+        self.log(fact);
+    }
+
+    /// Logs an order as it is from now on, with the next revision.
+    pub(super) fn put_order(&mut self, order: Order, happened: Vec<order::Happened>) {
+        let bits = order.id.bits().unwrap();
+        let before = self.orders.get(&bits).map_or(0, |before| before.revision);
+        let order = Order {
+            revision: before + 1,
+            ..order
+        };
+        self.orders.insert(bits, order.clone());
+        let fact = Fact::Order(Box::new(OrderFact { order, happened }));
+        self.log(fact);
+    }
+
+    pub(super) fn log(&self, fact: Fact) -> u64 {
+        let at = self.now();
+        self.append(Turn { at, fact, key: None }, None)
     }
 
     pub(super) fn create(&mut self, store: &str, id: &str, on_hand: u64) -> VariantOrdinal {
@@ -452,6 +506,21 @@ impl House {
             .map(|store| (store.to_owned(), of(store)))
             .collect()
     }
+}
+
+/// Carts or orders out of what they sleep as.
+fn awake<A>(
+    sleeping: Vec<RecoveredAgent>,
+    is_working: impl Fn(&A) -> bool,
+    decode: impl Fn(&[u8]) -> Result<A, dto::FormatError>,
+) -> BTreeMap<u128, A> {
+    assert!(sleeping.is_sorted_by_key(|agent| agent.bits));
+    let awake = sleeping.into_iter().map(|sleeping| {
+        let agent = decode(&sleeping.encoded).unwrap();
+        assert_eq!(is_working(&agent), sleeping.working);
+        (sleeping.bits, agent)
+    });
+    awake.collect()
 }
 
 pub(super) const TERMS: Terms = Terms {

@@ -1,4 +1,5 @@
 //! Recovery, checkpoints and projections over both back ends: what lies on the disk is the house, whatever happened.
+mod agents;
 mod damage;
 mod gate;
 mod house;

@@ -1,7 +1,12 @@
 //! A portable snapshot becomes a data directory.
-use super::house::{Home, shopper};
+use super::{
+    agents::{cart, order},
+    house::{Home, shopper},
+};
 use holdfast::{
     domain::{
+        cart,
+        order::Status,
         rules::{Gate, Rules},
         time::Timestamp,
     },
@@ -107,6 +112,90 @@ fn a_snapshot_taken_while_records_ran_becomes_the_house_at_its_position() {
         assert_eq!(house.digest(), digest);
         house.close();
     }
+}
+
+/// Of two carts and an order taken at record 2; behind them the first cart changes, the second is forgotten, and an order comes.
+#[test]
+fn a_snapshot_with_carts_and_orders_becomes_the_house_at_its_position() {
+    let (source, home) = (Home::new(Backend::File), Home::new(Backend::File));
+    let path = source.dir.path().join("shop.holdfast");
+    let mut house = source.open();
+    house.put_cart(cart(1, []), vec![cart::Happened::Created]);
+    house.put_cart(cart(2, []), vec![cart::Happened::Created]);
+    house.put_order(order(1, Status::PendingPayment), Vec::new());
+    let mut writer = SnapshotWriter::create(&path).unwrap();
+    let carts = house.carts.iter();
+    let carts = carts.map(|(bits, cart)| (EntityKind::CART, *bits, dto::encode_cart(cart)));
+    let orders = house.orders.iter();
+    let orders = orders.map(|(bits, order)| (EntityKind::ORDER, *bits, dto::encode_order(order)));
+    for (kind, bits, state) in carts.chain(orders) {
+        let id = bits.to_be_bytes().to_vec();
+        let number = 3;
+        writer
+            .entity(&Entry {
+                kind,
+                id,
+                number,
+                state,
+            })
+            .unwrap();
+    }
+    house.put_cart(cart(1, []), vec![cart::Happened::Extended]);
+    house.put_cart(cart(2, []), vec![cart::Happened::Forgotten]);
+    house.put_order(order(1, Status::Confirmed), Vec::new());
+    house.put_order(order(2, Status::PendingPayment), Vec::new());
+    house.settle();
+    for number in 4..=7 {
+        let record = house.reader.record(PartitionId(0), RecordNumber(number)).unwrap();
+        let record = record.unwrap();
+        let (logged_at, payload) = (record.logged_at_ms, record.payload.to_vec());
+        writer
+            .record(&TailRecord {
+                number,
+                logged_at,
+                payload,
+            })
+            .unwrap();
+    }
+    let about = About {
+        written_by: "test".to_owned(),
+        created_at_ms: house.now().as_millis(),
+        epoch: 1,
+        position: 7,
+        totals: [].into(),
+        attribution: Vec::new(),
+        source: "a test".to_owned(),
+    };
+    let summary = writer.finish(about).unwrap();
+    assert_eq!(
+        (
+            summary.counts.of(EntityKind::CART),
+            summary.counts.of(EntityKind::ORDER)
+        ),
+        (2, 1)
+    );
+    assert_eq!(
+        summary.counts.entities["carts"] + summary.counts.entities["orders"],
+        3
+    );
+    let (digest, totals) = (house.digest(), house.projection.totals());
+    house.close();
+
+    let mut dir = DataDir::open(&home.root()).unwrap();
+    seed_from_snapshot(&mut dir, &home.options, || SnapshotReader::open(&path)).unwrap();
+    let report = verify(&dir, &home.options).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+    assert_eq!((report.carts, report.orders, report.digest), (1, 2, digest));
+    drop(dir);
+    let mut house = home.open();
+    assert_eq!((house.digest(), house.projection.totals()), (digest, totals));
+    house.put_cart(cart(1, []), vec![cart::Happened::Extended]);
+    house.settle();
+    let digest = house.digest();
+    house.close();
+    let house = home.open();
+    assert_eq!(house.digest(), digest, "revisions go on");
+    house.close();
 }
 
 #[test]

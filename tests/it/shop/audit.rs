@@ -5,7 +5,9 @@ use holdfast::{
     app::{Statistics, recover_options},
     domain::{
         bulk,
-        ids::{BulkId, ReservationId, VariantOrdinal},
+        cart::{self, Cart},
+        ids::{BulkId, CartId, OrderId, ReservationId, VariantOrdinal},
+        order::Order,
         variant::{EndReason, Event, Hold, HoldStatus, Variant},
     },
     storage::{
@@ -23,6 +25,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Audit {
     /// Every variant that was not deleted.
     pub(crate) variants: BTreeMap<VariantOrdinal, Variant>,
+    /// Every cart that was not forgotten.
+    pub(crate) carts: BTreeMap<CartId, Cart>,
+    /// Every order.
+    pub(crate) orders: BTreeMap<OrderId, Order>,
     /// Every turn, in log order.
     pub(crate) turns: Vec<Turn>,
     /// How reservations went, counted from the events alone.
@@ -50,6 +56,13 @@ impl House {
             .map(|variant| variant.encoded.clone())
             .collect();
         assert_eq!(stored, replayed, "REPLAY_EQUAL");
+        let states = |agents: &[recovery::RecoveredAgent]| -> Vec<Vec<u8>> {
+            agents.iter().map(|agent| agent.encoded.clone()).collect()
+        };
+        let replayed: Vec<_> = audit.carts.values().map(dto::encode_cart).collect();
+        assert_eq!(states(&recovered.carts), replayed, "REPLAY_EQUAL of carts");
+        let replayed: Vec<_> = audit.orders.values().map(dto::encode_order).collect();
+        assert_eq!(states(&recovered.orders), replayed, "REPLAY_EQUAL of orders");
         let unfinished: BTreeSet<BulkId> = recovered.bulks.iter().map(|bulk| bulk.id).collect();
         assert_eq!(unfinished, audit.unfinished, "coordinators");
         // METRICS_TRUE: what lists and statistics are served from equals a recount of the log.
@@ -119,6 +132,19 @@ impl Audit {
                     bulk::Event::Finished => self.unfinished.remove(id),
                 };
             }
+            Fact::Cart(fact) => {
+                let before = self.carts.insert(fact.cart.id.clone(), fact.cart.clone());
+                let revision = before.map_or(0, |before| before.revision);
+                assert_eq!(fact.cart.revision, revision + 1, "record {number}");
+                if fact.happened.contains(&cart::Happened::Forgotten) {
+                    self.carts.remove(&fact.cart.id);
+                }
+            }
+            Fact::Order(fact) => {
+                let before = self.orders.insert(fact.order.id.clone(), fact.order.clone());
+                let revision = before.map_or(0, |before| before.revision);
+                assert_eq!(fact.order.revision, revision + 1, "record {number}");
+            }
             Fact::Policy { .. } | Fact::Gate(_) | Fact::Told(_) => {}
         }
         self.turns.push(turn);
@@ -152,7 +178,12 @@ impl Audit {
     pub(crate) fn events(&self) -> impl Iterator<Item = &Event> {
         self.turns.iter().flat_map(|turn| match &turn.fact {
             Fact::Variant(fact) => fact.events.as_slice(),
-            Fact::Policy { .. } | Fact::Bulk { .. } | Fact::Gate(_) | Fact::Told(_) => &[],
+            Fact::Policy { .. }
+            | Fact::Bulk { .. }
+            | Fact::Gate(_)
+            | Fact::Told(_)
+            | Fact::Cart(_)
+            | Fact::Order(_) => &[],
         })
     }
 }

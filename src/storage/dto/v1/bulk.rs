@@ -104,7 +104,7 @@ impl<'a> Mirror<'a> for Plan<'a> {
                 Action::Release => bulk::Action::Release,
             },
             lines,
-            terms: self.terms.into(),
+            terms: self.terms.try_into()?,
         })
     }
 }

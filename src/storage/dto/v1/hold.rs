@@ -101,6 +101,42 @@ impl From<Pin> for variant::Pin {
     }
 }
 
+/// What became of sold units.
+#[derive(Clone, Copy, Encode, BorrowDecode)]
+pub(in crate::storage::dto) struct Fulfilment {
+    shipped: u32,
+    cancelled: u32,
+    returned: u32,
+}
+
+impl From<variant::Fulfilment> for Fulfilment {
+    fn from(fulfilment: variant::Fulfilment) -> Self {
+        Self {
+            shipped: fulfilment.shipped,
+            cancelled: fulfilment.cancelled,
+            returned: fulfilment.returned,
+        }
+    }
+}
+
+impl Fulfilment {
+    /// Of `quantity` units. The domain subtracts these; more out than in would underflow there.
+    pub(in crate::storage::dto) fn restore(self, quantity: u32) -> Result<variant::Fulfilment, FormatError> {
+        let sold = u64::from(self.shipped) + u64::from(self.cancelled);
+        if sold > u64::from(quantity) {
+            return Err(FormatError::Invalid("more units shipped and cancelled than sold"));
+        }
+        if self.returned > self.shipped {
+            return Err(FormatError::Invalid("more units returned than shipped"));
+        }
+        Ok(variant::Fulfilment {
+            shipped: self.shipped,
+            cancelled: self.cancelled,
+            returned: self.returned,
+        })
+    }
+}
+
 /// A reservation.
 #[derive(Encode, BorrowDecode)]
 pub(in crate::storage::dto) struct Hold<'a> {
@@ -115,9 +151,7 @@ pub(in crate::storage::dto) struct Hold<'a> {
     extensions_left: u8,
     version: u32,
     ended: Option<(Moment, EndWord)>,
-    shipped: u32,
-    cancelled: u32,
-    returned: u32,
+    fulfilment: Fulfilment,
     pin: Option<Pin>,
 }
 
@@ -137,9 +171,7 @@ impl<'a> Mirror<'a> for Hold<'a> {
             extensions_left: domain.extensions_left,
             version: domain.version,
             ended: domain.ended.map(|ended| (ended.at.into(), ended.reason.into())),
-            shipped: domain.fulfilment.shipped,
-            cancelled: domain.fulfilment.cancelled,
-            returned: domain.fulfilment.returned,
+            fulfilment: domain.fulfilment.into(),
             pin: domain.pin.map(Pin::from),
         }
     }
@@ -148,14 +180,7 @@ impl<'a> Mirror<'a> for Hold<'a> {
         if self.quantity == 0 {
             return Err(FormatError::Invalid("a reservation of no units"));
         }
-        // The domain subtracts these; more out than in would underflow there.
-        let sold = u64::from(self.shipped) + u64::from(self.cancelled);
-        if sold > u64::from(self.quantity) {
-            return Err(FormatError::Invalid("more units shipped and cancelled than sold"));
-        }
-        if self.returned > self.shipped {
-            return Err(FormatError::Invalid("more units returned than shipped"));
-        }
+        let fulfilment = self.fulfilment.restore(self.quantity)?;
         let status = HoldStatus::from(self.status);
         let live = matches!(status, HoldStatus::Tentative | HoldStatus::Active);
         if live == self.ended.is_some() {
@@ -176,11 +201,7 @@ impl<'a> Mirror<'a> for Hold<'a> {
                 at: at.into(),
                 reason: reason.into(),
             }),
-            fulfilment: variant::Fulfilment {
-                shipped: self.shipped,
-                cancelled: self.cancelled,
-                returned: self.returned,
-            },
+            fulfilment,
             pin: self.pin.map(variant::Pin::from),
         })
     }

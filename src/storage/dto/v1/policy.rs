@@ -1,5 +1,5 @@
-//! A store's policy, and the terms cut out of it.
-use super::{Mirror, Moment, words};
+//! A store's policy, and the terms cut out of it. Small, because every cart carries one.
+use super::{Mirror, Moment, Span, words};
 use crate::{
     domain::policy::{self, ExpiredLines},
     storage::dto::FormatError,
@@ -13,28 +13,30 @@ words!(
 
 #[derive(Clone, Copy, Encode, BorrowDecode)]
 struct HoldLengths {
-    ttl_ms: i64,
-    extension_ms: i64,
+    ttl: Span,
+    extension: Span,
     max_extensions: u8,
 }
 
 impl From<policy::HoldLengths> for HoldLengths {
     fn from(lengths: policy::HoldLengths) -> Self {
         Self {
-            ttl_ms: lengths.ttl_ms,
-            extension_ms: lengths.extension_ms,
+            ttl: Span::of(lengths.ttl_ms),
+            extension: Span::of(lengths.extension_ms),
             max_extensions: lengths.max_extensions,
         }
     }
 }
 
-impl From<HoldLengths> for policy::HoldLengths {
-    fn from(lengths: HoldLengths) -> Self {
-        Self {
-            ttl_ms: lengths.ttl_ms,
-            extension_ms: lengths.extension_ms,
+impl TryFrom<HoldLengths> for policy::HoldLengths {
+    type Error = FormatError;
+
+    fn try_from(lengths: HoldLengths) -> Result<Self, FormatError> {
+        Ok(Self {
+            ttl_ms: lengths.ttl.ms()?,
+            extension_ms: lengths.extension.ms()?,
             max_extensions: lengths.max_extensions,
-        }
+        })
     }
 }
 
@@ -43,13 +45,13 @@ impl From<HoldLengths> for policy::HoldLengths {
 pub(in crate::storage::dto) struct Policy {
     cart: HoldLengths,
     guest: HoldLengths,
-    payment_ttl_ms: i64,
+    payment_ttl: Span,
     units_per_order: Option<u32>,
     units_per_customer_per_variant: Option<u32>,
     lines_per_cart: u32,
     window_days: Option<u32>,
-    cart_idle_ms: i64,
-    max_ttl_ms: i64,
+    cart_idle: Span,
+    max_ttl: Span,
     expired_lines: ExpiredWord,
     version: u64,
 }
@@ -61,13 +63,13 @@ impl<'a> Mirror<'a> for Policy {
         Self {
             cart: domain.cart.into(),
             guest: domain.guest.into(),
-            payment_ttl_ms: domain.payment_ttl_ms,
+            payment_ttl: Span::of(domain.payment_ttl_ms),
             units_per_order: domain.limits.units_per_order,
             units_per_customer_per_variant: domain.limits.units_per_customer_per_variant,
             lines_per_cart: domain.limits.lines_per_cart,
             window_days: domain.limits.window_days,
-            cart_idle_ms: domain.cart_idle_ms,
-            max_ttl_ms: domain.max_ttl_ms,
+            cart_idle: Span::of(domain.cart_idle_ms),
+            max_ttl: Span::of(domain.max_ttl_ms),
             expired_lines: domain.expired_lines.into(),
             version: domain.version,
         }
@@ -75,17 +77,17 @@ impl<'a> Mirror<'a> for Policy {
 
     fn restore(self) -> Result<policy::Policy, FormatError> {
         Ok(policy::Policy {
-            cart: self.cart.into(),
-            guest: self.guest.into(),
-            payment_ttl_ms: self.payment_ttl_ms,
+            cart: self.cart.try_into()?,
+            guest: self.guest.try_into()?,
+            payment_ttl_ms: self.payment_ttl.ms()?,
             limits: policy::Limits {
                 units_per_order: self.units_per_order,
                 units_per_customer_per_variant: self.units_per_customer_per_variant,
                 lines_per_cart: self.lines_per_cart,
                 window_days: self.window_days,
             },
-            cart_idle_ms: self.cart_idle_ms,
-            max_ttl_ms: self.max_ttl_ms,
+            cart_idle_ms: self.cart_idle.ms()?,
+            max_ttl_ms: self.max_ttl.ms()?,
             expired_lines: self.expired_lines.into(),
             version: self.version,
         })
@@ -121,8 +123,8 @@ impl<'a> Mirror<'a> for PolicyChanged {
 #[derive(Clone, Copy, Encode, BorrowDecode)]
 pub(in crate::storage::dto) struct Terms {
     lengths: HoldLengths,
-    payment_ttl_ms: i64,
-    max_ttl_ms: i64,
+    payment_ttl: Span,
+    max_ttl: Span,
     units_per_customer: Option<u32>,
     window_days: Option<u32>,
 }
@@ -131,22 +133,24 @@ impl From<policy::Terms> for Terms {
     fn from(terms: policy::Terms) -> Self {
         Self {
             lengths: terms.lengths.into(),
-            payment_ttl_ms: terms.payment_ttl_ms,
-            max_ttl_ms: terms.max_ttl_ms,
+            payment_ttl: Span::of(terms.payment_ttl_ms),
+            max_ttl: Span::of(terms.max_ttl_ms),
             units_per_customer: terms.units_per_customer,
             window_days: terms.window_days,
         }
     }
 }
 
-impl From<Terms> for policy::Terms {
-    fn from(terms: Terms) -> Self {
-        Self {
-            lengths: terms.lengths.into(),
-            payment_ttl_ms: terms.payment_ttl_ms,
-            max_ttl_ms: terms.max_ttl_ms,
+impl TryFrom<Terms> for policy::Terms {
+    type Error = FormatError;
+
+    fn try_from(terms: Terms) -> Result<Self, FormatError> {
+        Ok(Self {
+            lengths: terms.lengths.try_into()?,
+            payment_ttl_ms: terms.payment_ttl.ms()?,
+            max_ttl_ms: terms.max_ttl.ms()?,
             units_per_customer: terms.units_per_customer,
             window_days: terms.window_days,
-        }
+        })
     }
 }

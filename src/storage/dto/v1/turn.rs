@@ -1,16 +1,14 @@
 //! The payload of one record.
 use super::{
-    Bits, List, Mirror, Moment, bulk, event::Event, policy::PolicyChanged, told::Told, variant::View,
+    Bits, Key, List, Mirror, Moment, bounded, bulk, cart, event::Event, key_of, mark_of, order,
+    policy::PolicyChanged, told::Told, variant::View,
 };
 use crate::{
     domain::{
         ids::{StoreId, VariantId, VariantOrdinal},
         rules::{self, Rules},
     },
-    storage::{
-        dto::FormatError,
-        record::{self, KeyMark},
-    },
+    storage::{dto::FormatError, record},
 };
 use bincode::{BorrowDecode, Encode};
 
@@ -19,7 +17,7 @@ use bincode::{BorrowDecode, Encode};
 pub(in crate::storage::dto) struct Turn<'a> {
     at: Moment,
     fact: Fact<'a>,
-    key: Option<([u8; 16], [u8; 8])>,
+    key: Option<Key>,
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -29,6 +27,8 @@ enum Fact<'a> {
     Bulk(Bits, bulk::Event<'a>),
     Gate(Gate<'a>),
     Told(Told<'a>),
+    Cart(cart::Cart<'a>, List<'a, cart::Happened<'a>>),
+    Order(order::Order<'a>, List<'a, order::Happened<'a>>),
 }
 
 /// A rule set and the release that switched it on. Part of a turn, and a row.
@@ -61,8 +61,12 @@ impl<'a> Mirror<'a> for Turn<'a> {
                 record::Fact::Bulk { id, event } => Fact::Bulk((*id).into(), bulk::Event::of(event)),
                 record::Fact::Gate(gate) => Fact::Gate(Gate::of(gate)),
                 record::Fact::Told(told) => Fact::Told(Told::of(told)),
+                record::Fact::Cart(fact) => Fact::Cart(cart::Cart::of(&fact.cart), List::Of(&fact.happened)),
+                record::Fact::Order(fact) => {
+                    Fact::Order(order::Order::of(&fact.order), List::Of(&fact.happened))
+                }
             },
-            key: domain.key.map(|key| (key.hash, key.fingerprint)),
+            key: domain.key.as_ref().map(key_of),
         }
     }
 
@@ -81,8 +85,16 @@ impl<'a> Mirror<'a> for Turn<'a> {
                 },
                 Fact::Gate(gate) => record::Fact::Gate(gate.restore()?),
                 Fact::Told(told) => record::Fact::Told(told.restore()?),
+                Fact::Cart(cart, happened) => record::Fact::Cart(Box::new(record::CartFact {
+                    cart: cart.restore()?,
+                    happened: bounded(happened.restore()?)?,
+                })),
+                Fact::Order(order, happened) => record::Fact::Order(Box::new(record::OrderFact {
+                    order: order.restore()?,
+                    happened: bounded(happened.restore()?)?,
+                })),
             },
-            key: self.key.map(|(hash, fingerprint)| KeyMark { hash, fingerprint }),
+            key: self.key.map(mark_of),
         })
     }
 }

@@ -30,8 +30,9 @@ words!(
     StockWord of Status { InStock, LowStock, SoldOut, Paused, Draining, Scheduled, Closed }
 );
 
+/// An amount.
 #[derive(Encode, BorrowDecode)]
-struct Money<'a> {
+pub(in crate::storage::dto) struct Money<'a> {
     amount: i64,
     currency: &'a str,
 }
@@ -91,10 +92,7 @@ impl<'a> Mirror<'a> for Settings<'a> {
                     .map(|(name, value)| Attribute { name, value })
                     .collect(),
             ),
-            price: domain.price.as_ref().map(|price| Money {
-                amount: price.amount,
-                currency: price.currency.as_str(),
-            }),
+            price: domain.price.as_ref().map(Money::of),
             safety_stock: domain.safety_stock,
             backorder_limit: domain.backorder_limit,
             reservation_mode: domain.reservation_mode.into(),
@@ -135,7 +133,16 @@ impl<'a> Mirror<'a> for Settings<'a> {
     }
 }
 
-impl Money<'_> {
+impl<'a> Mirror<'a> for Money<'a> {
+    type Domain = money::Money;
+
+    fn of(domain: &'a money::Money) -> Self {
+        Self {
+            amount: domain.amount,
+            currency: domain.currency.as_str(),
+        }
+    }
+
     fn restore(self) -> Result<money::Money, FormatError> {
         Ok(money::Money {
             amount: self.amount,
