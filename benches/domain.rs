@@ -67,6 +67,7 @@ impl Bench {
             ttl_ms: None,
             allow_partial: false,
             terms: TERMS,
+            for_order: None,
         })
     }
 

@@ -285,6 +285,7 @@ impl Shop {
             ttl_ms: None,
             allow_partial: false,
             terms: TERMS,
+            for_order: None,
         };
         (ordinal, Command::Reserve(reserve))
     }

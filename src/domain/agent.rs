@@ -46,6 +46,12 @@ pub trait Agent: Clone + PartialEq + std::fmt::Debug + Sized {
     /// Whether it is in the middle of work: no other command is decided before that is concluded.
     fn is_working(&self) -> bool;
 
+    /// Whether `command` has to wait for the work in hand. What two agents in the middle of work ask each other must not,
+    /// or both would wait for ever: it is decided at once, and neither touches the work nor begins any.
+    fn waits(&self, _command: &Self::Command) -> bool {
+        self.is_working()
+    }
+
     /// What the work in hand asks of others, in a fixed order; empty without work. The same until it is concluded.
     fn asks(&self) -> Vec<Ask>;
 

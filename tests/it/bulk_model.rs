@@ -111,6 +111,7 @@ impl House {
             ttl_ms: None,
             allow_partial: false,
             terms: TERMS,
+            for_order: None,
         };
         let answer = self.variants[variant].ask(&Command::Reserve(ask), START);
         assert!(matches!(answer, Answer::Granted(_)));

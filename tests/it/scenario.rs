@@ -208,6 +208,7 @@ impl Story {
                 ttl_ms,
                 allow_partial: false,
                 terms: self.terms,
+                for_order: None,
             };
             let answer = self.world.ask(&Command::Reserve(ask), self.now);
             granted += u32::from(matches!(answer, Answer::Granted(_)));
@@ -302,6 +303,7 @@ impl Story {
             ttl_ms: words.length("ttl"),
             allow_partial: words.flag("partial"),
             terms: self.terms,
+            for_order: None,
         }
     }
 
@@ -315,6 +317,7 @@ impl Story {
                 other => panic!("no phase {other}"),
             }),
             terms: self.terms,
+            seen: None,
         }
     }
 

@@ -193,12 +193,14 @@ impl Bulk {
             ttl_ms,
             allow_partial: false,
             terms: plan.terms,
+            for_order: None,
         };
         let extend = |by_ms| Extend {
             id: line.reservation,
             by_ms,
             phase: None,
             terms: plan.terms,
+            seen: None,
         };
         let prepare = match &plan.action {
             Action::Reserve { shopper, ttl_ms } => Prepare::Reserve(reserve(shopper, *ttl_ms)),

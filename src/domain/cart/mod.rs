@@ -13,19 +13,30 @@
 //! sides, so an expired hold needs no message: the line shows it at once and says it with the next record.
 //!
 //! Deliberately absent: stock, prices of its own, payment. See `variant`, `order`.
+mod checkout;
 mod command;
+mod decide;
+mod invariant;
+mod lapse;
+mod merge;
 mod refusal;
+mod turn;
+mod view;
+mod work;
 
 pub use command::Command;
+pub use lapse::ENDED_KEPT_MS;
 pub use refusal::Refusal;
+pub use view::{LineStatus, LineView, View};
 
 use super::{
     ids::{CartId, CustomerId, OrderId, ReservationId, SessionId, StoreId, VariantId, VariantOrdinal},
     key::KeyMark,
-    money::Money,
+    money::{Currency, Money},
     order::Order,
-    policy::Policy,
+    policy::{ExpiredLines, HoldLengths, Limits, Policy, Terms},
     time::Timestamp,
+    variant::{Hold, Shopper},
 };
 
 /// One line of a cart, numbered within it and never reused.
@@ -94,6 +105,90 @@ pub struct Cart {
     pub work: Option<Work>,
 }
 
+impl Cart {
+    /// A cart that has not been created yet.
+    pub fn unborn(id: CartId, store: StoreId) -> Self {
+        let lengths = HoldLengths {
+            ttl_ms: 0,
+            extension_ms: 0,
+            max_extensions: 0,
+        };
+        let limits = Limits {
+            units_per_order: None,
+            units_per_customer_per_variant: None,
+            lines_per_cart: 0,
+            window_days: None,
+        };
+        Self {
+            id,
+            store,
+            customer: None,
+            session: None,
+            status: Status::Active,
+            lines: Vec::new(),
+            next_line: 1,
+            created_at: Timestamp::default(),
+            touched_at: Timestamp::default(),
+            ended_at: None,
+            policy: Policy {
+                cart: lengths,
+                guest: lengths,
+                payment_ttl_ms: 0,
+                limits,
+                cart_idle_ms: 0,
+                max_ttl_ms: 0,
+                expired_lines: ExpiredLines::Keep,
+                version: 0,
+            },
+            version: 0,
+            revision: 0,
+            work: None,
+        }
+    }
+
+    /// Whether it was created and is not forgotten. In the middle of its first add it is not there yet.
+    pub fn exists(&self) -> bool {
+        self.version > 0
+    }
+
+    /// One line.
+    pub fn line(&self, id: LineId) -> Option<&Line> {
+        self.lines.iter().find(|line| line.id == id)
+    }
+
+    /// The line of a variant.
+    pub fn line_of(&self, variant: VariantOrdinal) -> Option<&Line> {
+        self.lines.iter().find(|line| line.ordinal == variant)
+    }
+
+    /// The currency of its first line that has a price.
+    pub fn currency(&self) -> Option<Currency> {
+        self.lines
+            .iter()
+            .find_map(|line| line.unit_price)
+            .map(|price| price.currency)
+    }
+
+    /// Units over all lines.
+    pub fn units(&self) -> u64 {
+        self.lines.iter().map(|line| u64::from(line.quantity)).sum()
+    }
+
+    /// For whom its holds are.
+    pub fn shopper(&self) -> Shopper {
+        Shopper {
+            customer: self.customer.clone(),
+            session: self.session.clone(),
+            cart: Some(self.id.clone()),
+        }
+    }
+
+    /// The store's terms for its shopper.
+    pub fn terms(&self) -> Terms {
+        self.policy.terms(self.customer.is_none())
+    }
+}
+
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
@@ -122,7 +217,8 @@ pub enum LineHold {
     Held(Kept),
     /// The hold ended; the line waits for the shopper.
     Ended(Kept),
-    /// The variant could not be asked; it is asked again at `again_at` under the id `reservation`.
+    /// The variant could not be asked; it is asked again at `again_at` under the id `reservation`. With no tries nobody has
+    /// been asked under that id by anything but the work in hand.
     Unconfirmed {
         /// The id the hold has if it was made after all.
         reservation: ReservationId,
@@ -131,6 +227,36 @@ pub enum LineHold {
         /// How often it was asked.
         tries: u32,
     },
+}
+
+impl LineHold {
+    /// The reservation that may be live as far as the cart knows; a deadline is for the clock to judge.
+    pub fn maybe_live(&self) -> Option<ReservationId> {
+        match self {
+            Self::Held(kept) => Some(kept.reservation),
+            Self::Unconfirmed {
+                reservation, tries, ..
+            } => (*tries > 0).then_some(*reservation),
+            Self::Ended(_) | Self::None => None,
+        }
+    }
+
+    /// Whether a deadline the cart knows of has come.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        matches!(self, Self::Held(kept) if kept.expires_at <= now)
+    }
+}
+
+impl From<&Hold> for Kept {
+    fn from(hold: &Hold) -> Self {
+        Self {
+            reservation: hold.id,
+            expires_at: hold.expires_at,
+            max_expires_at: hold.max_expires_at,
+            extensions_left: hold.extensions_left,
+            version: hold.version,
+        }
+    }
 }
 
 /// A hold as the variant last told of it.
@@ -189,6 +315,15 @@ pub enum Task {
         /// And the cart ends: it was deleted or left alone.
         abandon: bool,
     },
+    /// Give a new hold back: its variant turned out to be priced in another currency than the cart.
+    Undo {
+        /// Which line.
+        line: LineId,
+        /// The hold.
+        reservation: ReservationId,
+        /// Whether the line was put in for it.
+        new: bool,
+    },
     /// Move every line's deadline.
     Extend {
         /// By how much, ms; the store's extension otherwise.
@@ -196,10 +331,14 @@ pub enum Task {
     },
     /// Take over another cart's lines.
     Merge(Merge),
-    /// Have an order made of the lines.
+    /// Have an order made of the lines, once it is known that nothing is held for those that are unconfirmed.
     Checkout {
         /// The order.
         order: OrderId,
+        /// The customer it is for.
+        customer: Option<CustomerId>,
+        /// How long after the payment's deadline the variants' backstop is, ms.
+        grace_ms: i64,
     },
 }
 
@@ -212,6 +351,19 @@ pub struct Merge {
     pub strategy: MergeStrategy,
     /// How far it is.
     pub stage: MergeStage,
+    /// Lines of which there will be fewer units than both carts together wanted.
+    pub capped: Vec<Capped>,
+}
+
+/// A line of which a merge left fewer units than were wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capped {
+    /// The variant.
+    pub variant: VariantId,
+    /// Units wanted.
+    pub wanted: u32,
+    /// Units in the cart now; 0 without a line.
+    pub got: u32,
 }
 
 /// How far a merge is.
@@ -221,8 +373,10 @@ pub enum MergeStage {
     Freezing,
     /// The variants are asked, one line of the other cart each.
     Moving {
-        /// The other cart's lines as it named them.
+        /// The other cart's lines that are still to be taken over, as it named them.
         lines: Vec<Line>,
+        /// Its lines for which there is no room here: their holds are given back.
+        surplus: Vec<Line>,
     },
     /// The other cart is told to end, or to go on.
     Ending {
@@ -267,6 +421,8 @@ pub enum Happened {
     Frozen,
     /// It took over another cart's lines.
     TookOver(CartId),
+    /// Of one line there are fewer units than both carts wanted.
+    Capped(Capped),
     /// Another cart has its lines.
     MergedInto(CartId),
     /// An order is being made.

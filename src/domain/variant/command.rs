@@ -25,6 +25,17 @@ pub struct Reserve {
     pub allow_partial: bool,
     /// The store's terms for this shopper.
     pub terms: Terms,
+    /// The order that takes the units, with its payment's deadline.
+    pub for_order: Option<ForOrder>,
+}
+
+/// An order that takes units at checkout.
+#[derive(Clone, Debug)]
+pub struct ForOrder {
+    /// Which.
+    pub order: OrderId,
+    /// The hold's deadline: the payment's and the grace after it.
+    pub pay_by: Timestamp,
 }
 
 /// A request to move a deadline.
@@ -38,6 +49,8 @@ pub struct Extend {
     pub phase: Option<Phase>,
     /// The store's terms.
     pub terms: Terms,
+    /// The version the asker last saw: a hold with a later one was extended already. `None` extends whatever there is.
+    pub seen: Option<u32>,
 }
 
 /// A request to sell held units.
@@ -141,6 +154,32 @@ pub enum Command {
         /// Which reservation.
         id: ReservationId,
         /// Units from now on, at least 1.
+        quantity: u32,
+        /// The store's terms.
+        terms: Terms,
+    },
+    /// From a cart: hold units if that is when this variant takes them; otherwise only say whether they could be had.
+    Take(Reserve),
+    /// From a cart that takes over another's lines: the hold is this shopper's from now on, with as many of these units as
+    /// stock and limits allow.
+    Rehome {
+        /// Which reservation.
+        id: ReservationId,
+        /// Whose it is from now on.
+        shopper: Shopper,
+        /// Units wanted together.
+        quantity: u32,
+        /// The store's terms.
+        terms: Terms,
+    },
+    /// From a cart that takes over another's lines: two holds become one with the later deadline, with as many of these units
+    /// as stock and limits allow.
+    Fold {
+        /// The hold that stays.
+        into: ReservationId,
+        /// The hold that is folded into it, if it is still there.
+        from: Option<ReservationId>,
+        /// Units wanted together.
         quantity: u32,
         /// The store's terms.
         terms: Terms,

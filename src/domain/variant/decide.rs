@@ -69,6 +69,19 @@ impl Variant {
             Command::Reserve(ask) => self.reserve(ask, now),
             Command::Extend(ask) => self.extend(ask, now),
             Command::Resize { id, quantity, terms } => self.resize(*id, *quantity, terms, now),
+            Command::Take(ask) => self.take_for_cart(ask, now),
+            Command::Rehome {
+                id,
+                shopper,
+                quantity,
+                terms,
+            } => self.rehome(*id, shopper, *quantity, terms, now),
+            Command::Fold {
+                into,
+                from,
+                quantity,
+                terms,
+            } => self.fold(*into, *from, *quantity, terms, now),
             Command::Confirm(ask) => self.confirm(ask, now),
             Command::Release { id } => self.release(*id, now),
             Command::Cleanup => Ok(Decision::Granted(self.expire_due(now, EXPIRIES_PER_TURN))),
@@ -93,7 +106,7 @@ impl Variant {
         expired.chain(closed).take(limit).collect()
     }
 
-    fn reserve(&self, ask: &Reserve, now: Timestamp) -> Result<Decision, Refusal> {
+    pub(super) fn reserve(&self, ask: &Reserve, now: Timestamp) -> Result<Decision, Refusal> {
         if let Some(hold) = self.holds.get(&ask.id) {
             // The same message again: an id is drawn for one reservation.
             return match hold.status {
@@ -157,7 +170,7 @@ impl Variant {
         ))
     }
 
-    fn expect_open(&self, now: Timestamp) -> Result<(), Refusal> {
+    pub(super) fn expect_open(&self, now: Timestamp) -> Result<(), Refusal> {
         if self.is_open(now) {
             return Ok(());
         }
@@ -169,7 +182,7 @@ impl Variant {
         })
     }
 
-    fn ttl(&self, ask: &Reserve) -> Result<i64, Refusal> {
+    pub(super) fn ttl(&self, ask: &Reserve) -> Result<i64, Refusal> {
         let max_ms = ask.terms.max_ttl_ms;
         match ask.ttl_ms {
             Some(wanted) if wanted > max_ms => Err(Refusal::TtlTooLong { max_ms }),
@@ -272,6 +285,9 @@ impl Variant {
     fn extend(&self, ask: &Extend, now: Timestamp) -> Result<Decision, Refusal> {
         match self.live(ask.id, now)? {
             Live::Due(refused) => Ok(refused),
+            Live::Yes(hold) if ask.seen.is_some_and(|seen| hold.version > seen) => {
+                Ok(Decision::Repeat(Box::new(hold.clone())))
+            }
             Live::Yes(hold) => Ok(granted(Event::Extended(self.extended(hold, ask, now)?))),
         }
     }
@@ -370,6 +386,7 @@ impl Variant {
             ttl_ms: None,
             allow_partial: false,
             terms: *terms,
+            for_order: None,
         };
         self.within_limit(&ask, more, &expired, now)?;
         let expiries = expired.into_iter().map(|hold| self::expired(hold, now));

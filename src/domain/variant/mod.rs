@@ -21,7 +21,7 @@
 //! let terms = Terms { lengths, payment_ttl_ms, max_ttl_ms, units_per_customer: None, window_days: None };
 //! let ask = |salt, quantity| {
 //!     let id = ReservationId::new(now, soap_slot(), VariantOrdinal(0), salt);
-//!     Reserve { id, quantity, shopper: Shopper::default(), ttl_ms: None, allow_partial: false, terms }
+//!     Reserve { id, quantity, shopper: Shopper::default(), ttl_ms: None, allow_partial: false, terms, for_order: None }
 //! };
 //! # fn soap_slot() -> Slot {
 //! #     Slot::of_variant(&StoreId::parse("default").unwrap(), &VariantId::parse("123").unwrap())
@@ -36,6 +36,7 @@
 //! # Ok::<(), InvalidId>(())
 //! ```
 mod after_sale;
+mod cart;
 mod command;
 mod decide;
 mod event;
@@ -48,7 +49,7 @@ mod settle;
 mod shop;
 mod stock;
 
-pub use command::{AfterSale, Command, Confirm, Extend, Prepare, Reserve};
+pub use command::{AfterSale, Command, Confirm, Extend, ForOrder, Prepare, Reserve};
 pub use decide::{Decision, EXPIRIES_PER_TURN};
 pub use event::{Event, LedgerEntry, LedgerKind};
 pub use head::{Flows, Head, ReservationMode, SaleState, Settings};

@@ -415,6 +415,7 @@ impl House {
             ttl_ms: Some(ttl_ms),
             allow_partial: false,
             terms: TERMS,
+            for_order: None,
         })
     }
 

@@ -1,0 +1,267 @@
+//! Checkout: the cart stands still while its order takes the lines, and follows what the order tells it afterwards.
+use super::{
+    Cart, Happened, Kept, Line, LineHold, Refusal, Status, Task,
+    turn::{Turn, never_held},
+    work::{is_released, told},
+};
+use crate::domain::{
+    agent::{Answer, Ask, Next, Verdict},
+    ids::{CustomerId, OrderId, ReservationId, Slot},
+    key::KeyMark,
+    order::{self, Order},
+    time::Timestamp,
+    variant::{self, Fulfilment, HoldStatus},
+};
+
+impl Turn {
+    pub(super) fn check_out(
+        mut self,
+        task: Task,
+        order: &OrderId,
+        key: Option<KeyMark>,
+        now: Timestamp,
+    ) -> Result<Next<Cart>, Refusal> {
+        if self.after.lines.is_empty() {
+            return Err(Refusal::Empty);
+        }
+        let wanted = self.after.units();
+        if let Some(limit) = self.after.policy.limits.units_per_order
+            && wanted > u64::from(limit)
+        {
+            return Err(Refusal::UnitsLimit { limit, wanted });
+        }
+        self.after.status = Status::CheckingOut { order: order.clone() };
+        self.say(Happened::CheckoutBegan(order.clone()));
+        Ok(self.begin(task, key, now, true))
+    }
+
+    /// Nothing came of the order: the cart is the shopper's again, with the holds it had.
+    fn check_out_refused(mut self, order: &OrderId, refusal: Refusal, now: Timestamp) -> Next<Cart> {
+        self.after.status = Status::Active;
+        self.end_due(now);
+        self.say(Happened::CheckoutRefused(order.clone()));
+        self.refused(refusal)
+    }
+}
+
+impl Cart {
+    /// Lines that are unconfirmed may be held after all, under an id the order must not use: those are given back first.
+    /// Then the order is asked.
+    pub(super) fn asks_of_checkout(
+        &self,
+        order: &OrderId,
+        customer: Option<&CustomerId>,
+        grace_ms: i64,
+        begun_at: Timestamp,
+    ) -> Vec<Ask> {
+        let releases: Vec<Ask> = self
+            .unclear_lines()
+            .flat_map(|(line, id)| self.ask(line.id, variant::Command::Release { id }))
+            .collect();
+        if !releases.is_empty() {
+            return releases;
+        }
+        let customer = customer.or(self.customer.as_ref());
+        let open = order::Command::Open {
+            cart: self.id.clone(),
+            customer: customer.cloned(),
+            session: self.session.clone(),
+            lines: self
+                .lines
+                .iter()
+                .map(|line| self.order_line(line, order, begun_at))
+                .collect(),
+            terms: self.policy.terms(customer.is_none()),
+            grace_ms,
+        };
+        vec![Ask::Order {
+            to: order.clone(),
+            command: Box::new(open),
+        }]
+    }
+
+    fn unclear_lines(&self) -> impl Iterator<Item = (&Line, ReservationId)> {
+        self.lines.iter().filter_map(|line| match line.hold {
+            LineHold::Unconfirmed { .. } => line.hold.maybe_live().map(|id| (line, id)),
+            LineHold::None | LineHold::Held(_) | LineHold::Ended(_) => None,
+        })
+    }
+
+    fn order_line(&self, line: &Line, order: &OrderId, begun_at: Timestamp) -> order::Line {
+        let held = match line.hold {
+            LineHold::Held(kept) => Some(kept.reservation),
+            LineHold::None | LineHold::Ended(_) | LineHold::Unconfirmed { .. } => None,
+        };
+        order::Line {
+            variant: line.variant.clone(),
+            ordinal: line.ordinal,
+            quantity: line.quantity,
+            unit_price: line.unit_price,
+            reservation: held.unwrap_or_else(|| self.fresh_reservation(line, order, begun_at)),
+            held: held.is_some(),
+            hold: None,
+            fulfilment: Fulfilment::default(),
+        }
+    }
+
+    /// The id an order takes a line under for which nothing is held: the same whenever it is asked again. FNV-1a over the
+    /// order's id, which was drawn at random, makes the salt.
+    fn fresh_reservation(&self, line: &Line, order: &OrderId, begun_at: Timestamp) -> ReservationId {
+        let salt = order
+            .as_str()
+            .bytes()
+            .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        let slot = Slot::of_variant(&self.store, &line.variant);
+        ReservationId::new(begun_at, slot, line.ordinal, salt)
+    }
+
+    pub(super) fn checkout_went(&self, order: &OrderId, answers: &[Answer], now: Timestamp) -> Next<Self> {
+        if self.unclear_lines().next().is_some() {
+            return self.cleared(order, answers, now);
+        }
+        let turn = Turn::of(self);
+        match answers.first() {
+            Some(Answer::Order(Ok(opened))) => turn.checked_out(opened, now),
+            Some(Answer::Order(Err(refusal))) => {
+                let refusal = match refusal {
+                    order::Refusal::LinesUnavailable { lines } => Refusal::LinesUnavailable {
+                        lines: lines.clone(),
+                    },
+                    _ => Refusal::Unanswered,
+                };
+                turn.check_out_refused(order, refusal, now)
+            }
+            // It may have taken the lines: it has to say.
+            Some(Answer::Variant { .. } | Answer::Cart(_) | Answer::Unanswered) | None => self.again(),
+        }
+    }
+
+    /// What may be held for unconfirmed lines was given back.
+    fn cleared(&self, order: &OrderId, answers: &[Answer], now: Timestamp) -> Next<Self> {
+        let mut turn = Turn::of(self);
+        for ((line, id), answer) in self.unclear_lines().zip(answers) {
+            if !told(answer).is_some_and(is_released) {
+                return turn.check_out_refused(order, Refusal::Unanswered, now);
+            }
+            turn.line(line.id).hold = LineHold::Unconfirmed {
+                reservation: id.next_try(now),
+                again_at: now,
+                tries: 0,
+            };
+        }
+        turn.close(Verdict::Working)
+    }
+
+    /// The order says how it stands: paid, or over, or the cart is the shopper's again.
+    pub(super) fn order_stands(&self, order: &Order, reopen: bool, now: Timestamp) -> Next<Self> {
+        if !matches!(&self.status, Status::CheckingOut { order: own } if *own == order.id) {
+            return self.unchanged();
+        }
+        let mut turn = Turn::of(self);
+        if reopen {
+            turn.reopened(order, now);
+        } else {
+            turn.order_over(order, now);
+        }
+        turn.done()
+    }
+}
+
+impl Turn {
+    fn checked_out(mut self, order: &Order, now: Timestamp) -> Next<Cart> {
+        if order.status == order::Status::Refused {
+            // Asked again after its refusal was lost; which lines it was is not kept.
+            return self.check_out_refused(&order.id, Refusal::LinesUnavailable { lines: Vec::new() }, now);
+        }
+        for line in &mut self.after.lines {
+            if let Some(taken) = taken(order, line) {
+                line.hold = in_payment(line, taken, order.payment_deadline);
+            }
+        }
+        self.say(Happened::CheckedOut(Box::new(order.clone())));
+        self.touched(now);
+        self.done()
+    }
+
+    fn reopened(&mut self, order: &Order, now: Timestamp) {
+        self.after.status = Status::Active;
+        for line in &mut self.after.lines {
+            if let Some(taken) = taken(order, line) {
+                line.hold = given_back(line, taken, order.status, now);
+            }
+        }
+        let ended = self.after.lines.iter().filter(|line| matches!(line.hold, LineHold::Ended(_)));
+        let ended: Vec<Happened> = ended.map(|line| Happened::LineEnded(line.id)).collect();
+        self.happened.extend(ended);
+        self.end_due(now);
+        self.say(Happened::Reopened(order.id.clone()));
+        self.touched(now);
+    }
+
+    fn order_over(&mut self, order: &Order, now: Timestamp) {
+        match order.status {
+            order::Status::Confirmed
+            | order::Status::PartiallyFulfilled
+            | order::Status::Fulfilled
+            | order::Status::Returned => {
+                for line in &mut self.after.lines {
+                    line.hold = LineHold::None;
+                }
+                let order = order.id.clone();
+                self.say(Happened::Ordered(order.clone()));
+                self.end(Status::Ordered { order }, now);
+            }
+            order::Status::Opening
+            | order::Status::Refused
+            | order::Status::PendingPayment
+            | order::Status::PaymentFailed
+            | order::Status::Cancelled
+            | order::Status::Expired
+            | order::Status::RefundRequired => {
+                self.after.lines.clear();
+                self.say(Happened::Abandoned);
+                self.end(Status::Abandoned, now);
+            }
+        }
+        self.changed();
+    }
+}
+
+fn taken<'a>(order: &'a Order, line: &Line) -> Option<&'a order::Line> {
+    order.lines.iter().find(|taken| taken.ordinal == line.ordinal)
+}
+
+/// The hold as the order has it while the payment is awaited: the order's decision ends it, not the clock.
+fn in_payment(line: &Line, taken: &order::Line, payment_deadline: Timestamp) -> LineHold {
+    let kept = match (&taken.hold, &line.hold) {
+        (Some(hold), _) => Kept::from(hold),
+        (None, LineHold::Held(kept)) => *kept,
+        (None, LineHold::None | LineHold::Ended(_) | LineHold::Unconfirmed { .. }) => {
+            never_held(taken.reservation, payment_deadline)
+        }
+    };
+    LineHold::Held(Kept {
+        reservation: taken.reservation,
+        expires_at: kept.expires_at.max(payment_deadline),
+        ..kept
+    })
+}
+
+/// The hold as the order leaves it to the cart.
+fn given_back(line: &Line, taken: &order::Line, status: order::Status, now: Timestamp) -> LineHold {
+    match &taken.hold {
+        Some(hold) if hold.status == HoldStatus::Active && status != order::Status::Expired => {
+            LineHold::Held(Kept::from(hold))
+        }
+        Some(hold) => LineHold::Ended(Kept {
+            expires_at: hold.expires_at.min(now),
+            ..Kept::from(hold)
+        }),
+        None => match line.hold {
+            LineHold::Held(kept) if status != order::Status::Expired => LineHold::Held(kept),
+            LineHold::Held(_) | LineHold::None | LineHold::Ended(_) | LineHold::Unconfirmed { .. } => {
+                LineHold::Ended(never_held(taken.reservation, now))
+            }
+        },
+    }
+}
