@@ -91,6 +91,7 @@ impl Shop {
             shopper: ask.shopper,
             ttl_ms: ask.ttl_ms,
             allow_partial: ask.allow_partial,
+            for_order: None,
         };
         self.send(ctx, &entry, Command::Reserve(reserve), key).await
     }
@@ -116,6 +117,7 @@ impl Shop {
                 by_ms,
                 phase,
                 terms,
+                seen: None,
             }),
         )
         .await

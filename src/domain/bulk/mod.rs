@@ -177,12 +177,14 @@ impl Bulk {
             ttl_ms,
             allow_partial: false,
             terms: plan.terms,
+            for_order: None,
         };
         let extend = |by_ms| Extend {
             id: line.reservation,
             by_ms,
             phase: None,
             terms: plan.terms,
+            seen: None,
         };
         let prepare = match (&plan.action, plan.mode) {
             (Action::Reserve { shopper, ttl_ms }, Mode::BestEffort) => {

@@ -21,7 +21,7 @@
 //! let terms = Terms { lengths, payment_ttl_ms, max_ttl_ms, units_per_customer: None, window_days: None };
 //! let ask = |salt, quantity| {
 //!     let id = ReservationId::new(now, soap_slot(), VariantOrdinal(0), salt);
-//!     Reserve { id, quantity, shopper: Shopper::default(), ttl_ms: None, allow_partial: false, terms }
+//!     Reserve { id, quantity, shopper: Shopper::default(), ttl_ms: None, allow_partial: false, terms, for_order: None }
 //! };
 //! # fn soap_slot() -> Slot {
 //! #     Slot::of_variant(&StoreId::parse("default").unwrap(), &VariantId::parse("123").unwrap())
@@ -39,16 +39,18 @@ mod after_sale;
 mod command;
 mod decide;
 mod event;
+mod for_order;
 mod head;
 mod hold;
 mod invariant;
+mod merge;
 mod owner;
 mod refusal;
 mod settle;
 mod shop;
 mod stock;
 
-pub use command::{AfterSale, Command, Confirm, Extend, Prepare, Reserve};
+pub use command::{AfterSale, Command, Confirm, Extend, ForOrder, OrderStep, Prepare, Reserve};
 pub use decide::{Decision, EXPIRIES_PER_TURN};
 pub use event::{Event, LedgerEntry, LedgerKind};
 pub use head::{Flows, Head, ReservationMode, SaleState, Settings};
@@ -165,6 +167,7 @@ impl Variant {
             | Event::Pinned(hold)
             | Event::Unpinned(hold)
             | Event::Confirmed { hold, .. }
+            | Event::Rehomed { hold, .. }
             | Event::Returned { hold, .. } => self.put(hold.clone()),
             Event::Fulfilled { hold, .. } | Event::Cancelled { hold, .. } if hold.committed_units() > 0 => {
                 self.put(hold.clone());

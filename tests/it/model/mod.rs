@@ -44,6 +44,7 @@ fn reserve(id: ReservationId, who: u8, quantity: u32, ttl_ms: Option<i64>, allow
         ttl_ms,
         allow_partial,
         terms: TERMS,
+        for_order: None,
     }
 }
 
@@ -69,6 +70,7 @@ fn command(step: &Step, id: ReservationId, model: &Model, world: &World) -> Opti
             by_ms: *by_ms,
             phase: *phase,
             terms: TERMS,
+            seen: None,
         }),
         Step::Resize { of: index, quantity } => Command::Resize {
             id: of(index),
@@ -122,6 +124,7 @@ fn command(step: &Step, id: ReservationId, model: &Model, world: &World) -> Opti
                     by_ms: None,
                     phase: None,
                     terms: TERMS,
+                    seen: None,
                 }),
                 1 => Prepare::Confirm(of(index)),
                 _ => Prepare::Release(of(index)),
