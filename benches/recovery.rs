@@ -284,6 +284,7 @@ impl Shop {
             shopper,
             ttl_ms: None,
             allow_partial: false,
+            for_order: None,
             terms: TERMS,
             for_order: None,
         };

@@ -198,7 +198,7 @@ impl Shop {
         }
     }
 
-    /// The first live reservations of a cart, as many as one coordinator takes, and whether these are all.
+    /// The first live reservations of a cart that no order owns, as many as one coordinator takes, and whether these are all.
     async fn live_in_cart(
         &self,
         ctx: &Context,
@@ -212,7 +212,9 @@ impl Shop {
         let (mut ids, mut after) = (Vec::new(), None);
         loop {
             let page = self.list_reservations(ctx, &filter, after, LINES_MAX).await?;
-            ids.extend(page.items.into_iter().map(|item| item.hold.id));
+            // One that is being paid is its order's to decide.
+            let free = page.items.into_iter().filter(|item| item.hold.owning_order().is_none());
+            ids.extend(free.map(|item| item.hold.id));
             if ids.len() > LINES_MAX {
                 ids.truncate(LINES_MAX);
                 return Ok((ids, false));

@@ -113,7 +113,11 @@ const REFUSALS: &[(&str, &[Code])] = &[
     ("confirm_reservation", ACTS),
     (
         "release_reservation",
-        &[Code::ReservationNotFound, Code::ReservationConfirmed],
+        &[
+            Code::ReservationNotFound,
+            Code::ReservationConfirmed,
+            Code::OwnedByOrder,
+        ],
     ),
     (
         "release_reservations",
@@ -141,6 +145,7 @@ const ACTS: &[Code] = &[
     Code::ReservationReleased,
     Code::ReservationConfirmed,
     Code::ReservationExpired,
+    Code::OwnedByOrder,
 ];
 /// Sold units are shipped, cancelled or returned.
 const AFTER_SALE: &[Code] = &[

@@ -303,6 +303,10 @@ impl Memory {
         self.count(number, ordinal, event);
         let home = self.settled(ordinal);
         let (store, index) = &mut self.stores[home.store as usize];
+        if let Event::Rehomed { hold, from } = event {
+            // It stands in the lists of whoever had it.
+            index.remove(hold.id, Lists::of(store, home.list, from));
+        }
         let lists = |hold: &Hold| Lists::of(store, home.list, &hold.shopper);
         match fate(event) {
             None => {}

@@ -351,7 +351,7 @@ impl House {
         let (events, granted) = match variant.decide(command, now) {
             Ok(Decision::Granted(events)) => (events, true),
             Ok(Decision::Refused { events, .. }) => (events, false),
-            Ok(Decision::Repeat(_)) | Err(_) => (Vec::new(), false),
+            Ok(Decision::Repeat(_) | Decision::Nothing) | Err(_) => (Vec::new(), false),
         };
         if events.is_empty() {
             return (events, None);
@@ -414,6 +414,7 @@ impl House {
             shopper,
             ttl_ms: Some(ttl_ms),
             allow_partial: false,
+            for_order: None,
             terms: TERMS,
             for_order: None,
         })
@@ -460,6 +461,7 @@ impl House {
                 by_ms: None,
                 phase: None,
                 terms: TERMS,
+                seen: None,
             }),
             70..78 => Command::Fulfil(after_sale(any(rng), None, rng)),
             78..82 => Command::Cancel(after_sale(any(rng), None, rng)),

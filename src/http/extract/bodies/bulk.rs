@@ -1,5 +1,5 @@
 //! Several reservations in one request.
-use super::{LINES_MAX, Takes, shopper};
+use super::{LINES_MAX, Takes, expect_foreign_cart, shopper};
 use crate::domain::ids::{ReservationId, VariantId};
 use crate::domain::variant::Shopper;
 use crate::http::extract::body::Object;
@@ -137,7 +137,8 @@ impl BulkBody {
             ("cartId", self.cart_id.is_some()),
             ("ttlSeconds", self.ttl_seconds.is_some()),
             ("seconds", self.seconds.is_some()),
-        ])
+        ])?;
+        expect_foreign_cart(self.cart_id.as_ref())
     }
 
     /// The reservations named, each once: the same work twice in one request is the same work.

@@ -1,5 +1,5 @@
 //! What a caller asks of one reservation.
-use super::{HandleRefs, Takes, shopper};
+use super::{HandleRefs, Takes, expect_foreign_cart, expect_foreign_order, shopper};
 use crate::domain::variant::{Phase, Shopper};
 use crate::http::extract::member::{
     CartRef, CustomerRef, HandleRef, OrderRef, Quantity, Seconds, SessionRef, VariantRef,
@@ -36,6 +36,14 @@ pub struct ReserveBody {
 }
 
 impl ReserveBody {
+    /// Refuses a cart made here: its holds are its own business.
+    ///
+    /// # Errors
+    /// `invalid-member` naming the cart.
+    pub fn check(&self) -> Result<(), Problem> {
+        expect_foreign_cart(self.cart_id.as_ref())
+    }
+
     /// For whom.
     pub fn shopper(&self) -> Shopper {
         shopper(
@@ -116,7 +124,8 @@ impl ReservationActionBody {
             ("seconds", self.seconds.is_some()),
             ("phase", self.phase.is_some()),
             ("orderId", self.order_id.is_some()),
-        ])
+        ])?;
+        expect_foreign_order(self.order_id.as_ref())
     }
 }
 
@@ -153,6 +162,16 @@ pub struct ConfirmBody {
     /// The shop's order.
     #[schema(inline)]
     pub order_id: Option<OrderRef>,
+}
+
+impl ConfirmBody {
+    /// Refuses an order made here: it confirms its reservations itself.
+    ///
+    /// # Errors
+    /// `invalid-member` naming the order.
+    pub fn check(&self) -> Result<(), Problem> {
+        expect_foreign_order(self.order_id.as_ref())
+    }
 }
 
 /// What becomes of sold units.
