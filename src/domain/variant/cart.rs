@@ -78,7 +78,9 @@ impl Variant {
         let folded = Hold {
             quantity,
             version: stays.version + 1,
-            expires_at: both.iter().fold(stays.expires_at, |at, hold| at.max(hold.expires_at)),
+            expires_at: both
+                .iter()
+                .fold(stays.expires_at, |at, hold| at.max(hold.expires_at)),
             max_expires_at: both
                 .iter()
                 .fold(stays.max_expires_at, |at, hold| at.max(hold.max_expires_at)),

@@ -403,6 +403,7 @@ impl House {
                 by_ms: None,
                 phase: None,
                 terms: TERMS,
+                seen: None,
             }),
             70..78 => Command::Fulfil(after_sale(any(rng), None, rng)),
             78..82 => Command::Cancel(after_sale(any(rng), None, rng)),
