@@ -291,7 +291,12 @@ mod tests {
 
     #[test]
     fn the_next_try_is_another_reservation_of_the_same_variant() {
-        let first = ReservationId::new(Timestamp::from_millis(5), Slot(0xabc), VariantOrdinal(7), u32::MAX);
+        let first = ReservationId::new(
+            Timestamp::from_millis(5),
+            Slot(0xabc),
+            VariantOrdinal(7),
+            u32::MAX,
+        );
         let second = first.next_try(Timestamp::from_millis(5));
         assert_ne!(first, second);
         assert_ne!(second, second.next_try(Timestamp::from_millis(5)));

@@ -7,6 +7,7 @@
 )]
 mod bench;
 mod bulk_model;
+mod cart;
 mod cli;
 mod demo_shop;
 mod fuzz;

@@ -2,10 +2,9 @@
 use super::{
     Cart, Happened, Kept, Line, LineHold, Refusal, Status, Task,
     turn::{Turn, never_held},
-    work::{is_released, told},
 };
 use crate::domain::{
-    agent::{Answer, Ask, Next, Verdict},
+    agent::{Answer, Ask, Next, Told, Verdict},
     ids::{CustomerId, OrderId, ReservationId, Slot},
     key::KeyMark,
     order::{self, Order},
@@ -45,7 +44,7 @@ impl Turn {
 }
 
 impl Cart {
-    /// Lines that are unconfirmed may be held after all, under an id the order must not use: those are given back first.
+    /// What is unconfirmed is asked about first: it may be held after all, under an id the order must not take it under again.
     /// Then the order is asked.
     pub(super) fn asks_of_checkout(
         &self,
@@ -54,12 +53,12 @@ impl Cart {
         grace_ms: i64,
         begun_at: Timestamp,
     ) -> Vec<Ask> {
-        let releases: Vec<Ask> = self
+        let unclear: Vec<Ask> = self
             .unclear_lines()
-            .flat_map(|(line, id)| self.ask(line.id, variant::Command::Release { id }))
+            .flat_map(|(line, id)| self.ask_to_hold(line.id, id, line.quantity))
             .collect();
-        if !releases.is_empty() {
-            return releases;
+        if !unclear.is_empty() {
+            return unclear;
         }
         let customer = customer.or(self.customer.as_ref());
         let open = order::Command::Open {
@@ -107,10 +106,9 @@ impl Cart {
     /// The id an order takes a line under for which nothing is held: the same whenever it is asked again. FNV-1a over the
     /// order's id, which was drawn at random, makes the salt.
     fn fresh_reservation(&self, line: &Line, order: &OrderId, begun_at: Timestamp) -> ReservationId {
-        let salt = order
-            .as_str()
-            .bytes()
-            .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        let salt = order.as_str().bytes().fold(0x811c_9dc5, |hash: u32, byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
         let slot = Slot::of_variant(&self.store, &line.variant);
         ReservationId::new(begun_at, slot, line.ordinal, salt)
     }
@@ -124,10 +122,17 @@ impl Cart {
             Some(Answer::Order(Ok(opened))) => turn.checked_out(opened, now),
             Some(Answer::Order(Err(refusal))) => {
                 let refusal = match refusal {
-                    order::Refusal::LinesUnavailable { lines } => Refusal::LinesUnavailable {
-                        lines: lines.clone(),
-                    },
-                    _ => Refusal::Unanswered,
+                    order::Refusal::LinesUnavailable { lines } => {
+                        Refusal::LinesUnavailable { lines: lines.clone() }
+                    }
+                    order::Refusal::NotFound
+                    | order::Refusal::State { .. }
+                    | order::Refusal::RefundRequired { .. }
+                    | order::Refusal::AmountMismatch { .. }
+                    | order::Refusal::RefundNotFound
+                    | order::Refusal::LineNotFound { .. }
+                    | order::Refusal::QuantityExceeds { .. }
+                    | order::Refusal::Unanswered => Refusal::Unanswered,
                 };
                 turn.check_out_refused(order, refusal, now)
             }
@@ -136,20 +141,19 @@ impl Cart {
         }
     }
 
-    /// What may be held for unconfirmed lines was given back.
+    /// The variants of unconfirmed lines were asked how they stand.
     fn cleared(&self, order: &OrderId, answers: &[Answer], now: Timestamp) -> Next<Self> {
         let mut turn = Turn::of(self);
+        let mut refusal = None;
         for ((line, id), answer) in self.unclear_lines().zip(answers) {
-            if !told(answer).is_some_and(is_released) {
-                return turn.check_out_refused(order, Refusal::Unanswered, now);
+            if let Err(no) = turn.clear(line, id, answer, now) {
+                refusal.get_or_insert(no);
             }
-            turn.line(line.id).hold = LineHold::Unconfirmed {
-                reservation: id.next_try(now),
-                again_at: now,
-                tries: 0,
-            };
         }
-        turn.close(Verdict::Working)
+        match refusal {
+            Some(refusal) => turn.check_out_refused(order, refusal, now),
+            None => turn.close(Verdict::Working),
+        }
     }
 
     /// The order says how it stands: paid, or over, or the cart is the shopper's again.
@@ -168,6 +172,47 @@ impl Cart {
 }
 
 impl Turn {
+    /// Takes in how an unconfirmed line stands; what is not held is left to the order.
+    ///
+    /// # Errors
+    /// Why the checkout cannot go on with it.
+    fn clear(
+        &mut self,
+        line: &Line,
+        id: ReservationId,
+        answer: &Answer,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let Answer::Variant { told, quote } = answer else {
+            return Err(Refusal::Unanswered);
+        };
+        match told {
+            Told::Refused(variant::Refusal::InFlight) => return Err(Refusal::Unanswered),
+            // It has the units of before a change; that is made first, in the background.
+            Told::Hold(hold) if hold.quantity != line.quantity => return Err(Refusal::Unanswered),
+            Told::Hold(hold) if hold.status == HoldStatus::Active => {
+                if line.unit_price.is_none() && self.other_currency(line.id, *quote) {
+                    let variant = line.variant.clone();
+                    return Err(Refusal::OtherCurrency { variant });
+                }
+                self.follow(line.id, hold);
+                self.say(Happened::LineHeld(line.id));
+                self.changed();
+            }
+            Told::Nothing => self.line(line.id).hold = LineHold::None,
+            Told::Hold(_) | Told::Refused(_) => {
+                self.line(line.id).hold = LineHold::Unconfirmed {
+                    reservation: id.next_try(now),
+                    again_at: now,
+                    tries: 0,
+                };
+            }
+        }
+        let unit_price = line.unit_price.or(quote.and_then(|quote| quote.price));
+        self.line(line.id).unit_price = unit_price;
+        Ok(())
+    }
+
     fn checked_out(mut self, order: &Order, now: Timestamp) -> Next<Cart> {
         if order.status == order::Status::Refused {
             // Asked again after its refusal was lost; which lines it was is not kept.
@@ -190,7 +235,11 @@ impl Turn {
                 line.hold = given_back(line, taken, order.status, now);
             }
         }
-        let ended = self.after.lines.iter().filter(|line| matches!(line.hold, LineHold::Ended(_)));
+        let ended = self
+            .after
+            .lines
+            .iter()
+            .filter(|line| matches!(line.hold, LineHold::Ended(_)));
         let ended: Vec<Happened> = ended.map(|line| Happened::LineEnded(line.id)).collect();
         self.happened.extend(ended);
         self.end_due(now);

@@ -317,10 +317,9 @@ impl Turn {
         }
         let units = self.after.units() - u64::from(before) + u64::from(wanted);
         match self.after.policy.limits.units_per_order {
-            Some(limit) if wanted > before && units > u64::from(limit) => Err(Refusal::UnitsLimit {
-                limit,
-                wanted: units,
-            }),
+            Some(limit) if wanted > before && units > u64::from(limit) => {
+                Err(Refusal::UnitsLimit { limit, wanted: units })
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -358,12 +357,7 @@ impl Turn {
         self.changed_by(by_shopper, now);
     }
 
-    fn extend(
-        self,
-        by_ms: Option<i64>,
-        key: Option<KeyMark>,
-        now: Timestamp,
-    ) -> Result<Next<Cart>, Refusal> {
+    fn extend(self, by_ms: Option<i64>, key: Option<KeyMark>, now: Timestamp) -> Result<Next<Cart>, Refusal> {
         let lines = &self.after.lines;
         if lines.is_empty() {
             return Err(Refusal::Empty);

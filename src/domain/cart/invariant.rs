@@ -17,7 +17,10 @@ impl Cart {
 
     fn check_lines(&self) -> Result<(), String> {
         let ascending = self.lines.windows(2).all(|pair| pair[0].id < pair[1].id);
-        let below = self.lines.last().is_none_or(|line| line.id < LineId(self.next_line));
+        let below = self
+            .lines
+            .last()
+            .is_none_or(|line| line.id < LineId(self.next_line));
         if !ascending || !below {
             let ids: Vec<u32> = self.lines.iter().map(|line| line.id.0).collect();
             return Err(format!("lines {ids:?}, the next {}", self.next_line));
@@ -110,7 +113,7 @@ impl Cart {
         let subject = format!("cart {} line {}", self.id, line.id.0);
         let broken = |evidence: String| Err(Violation::new(Law::Agree, &subject, evidence));
         let checking_out = matches!(self.status, Status::CheckingOut { .. });
-        if !checking_out && kept.expires_at <= now {
+        if kept.expires_at <= now {
             return Ok(());
         }
         let Some(hold) = hold else {
@@ -127,14 +130,20 @@ impl Cart {
             return broken(format!("{} units, its hold {status} with {units}", line.quantity));
         }
         if hold.expires_at != kept.expires_at {
-            return broken(format!("until {:?}, its hold {:?}", kept.expires_at, hold.expires_at));
+            return broken(format!(
+                "until {:?}, its hold {:?}",
+                kept.expires_at, hold.expires_at
+            ));
         }
         Ok(())
     }
 }
 
 fn is_first_add(work: &Work) -> bool {
-    matches!(work.task, Task::Hold { new: true, .. } | Task::Undo { new: true, .. })
+    matches!(
+        work.task,
+        Task::Hold { new: true, .. } | Task::Undo { new: true, .. }
+    )
 }
 
 /// The reservation a line names, live or not.

@@ -80,7 +80,7 @@ struct Plan {
 
 enum Step {
     /// The variant is asked.
-    Ask(variant::Command),
+    Ask(Box<variant::Command>),
     /// Nothing is held for it: only the cart changes.
     Here,
     /// There is no room for it.
@@ -104,34 +104,33 @@ impl Cart {
             }),
             MergeStage::Moving { lines, surplus } => {
                 let moves = self.asked_lines(merge.strategy, lines);
-                let moves = moves.map(|(line, _, command)| (line, command));
                 let releases = surplus.iter().filter_map(|line| {
                     let id = line.hold.maybe_live()?;
-                    Some((line, variant::Command::Release { id }))
+                    Some((line, Box::new(variant::Command::Release { id })))
                 });
                 let asks = moves.chain(releases).map(|(line, command)| Ask::Variant {
                     to: line.ordinal,
-                    command: Box::new(command),
+                    command,
                 });
                 asks.collect()
             }
         }
     }
 
-    /// The lines whose variants are asked, each with its plan.
+    /// The lines whose variants are asked, and what.
     fn asked_lines<'a>(
         &self,
         strategy: MergeStrategy,
         lines: &'a [Line],
-    ) -> impl Iterator<Item = (&'a Line, Plan, variant::Command)> {
+    ) -> impl Iterator<Item = (&'a Line, Box<variant::Command>)> {
         let plans = self.plan(strategy, lines);
-        lines.iter().zip(plans).filter_map(|(line, plan)| match &plan.step {
-            Step::Ask(command) => {
-                let command = command.clone();
-                Some((line, plan, command))
-            }
-            Step::Here | Step::Surplus => None,
-        })
+        lines
+            .iter()
+            .zip(plans)
+            .filter_map(|(line, plan)| match plan.step {
+                Step::Ask(command) => Some((line, command)),
+                Step::Here | Step::Surplus => None,
+            })
     }
 
     /// What becomes of each line, in order; the units the store allows in one order go to the first.
@@ -164,22 +163,23 @@ impl Cart {
     fn step(&self, own: Option<&Line>, other: &Line, quantity: u32) -> Step {
         let live = own.and_then(|own| own.hold.maybe_live());
         let terms = self.terms();
+        let ask = |command| Step::Ask(Box::new(command));
         match (live, other.hold.maybe_live()) {
             _ if quantity == 0 => Step::Surplus,
-            (Some(into), from @ Some(_)) => Step::Ask(variant::Command::Fold {
+            (Some(into), from @ Some(_)) => ask(variant::Command::Fold {
                 into,
                 from,
                 quantity,
                 terms,
             }),
-            (None, Some(id)) => Step::Ask(variant::Command::Rehome {
+            (None, Some(id)) => ask(variant::Command::Rehome {
                 id,
                 shopper: self.shopper(),
                 quantity,
                 terms,
             }),
             (Some(into), None) if own.is_some_and(|own| own.quantity != quantity && is_held(own)) => {
-                Step::Ask(variant::Command::Fold {
+                ask(variant::Command::Fold {
                     into,
                     from: None,
                     quantity,
@@ -211,7 +211,18 @@ impl Cart {
                     Refusal::Busy => Refusal::Busy,
                     Refusal::Merged { .. } => conflict("it was merged into another cart"),
                     Refusal::NotFound => conflict("there is no such cart"),
-                    _ => conflict("the other cart is not active"),
+                    Refusal::LineNotFound { .. }
+                    | Refusal::Line { .. }
+                    | Refusal::LinesUnavailable { .. }
+                    | Refusal::Empty
+                    | Refusal::LinesLimit { .. }
+                    | Refusal::UnitsLimit { .. }
+                    | Refusal::OtherCurrency { .. }
+                    | Refusal::CheckingOut { .. }
+                    | Refusal::Ordered { .. }
+                    | Refusal::Abandoned
+                    | Refusal::MergeConflict { .. }
+                    | Refusal::Unanswered => conflict("the other cart is not active"),
                 };
                 return turn.refused(refusal);
             }
@@ -312,7 +323,13 @@ impl Turn {
     }
 
     /// Takes over what needs no asking; goes on with the rest, or says that all is here.
-    fn advance(mut self, mut merge: Merge, lines: Vec<Line>, surplus: Vec<Line>, now: Timestamp) -> Next<Cart> {
+    fn advance(
+        mut self,
+        mut merge: Merge,
+        lines: Vec<Line>,
+        surplus: Vec<Line>,
+        now: Timestamp,
+    ) -> Next<Cart> {
         let mut left = Vec::new();
         let mut no_room = surplus;
         let lines: Vec<Line> = lines.into_iter().map(|line| as_of(line, now)).collect();
@@ -363,9 +380,9 @@ impl Turn {
             }
             // What was asked of is not there any more: this cart's hold, or the other's.
             Some(Told::Hold(_) | Told::Nothing | Told::Refused(_)) => {
-                if let Step::Ask(variant::Command::Fold { .. }) = plan.step
-                    && let Some((own, _)) = own
-                {
+                let folds =
+                    matches!(&plan.step, Step::Ask(ask) if matches!(**ask, variant::Command::Fold { .. }));
+                if let Some((own, _)) = own.filter(|_| folds) {
                     self.not_there(own, now);
                     return Moved::Left(line.clone());
                 }

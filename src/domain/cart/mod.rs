@@ -331,7 +331,7 @@ pub enum Task {
     },
     /// Take over another cart's lines.
     Merge(Merge),
-    /// Have an order made of the lines, once it is known that nothing is held for those that are unconfirmed.
+    /// Have an order made of the lines, once it is known what is held for those that are unconfirmed.
     Checkout {
         /// The order.
         order: OrderId,

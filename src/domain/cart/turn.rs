@@ -2,10 +2,10 @@
 use super::{Cart, Happened, Kept, Line, LineHold, LineId, Refusal, Status, Task, Work};
 use crate::domain::{
     agent::{Next, Verdict},
+    ids::ReservationId,
     key::KeyMark,
     policy::ExpiredLines,
     time::Timestamp,
-    ids::ReservationId,
     variant::{self, Hold, HoldStatus},
 };
 
@@ -96,12 +96,7 @@ impl Turn {
     }
 
     /// The variant could not be asked, or said something that may be otherwise in a moment: it is asked again later.
-    pub(super) fn unconfirmed(
-        &mut self,
-        id: LineId,
-        reservation: ReservationId,
-        now: Timestamp,
-    ) {
+    pub(super) fn unconfirmed(&mut self, id: LineId, reservation: ReservationId, now: Timestamp) {
         let line = self.line(id);
         let tries = match line.hold {
             LineHold::Unconfirmed { tries, .. } => tries,

@@ -1,11 +1,7 @@
 //! A cart as a shopper sees it at some moment: an expired hold shows at once, whatever was logged.
 use super::{Cart, Line, LineHold, Status};
 use crate::domain::{
-    ids::ReservationId,
-    money::Money,
-    policy::ExpiredLines,
-    time::Timestamp,
-    variant::NEEDS_EXTENSION_MS,
+    ids::ReservationId, money::Money, policy::ExpiredLines, time::Timestamp, variant::NEEDS_EXTENSION_MS,
 };
 
 /// What stands behind a line at some moment.

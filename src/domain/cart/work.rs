@@ -22,18 +22,7 @@ impl Cart {
                 reservation,
                 quantity,
                 ..
-            } => {
-                let take = Reserve {
-                    id: *reservation,
-                    quantity: *quantity,
-                    shopper: self.shopper(),
-                    ttl_ms: None,
-                    allow_partial: false,
-                    terms: self.terms(),
-                    for_order: None,
-                };
-                self.ask(*line, variant::Command::Take(take))
-            }
+            } => self.ask_to_hold(*line, *reservation, *quantity),
             Task::Resize { line, quantity } => self
                 .line(*line)
                 .and_then(held)
@@ -114,6 +103,20 @@ impl Cart {
     /// The same is asked again.
     pub(super) fn again(&self) -> Next<Self> {
         Turn::of(self).close(Verdict::Working)
+    }
+
+    /// Units for a line, under an id that may have been asked about before.
+    pub(super) fn ask_to_hold(&self, line: LineId, reservation: ReservationId, quantity: u32) -> Vec<Ask> {
+        let take = Reserve {
+            id: reservation,
+            quantity,
+            shopper: self.shopper(),
+            ttl_ms: None,
+            allow_partial: false,
+            terms: self.terms(),
+            for_order: None,
+        };
+        self.ask(line, variant::Command::Take(take))
     }
 
     pub(super) fn ask(&self, line: LineId, command: variant::Command) -> Vec<Ask> {
@@ -226,7 +229,7 @@ impl Turn {
         match told {
             Told::Hold(hold) if hold.status == HoldStatus::Active => self.got(asked, hold, *quote, now),
             Told::Hold(hold) => self.not_held(asked, &hold.ended_refusal(), now),
-            Told::Nothing if self.other_currency(asked, *quote) => {
+            Told::Nothing if self.other_currency(asked.line, *quote) => {
                 let variant = self.line(asked.line).variant.clone();
                 self.let_go(asked, Refusal::OtherCurrency { variant }, now)
             }
@@ -244,7 +247,7 @@ impl Turn {
 
     fn got(mut self, asked: &Asked, hold: &Hold, quote: Option<Quote>, now: Timestamp) -> Next<Cart> {
         let resumed = self.resumes(asked);
-        if !resumed && self.other_currency(asked, quote) {
+        if !resumed && self.other_currency(asked.line, quote) {
             return self.go_on(Task::Undo {
                 line: asked.line,
                 reservation: asked.reservation,
@@ -266,29 +269,30 @@ impl Turn {
         self.settled(asked, now)
     }
 
-    fn not_held(self, asked: &Asked, refusal: &variant::Refusal, now: Timestamp) -> Next<Cart> {
-        match refusal {
-            // The id was used up by an earlier try whose answer was lost.
-            variant::Refusal::ReservationExpired { .. } | variant::Refusal::ReservationReleased { .. } => {
-                self.go_on(Task::Hold {
-                    line: asked.line,
-                    reservation: asked.reservation.next_try(now),
-                    quantity: asked.quantity,
-                    new: asked.new,
-                })
-            }
-            variant::Refusal::InsufficientStock { contended: true, .. } | variant::Refusal::InFlight
-                if !asked.by_shopper =>
-            {
-                self.asked_later(asked, now)
-            }
-            other => {
-                let mut turn = self;
-                let variant = turn.line(asked.line).variant.clone();
-                let refusal = other.clone();
-                turn.let_go(asked, Refusal::Line { variant, refusal }, now)
-            }
+    fn not_held(mut self, asked: &Asked, refusal: &variant::Refusal, now: Timestamp) -> Next<Cart> {
+        // The id was used up by an earlier try whose answer was lost.
+        let used_up = matches!(
+            refusal,
+            variant::Refusal::ReservationExpired { .. } | variant::Refusal::ReservationReleased { .. }
+        );
+        if used_up {
+            return self.go_on(Task::Hold {
+                line: asked.line,
+                reservation: asked.reservation.next_try(now),
+                quantity: asked.quantity,
+                new: asked.new,
+            });
         }
+        let for_a_moment = matches!(
+            refusal,
+            variant::Refusal::InsufficientStock { contended: true, .. } | variant::Refusal::InFlight
+        );
+        if for_a_moment && !asked.by_shopper {
+            return self.asked_later(asked, now);
+        }
+        let variant = self.line(asked.line).variant.clone();
+        let refusal = refusal.clone();
+        self.let_go(asked, Refusal::Line { variant, refusal }, now)
     }
 
     fn asked_later(mut self, asked: &Asked, now: Timestamp) -> Next<Cart> {
@@ -407,10 +411,10 @@ impl Turn {
     }
 
     /// Whether the variant is priced in another currency than the other lines.
-    fn other_currency(&self, asked: &Asked, quote: Option<Quote>) -> bool {
+    pub(super) fn other_currency(&self, line: LineId, quote: Option<Quote>) -> bool {
         let price = quote.and_then(|quote| quote.price);
-        let mut others = self.after.lines.iter().filter(|line| line.id != asked.line);
-        let cart = others.find_map(|line| line.unit_price);
+        let mut others = self.after.lines.iter().filter(|other| other.id != line);
+        let cart = others.find_map(|other| other.unit_price);
         price
             .zip(cart)
             .is_some_and(|(price, cart)| price.currency != cart.currency)

@@ -1,0 +1,119 @@
+//! What a checkout promises, a test each.
+use super::house::{Fate, House};
+use holdfast::domain::{
+    cart::{LineStatus, Refusal, Status},
+    order,
+};
+
+#[test]
+fn an_empty_cart_cannot_be_checked_out() {
+    let mut house = House::new(&[1]);
+    let cart = house.guest();
+    assert_eq!(house.check_out(&cart), Err(Refusal::Empty));
+}
+
+#[test]
+fn a_checkout_takes_ended_and_unconfirmed_lines_again() {
+    let mut house = House::new(&[5, 5, 5]);
+    let cart = house.guest();
+    house.add(&cart, 0, 1).unwrap();
+    let ended = house.carts[&cart].lines[0].hold.maybe_live();
+    house.wait(60_000);
+    house.add(&cart, 1, 2).unwrap();
+    house.befall(&[Fate::LoseAnswer]);
+    house.add(&cart, 2, 5).unwrap();
+    house.befall(&[Fate::Deliver, Fate::Crash, Fate::LoseAnswer, Fate::LoseAsk]);
+    let order = house.check_out(&cart).unwrap();
+    assert_eq!(house.count(&cart, LineStatus::Active), 3);
+    assert_ne!(house.carts[&cart].lines[0].hold.maybe_live(), ended);
+    assert_eq!([house.held(0), house.held(1), house.held(2)], [1, 2, 5]);
+    assert_eq!(house.orders.len(), 1);
+    let opened = house.orders[&order]
+        .lines
+        .iter()
+        .map(|line| line.held)
+        .collect::<Vec<_>>();
+    assert_eq!(opened, [false, true, true]);
+    let edit = house.add(&cart, 0, 1);
+    assert_eq!(edit, Err(Refusal::CheckingOut { order }));
+    house.wait(120_000 - 1);
+    assert_eq!(house.count(&cart, LineStatus::Active), 3, "the order decides");
+}
+
+#[test]
+fn a_refused_checkout_names_every_line_and_gives_the_cart_back() {
+    let mut house = House::new(&[1, 1, 5]);
+    let (cart, other) = (house.guest(), house.guest());
+    house.add(&cart, 0, 1).unwrap();
+    house.add(&cart, 1, 1).unwrap();
+    house.wait(60_000);
+    house.add(&cart, 2, 1).unwrap();
+    house.add(&other, 0, 1).unwrap();
+    house.add(&other, 1, 1).unwrap();
+    let Err(Refusal::LinesUnavailable { lines }) = house.check_out(&cart) else {
+        panic!("not refused");
+    };
+    assert_eq!(lines.len(), 2);
+    assert_eq!(house.told(&cart), "v0 1 expired, v1 1 expired, v2 1 active");
+    assert_eq!(house.carts[&cart].status, Status::Active);
+    house.remove(&cart, 0).unwrap();
+}
+
+#[test]
+fn a_checkout_that_cannot_clear_an_unconfirmed_line_is_refused() {
+    let mut house = House::new(&[5]);
+    let cart = house.guest();
+    house.befall(&[Fate::LoseAnswer, Fate::LoseAsk]);
+    house.add(&cart, 0, 1).unwrap();
+    assert_eq!(house.check_out(&cart), Err(Refusal::Unanswered));
+    assert_eq!(house.told(&cart), "v0 1 unconfirmed");
+    house.check_out(&cart).unwrap();
+}
+
+#[test]
+fn a_paid_order_ends_the_cart() {
+    let mut house = House::new(&[5]);
+    let cart = house.guest();
+    house.add(&cart, 0, 2).unwrap();
+    let order = house.check_out(&cart).unwrap();
+    house.order_ends(&order, order::Status::Confirmed, false);
+    let now = house.now;
+    let ended = &house.carts[&cart];
+    assert_eq!(
+        (&ended.status, ended.ended_at),
+        (&Status::Ordered { order: order.clone() }, Some(now))
+    );
+    assert_eq!(house.told(&cart), "v0 2 none");
+    assert_eq!(house.add(&cart, 0, 1), Err(Refusal::Ordered { order }));
+}
+
+#[test]
+fn a_failed_payment_gives_the_cart_back_with_its_holds() {
+    let mut house = House::new(&[5, 5]);
+    let cart = house.guest();
+    house.add(&cart, 0, 2).unwrap();
+    house.wait(59_000);
+    house.add(&cart, 1, 1).unwrap();
+    let order = house.check_out(&cart).unwrap();
+    house.wait(10_000);
+    house.order_ends(&order, order::Status::PaymentFailed, true);
+    assert_eq!(house.told(&cart), "v0 2 active, v1 1 active");
+    assert!(house.until(&cart, 0) >= 69 + 50, "{}", house.until(&cart, 0));
+    house.add(&cart, 0, 1).unwrap();
+}
+
+#[test]
+fn an_expired_order_leaves_ended_lines_and_a_closed_one_nothing() {
+    let mut house = House::new(&[5]);
+    let (cart, other) = (house.guest(), house.guest());
+    house.add(&cart, 0, 2).unwrap();
+    house.add(&other, 0, 2).unwrap();
+    let (order, closed) = (house.check_out(&cart).unwrap(), house.check_out(&other).unwrap());
+    house.order_ends(&closed, order::Status::Cancelled, false);
+    house.wait(120_001);
+    house.order_ends(&order, order::Status::Expired, true);
+    assert_eq!(house.told(&cart), "v0 2 expired");
+    assert_eq!(house.carts[&other].status, Status::Abandoned);
+    assert_eq!(house.held(0), 0);
+    house.change(&cart, 0, 2).unwrap();
+}
