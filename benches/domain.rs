@@ -66,6 +66,7 @@ impl Bench {
             shopper: Shopper::default(),
             ttl_ms: None,
             allow_partial: false,
+            for_order: None,
             terms: TERMS,
             for_order: None,
         })

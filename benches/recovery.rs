@@ -278,6 +278,7 @@ impl Shop {
             shopper,
             ttl_ms: None,
             allow_partial: false,
+            for_order: None,
             terms: TERMS,
             for_order: None,
         };

@@ -126,7 +126,8 @@ fn operation_of(event: &Event) -> Option<Operation> {
         | Event::Pinned(_)
         | Event::Unpinned(_)
         | Event::Withdrawn(_)
-        | Event::Closed(_) => None,
+        | Event::Closed(_)
+        | Event::Rehomed { .. } => None,
     }
 }
 

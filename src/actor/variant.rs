@@ -186,6 +186,7 @@ impl Running {
             ask.id = self.entry.new_reservation(now);
         }
         match self.variant.decide(&command, now) {
+            Ok(Decision::Nothing) => self.later(port, Ok(Answer::Count(0)), permit),
             Ok(Decision::Granted(events)) if events.is_empty() => {
                 self.later(port, Ok(Answer::Count(0)), permit)
             }
@@ -247,6 +248,8 @@ impl Running {
                     .map_or(LineOutcome::Unanswered, LineOutcome::Done)
             }
             Ok(Decision::Repeat(hold)) => LineOutcome::Done(*hold),
+            // No line of a bulk asks for something that holds nothing.
+            Ok(Decision::Nothing) => LineOutcome::Unanswered,
             Ok(Decision::Refused { events, refusal }) => {
                 self.log(silent(events), now);
                 LineOutcome::Refused(refusal)

@@ -126,6 +126,7 @@ fn outcome_of(refusal: &Refusal) -> Outcome {
         | Refusal::ExpectedMismatch { .. }
         | Refusal::VersionMismatch { .. }
         | Refusal::HasActiveHolds { .. }
+        | Refusal::OwnedByOrder { .. }
         | Refusal::OutOfRange => Outcome::Refused,
     }
 }

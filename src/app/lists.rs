@@ -103,6 +103,9 @@ impl Shop {
         loop {
             let page = self.list_reservations(&ctx, &filter, after, 200).await?;
             for item in page.items {
+                if item.hold.owning_order().is_some() {
+                    continue; // Being paid: its order decides.
+                }
                 self.release(&ctx, item.hold.id).await?;
                 released += 1;
             }

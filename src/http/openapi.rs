@@ -83,11 +83,16 @@ const REFUSALS: &[(&str, &[Code])] = &[
             Code::ReservationNotFound,
             Code::ReservationExpired,
             Code::ReservationReleased,
+            Code::OwnedByOrder,
         ],
     ),
     (
         "release_reservation",
-        &[Code::ReservationNotFound, Code::ReservationConfirmed],
+        &[
+            Code::ReservationNotFound,
+            Code::ReservationConfirmed,
+            Code::OwnedByOrder,
+        ],
     ),
     ("release_reservations", &[Code::ReservationConfirmed]),
     ("bulk", &[Code::LinesRefused]),
@@ -104,6 +109,7 @@ const ENDS: &[Code] = &[
     Code::ReservationReleased,
     Code::ReservationConfirmed,
     Code::ReservationExpired,
+    Code::OwnedByOrder,
 ];
 const AFTER_SALE: &[Code] = &[
     Code::ReservationNotFound,

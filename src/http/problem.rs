@@ -84,7 +84,7 @@ codes! {
     ReservationNotConfirmed "reservation-not-confirmed" 409 false "The reservation is not confirmed yet"
         "Only confirmed units can be shipped, cancelled or returned. Confirm or release it first.";
     OwnedByOrder "owned-by-order" 409 false "An order owns this reservation"
-        "Ship, cancel or return it through its order; `orderId` names it.";
+        "Confirm, cancel, ship or return it through its order; `orderId` names it.";
     TooManyUnits "too-many-units" 409 false "More units than the reservation has left"
         "`requested` and `allowed` give the figures; what was shipped, cancelled or returned is gone.";
     AlreadyExists "already-exists" 409 false "That id is taken"

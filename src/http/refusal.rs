@@ -75,6 +75,7 @@ pub fn problem(refusal: &Refusal, subject: Subject<'_>) -> Problem {
         Refusal::ReservationConfirmed { at } => {
             about(Code::ReservationConfirmed).with("endedAt", moment(Some(*at)))
         }
+        Refusal::OwnedByOrder { order } => about(Code::OwnedByOrder).with("orderId", order.as_str()),
         Refusal::NotConfirmed => about(Code::ReservationNotConfirmed),
         Refusal::QuantityExceeds { requested, allowed } => about(Code::TooManyUnits)
             .detail(format!("{requested} asked, {allowed} left"))

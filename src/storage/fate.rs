@@ -22,6 +22,7 @@ pub(super) fn fate(event: &Event) -> Option<Fate<'_>> {
         | Event::Pinned(hold)
         | Event::Unpinned(hold)
         | Event::Confirmed { hold, .. }
+        | Event::Rehomed { hold, .. }
         | Event::Returned { hold, .. } => Some(Fate::Kept(hold)),
         Event::Fulfilled { hold, .. } | Event::Cancelled { hold, .. } if hold.committed_units() > 0 => {
             Some(Fate::Kept(hold))

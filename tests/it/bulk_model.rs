@@ -110,6 +110,7 @@ impl House {
             shopper: Shopper::default(),
             ttl_ms: None,
             allow_partial: false,
+            for_order: None,
             terms: TERMS,
             for_order: None,
         };
@@ -203,6 +204,7 @@ impl House {
         match world.ask(&command, now) {
             Answer::Granted(_) => LineOutcome::Done(world.variant.hold(id).unwrap().clone()),
             Answer::Repeat(hold) => LineOutcome::Done(*hold),
+            Answer::Nothing => panic!("no line of a bulk asks for something that holds nothing"),
             Answer::Refused(_, refusal) => LineOutcome::Refused(refusal),
         }
     }

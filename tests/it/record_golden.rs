@@ -211,6 +211,19 @@ fn hold() -> Hold {
     }
 }
 
+/// A hold on its way into the payment phase.
+fn paying() -> Hold {
+    let pin = hold().pin.unwrap();
+    Hold {
+        order: Some(OrderId::parse("ord_018bcfe568007001bfffffffffffffff").unwrap()),
+        pin: Some(Pin {
+            intent: Intent::Pay(at(3000)),
+            ..pin
+        }),
+        ..hold()
+    }
+}
+
 fn ended() -> Hold {
     Hold {
         status: HoldStatus::Expired,
@@ -404,6 +417,13 @@ fn events() -> impl Iterator<Item = Event> {
             entry: Some(entry()),
         },
         Event::Closed(sold()),
+        Event::Rehomed {
+            hold: paying(),
+            from: Shopper {
+                session: Some(SessionId::parse("s").unwrap()),
+                ..Shopper::default()
+            },
+        },
     ]
     .into_iter()
 }
@@ -455,6 +475,9 @@ fn refusals() -> impl Iterator<Item = Refusal> {
             committed: 4,
         },
         Refusal::OutOfRange,
+        Refusal::OwnedByOrder {
+            order: OrderId::parse("o-1").unwrap(),
+        },
     ]
     .into_iter()
 }
@@ -480,5 +503,6 @@ fn word(event: &Event) -> &'static str {
         Event::Cancelled { .. } => "cancelled",
         Event::Returned { .. } => "returned",
         Event::Closed(_) => "closed",
+        Event::Rehomed { .. } => "rehomed",
     }
 }

@@ -11,12 +11,12 @@
 use crate::world::{Answer, START, Stored, World};
 use holdfast::domain::{
     bulk::Attempt,
-    ids::{BulkId, CartId, CustomerId, OrderId, ReservationId, SessionId, VariantOrdinal},
+    ids::{BulkId, CartId, CustomerId, OrderId, ReservationId, SessionId, Slot, VariantOrdinal},
     policy::{HoldLengths, Terms},
     time::{MILLIS_PER_DAY, Timestamp},
     variant::{
-        AfterSale, Command, Confirm, Event, Extend, Hold, HoldStatus, Phase, Prepare, Refusal,
-        ReservationMode, Reserve, SaleState, Settings, Shopper,
+        AfterSale, Command, Confirm, Event, Extend, ForOrder, Fulfilment, Hold, HoldStatus, OrderStep, Phase,
+        Prepare, Refusal, ReservationMode, Reserve, SaleState, Settings, Shopper,
     },
 };
 use std::{collections::BTreeMap, fs, path::Path};
@@ -247,6 +247,20 @@ impl Story {
                 expected: words.number("version"),
             },
             "reserve" => Command::Reserve(self.reserve(words)),
+            "take" => Command::Take(self.reserve(words)),
+            "rehome" => Command::Rehome {
+                id: self.id(words.first()),
+                quantity: words.number("qty").unwrap_or(u32::MAX),
+                shopper: shopper(words),
+                terms: self.terms,
+            },
+            "fold" => Command::Fold {
+                into: self.id(words.first()),
+                from: words.after("from").map(|name| self.id(name)),
+                quantity: words.number("qty").unwrap(),
+                terms: self.terms,
+            },
+            "order" => self.for_order(words),
             "extend" => Command::Extend(self.extend(words)),
             "resize" => Command::Resize {
                 id: self.id(words.first()),
@@ -271,6 +285,10 @@ impl Story {
                     "extend" => Prepare::Extend(self.extend(words)),
                     "confirm" => Prepare::Confirm(self.id(words.first())),
                     "release" => Prepare::Release(self.id(words.first())),
+                    "pay" => Prepare::Pay {
+                        id: self.id(words.first()),
+                        for_order: for_order(words).expect("whose"),
+                    },
                     other => panic!("cannot prepare {other}"),
                 };
                 Command::Prepare { attempt, prepare }
@@ -295,16 +313,41 @@ impl Story {
         Reserve {
             id: self.id(words.first()),
             quantity: words.number("qty").unwrap_or(1),
-            shopper: Shopper {
-                customer: words.after("for").map(|text| CustomerId::parse(text).unwrap()),
-                session: words.after("session").map(|text| SessionId::parse(text).unwrap()),
-                cart: words.after("cart").map(|text| CartId::parse(text).unwrap()),
-            },
+            shopper: shopper(words),
             ttl_ms: words.length("ttl"),
             allow_partial: words.flag("partial"),
             terms: self.terms,
-            for_order: None,
+            for_order: for_order(words),
         }
+    }
+
+    /// `order 1 confirm a paid 60s`: order 1 tells its reservation `a`.
+    fn for_order(&mut self, words: &mut Words<'_>) -> Command {
+        let order = made_order(words.first());
+        let what = words.first();
+        let id = self.id(words.first());
+        let step = match what {
+            "confirm" => OrderStep::Confirm {
+                paid_at: words
+                    .length("paid")
+                    .map_or(self.now, |ms| START.saturating_add(ms)),
+            },
+            "release" => OrderStep::Release,
+            "reopen" => OrderStep::Reopen,
+            "totals" => OrderStep::Totals {
+                fulfilment: Fulfilment {
+                    shipped: words.number("shipped").unwrap_or(0),
+                    cancelled: words.number("cancelled").unwrap_or(0),
+                    returned: words.number("returned").unwrap_or(0),
+                },
+                restock: !words.flag("scrap"),
+                closed: self.world.gone.get(&id).cloned().map(Box::new),
+                by: "story".to_owned(),
+                keep_ms: words.length("keep").unwrap_or(3_600_000),
+            },
+            other => panic!("an order does not {other}"),
+        };
+        Command::ForOrder { order, id, step }
     }
 
     fn extend(&mut self, words: &mut Words<'_>) -> Extend {
@@ -317,7 +360,7 @@ impl Story {
                 other => panic!("no phase {other}"),
             }),
             terms: self.terms,
-            seen: None,
+            seen: words.number("seen"),
         }
     }
 
@@ -352,6 +395,7 @@ impl Story {
 
     fn answer(&self, answer: &Answer) -> String {
         match answer {
+            Answer::Nothing => "nothing held".to_owned(),
             Answer::Granted(events) if events.is_empty() => "nothing".to_owned(),
             Answer::Granted(events) => self.events(events),
             Answer::Repeat(hold) => format!(
@@ -410,6 +454,7 @@ impl Story {
             Event::Released(_) => format!("released {name}"),
             Event::Expired(_) => format!("expired {name}"),
             Event::Closed(_) => format!("closed {name}"),
+            Event::Rehomed { hold, .. } => format!("rehomed {}", until(hold)),
             Event::Confirmed { hold, given_back: 0 } => format!("confirmed {name} {}", hold.quantity),
             Event::Confirmed { hold, given_back } => {
                 format!("confirmed {name} {} gave back {given_back}", hold.quantity)
@@ -479,6 +524,7 @@ impl Story {
                 format!("has_active_holds held {held} committed {committed}")
             }
             Refusal::OutOfRange => "out_of_range".to_owned(),
+            Refusal::OwnedByOrder { .. } => "owned_by_order".to_owned(),
         }
     }
 
@@ -528,6 +574,8 @@ impl Story {
             "version" => hold.version.to_string(),
             "qty" => hold.quantity.to_string(),
             "phase" => format!("{:?}", hold.phase).to_lowercase(),
+            "ended" => hold.ended.map_or("none".to_owned(), |end| moment(end.at)),
+            "owned" => hold.owning_order().is_some().to_string(),
             other => panic!("no figure {other} of a reservation"),
         }
     }
@@ -539,6 +587,8 @@ fn settings(words: &mut Words<'_>) -> Settings {
         backorder_limit: words.number("backorder").unwrap_or(0),
         reservation_mode: if words.flag("untracked") {
             ReservationMode::Untracked
+        } else if words.flag("on_checkout") {
+            ReservationMode::OnCheckout
         } else {
             ReservationMode::OnCart
         },
@@ -550,6 +600,29 @@ fn settings(words: &mut Words<'_>) -> Settings {
         units_per_customer: words.number("limit"),
         ..Settings::default()
     }
+}
+
+fn shopper(words: &mut Words<'_>) -> Shopper {
+    Shopper {
+        customer: words.after("for").map(|text| CustomerId::parse(text).unwrap()),
+        session: words.after("session").map(|text| SessionId::parse(text).unwrap()),
+        cart: words.after("cart").map(|text| CartId::parse(text).unwrap()),
+    }
+}
+
+/// `order 1 until 400s`: for order 1, whose holds end by themselves at that moment.
+fn for_order(words: &mut Words<'_>) -> Option<ForOrder> {
+    let order = made_order(words.after("order")?);
+    let pay_by = words.length("until").expect("until when");
+    Some(ForOrder {
+        order,
+        pay_by: START.saturating_add(pay_by),
+    })
+}
+
+/// An order made here.
+fn made_order(number: &str) -> OrderId {
+    OrderId::made(START, Slot::of_cart(1), number.parse().unwrap())
 }
 
 fn sale(word: &str) -> SaleState {

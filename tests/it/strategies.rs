@@ -68,6 +68,10 @@ fn cart() -> impl Strategy<Value = CartId> {
     text().prop_map(|text| CartId::parse(&text).unwrap())
 }
 
+fn order() -> impl Strategy<Value = OrderId> {
+    text().prop_map(|text| OrderId::parse(&text).unwrap())
+}
+
 fn shopper() -> BoxedStrategy<Shopper> {
     (option::of(customer()), option::of(session()), option::of(cart()))
         .prop_map(|(customer, session, cart)| Shopper {
@@ -99,6 +103,7 @@ fn pin() -> impl Strategy<Value = Pin> {
         at().prop_map(Intent::Extend),
         Just(Intent::Confirm),
         Just(Intent::Release),
+        at().prop_map(Intent::Pay),
     ];
     (attempt(), intent).prop_map(|(attempt, intent)| Pin { attempt, intent })
 }
@@ -138,7 +143,7 @@ pub(crate) fn hold() -> BoxedStrategy<Hold> {
             select(vec![Phase::Cart, Phase::Payment]),
             shopper(),
         ),
-        option::of(text().prop_map(|text| OrderId::parse(&text).unwrap())),
+        option::of(order()),
         (at(), at(), any::<u8>(), any::<u32>()),
         (at(), reason, option::of(pin())),
     )
@@ -371,6 +376,7 @@ pub(crate) fn event() -> BoxedStrategy<Event> {
             entry
         }),
         hold().prop_map(Event::Closed),
+        (hold(), shopper()).prop_map(|(hold, from)| Event::Rehomed { hold, from }),
     ]
     .boxed()
 }
@@ -420,6 +426,7 @@ fn refusal() -> BoxedStrategy<Refusal> {
             committed,
             least,
         }),
+        order().prop_map(|order| Refusal::OwnedByOrder { order }),
         any::<u64>().prop_map(|on_hand| Refusal::ExpectedMismatch { on_hand }),
         any::<u64>().prop_map(|current| Refusal::VersionMismatch { current }),
         (any::<u64>(), any::<u64>())

@@ -16,6 +16,7 @@ pub(crate) const START: Timestamp = Timestamp::from_millis(1_700_006_400_000);
 pub(crate) enum Answer {
     Granted(Vec<Event>),
     Repeat(Box<Hold>),
+    Nothing,
     Refused(Vec<Event>, Refusal),
 }
 
@@ -65,6 +66,7 @@ impl World {
                 Answer::Granted(events)
             }
             Ok(Decision::Repeat(hold)) => Answer::Repeat(hold),
+            Ok(Decision::Nothing) => Answer::Nothing,
             Ok(Decision::Refused { events, refusal }) => {
                 self.apply(&events, now);
                 Answer::Refused(events, refusal)
@@ -117,11 +119,16 @@ impl World {
                 let deadline = earlier.expect("only a live hold expires").expires_at;
                 assert!(deadline <= now, "EXPIRY_WINDOW: expired before {deadline:?}");
             }
-            Event::Confirmed { .. } => {
+            Event::Confirmed { hold, .. } => {
                 let earlier = earlier.expect("only a live hold is confirmed");
                 let judged_by_coordinator = earlier.pin.is_some();
+                // An order's payment counts by the moment it was accepted, whenever its variant hears of it.
+                let judged_at = match earlier.owning_order() {
+                    Some(_) => hold.ended.expect("sold").at,
+                    None => now,
+                };
                 assert!(
-                    judged_by_coordinator || now < earlier.expires_at,
+                    judged_by_coordinator || judged_at < earlier.expires_at,
                     "EXPIRY_WINDOW: confirmed after its deadline"
                 );
             }

@@ -168,7 +168,9 @@ impl Draft {
         };
         let events = match variant.decide(&create, at) {
             Ok(Decision::Granted(events)) => events,
-            Ok(Decision::Repeat(_) | Decision::Refused { .. }) => return Err(self.wrong("cannot be created")),
+            Ok(Decision::Repeat(_) | Decision::Nothing | Decision::Refused { .. }) => {
+                return Err(self.wrong("cannot be created"));
+            }
             Err(refusal) => return Err(self.wrong(format!("is refused: {refusal:?}"))),
         };
         events.iter().for_each(|event| variant.apply(event, at));

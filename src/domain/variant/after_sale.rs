@@ -8,11 +8,50 @@ use super::{
     refusal::Refusal,
     stock::MAX_UNITS,
 };
-use crate::domain::time::Timestamp;
+use crate::domain::{ids::ReservationId, time::Timestamp};
+
+/// What moves after the sale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Movement {
+    /// Units leave.
+    Fulfil,
+    /// Units are cancelled before they leave.
+    Cancel,
+    /// Shipped units come back.
+    Return,
+}
 
 impl Variant {
-    pub(super) fn fulfil(&self, ask: &AfterSale, now: Timestamp) -> Result<Decision, Refusal> {
-        let hold = self.sold(ask)?;
+    /// One of the three, asked for a reservation that was confirmed without an order made here.
+    pub(super) fn after_sale(
+        &self,
+        ask: &AfterSale,
+        movement: Movement,
+        now: Timestamp,
+    ) -> Result<Decision, Refusal> {
+        let hold = self.sold(ask.id, ask.closed.as_deref())?;
+        if let Some(order) = hold.owning_order() {
+            return Err(Refusal::OwnedByOrder { order: order.clone() });
+        }
+        self.moved(hold, ask, movement, now)
+    }
+
+    /// Units of a sold reservation move.
+    pub(super) fn moved(
+        &self,
+        hold: &Hold,
+        ask: &AfterSale,
+        movement: Movement,
+        now: Timestamp,
+    ) -> Result<Decision, Refusal> {
+        match movement {
+            Movement::Fulfil => self.fulfil(hold, ask, now),
+            Movement::Cancel => self.cancel(hold, ask, now),
+            Movement::Return => self.take_back(hold, ask, now),
+        }
+    }
+
+    fn fulfil(&self, hold: &Hold, ask: &AfterSale, now: Timestamp) -> Result<Decision, Refusal> {
         let left = hold.quantity - hold.fulfilment.shipped - hold.fulfilment.cancelled;
         let quantity = units_of(ask, left)?;
         if self.head.tracks_stock() && self.head.on_hand < u64::from(quantity) {
@@ -36,8 +75,7 @@ impl Variant {
         }))
     }
 
-    pub(super) fn cancel(&self, ask: &AfterSale, now: Timestamp) -> Result<Decision, Refusal> {
-        let hold = self.sold(ask)?;
+    fn cancel(&self, hold: &Hold, ask: &AfterSale, now: Timestamp) -> Result<Decision, Refusal> {
         let left = hold.quantity - hold.fulfilment.shipped - hold.fulfilment.cancelled;
         let quantity = units_of(ask, left)?;
         // Units that are only promised (backorder) cannot be written off.
@@ -68,8 +106,7 @@ impl Variant {
         }))
     }
 
-    pub(super) fn take_back(&self, ask: &AfterSale, now: Timestamp) -> Result<Decision, Refusal> {
-        let hold = self.sold(ask)?;
+    fn take_back(&self, hold: &Hold, ask: &AfterSale, now: Timestamp) -> Result<Decision, Refusal> {
         let quantity = units_of(ask, hold.fulfilment.shipped - hold.fulfilment.returned)?;
         if self.head.on_hand + u64::from(quantity) > MAX_UNITS {
             return Err(Refusal::OutOfRange);
@@ -94,14 +131,16 @@ impl Variant {
     }
 
     /// The sold reservation: the variant's own, or the stored one if the variant has closed it.
-    fn sold<'a>(&'a self, ask: &'a AfterSale) -> Result<&'a Hold, Refusal> {
+    pub(super) fn sold<'a>(
+        &'a self,
+        id: ReservationId,
+        closed: Option<&'a Hold>,
+    ) -> Result<&'a Hold, Refusal> {
         let kept = self
             .holds
-            .get(&ask.id)
+            .get(&id)
             .filter(|hold| hold.status != HoldStatus::Tentative);
-        let hold = kept
-            .or(ask.closed.as_deref())
-            .ok_or(Refusal::ReservationNotFound)?;
+        let hold = kept.or(closed).ok_or(Refusal::ReservationNotFound)?;
         match (hold.status, hold.ended) {
             (HoldStatus::Confirmed, _) => Ok(hold),
             (HoldStatus::Expired, Some(end)) => Err(Refusal::ReservationExpired { at: end.at }),

@@ -1,7 +1,7 @@
 //! What a variant can be asked to do.
 use super::{
     head::{SaleState, Settings},
-    hold::{Hold, Phase, Shopper},
+    hold::{Fulfilment, Hold, Phase, Shopper},
 };
 use crate::domain::{
     bulk::Attempt,
@@ -9,6 +9,15 @@ use crate::domain::{
     policy::Terms,
     time::Timestamp,
 };
+
+/// For which order a hold is made or kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForOrder {
+    /// The order.
+    pub order: OrderId,
+    /// The variant's own backstop, for an order that is lost: later than the order's payment deadline.
+    pub pay_by: Timestamp,
+}
 
 /// A request to hold units.
 #[derive(Clone, Debug)]
@@ -25,17 +34,8 @@ pub struct Reserve {
     pub allow_partial: bool,
     /// The store's terms for this shopper.
     pub terms: Terms,
-    /// The order that takes the units, with its payment's deadline.
+    /// An order asks: the hold is in the payment phase at once.
     pub for_order: Option<ForOrder>,
-}
-
-/// An order that takes units at checkout.
-#[derive(Clone, Debug)]
-pub struct ForOrder {
-    /// Which.
-    pub order: OrderId,
-    /// The hold's deadline: the payment's and the grace after it.
-    pub pay_by: Timestamp,
 }
 
 /// A request to move a deadline.
@@ -49,7 +49,7 @@ pub struct Extend {
     pub phase: Option<Phase>,
     /// The store's terms.
     pub terms: Terms,
-    /// The version the asker last saw: a hold with a later one was extended already. `None` extends whatever there is.
+    /// The version the asker knows: a hold that is past it has been extended already.
     pub seen: Option<u32>,
 }
 
@@ -81,6 +81,33 @@ pub struct AfterSale {
     pub keep_ms: i64,
 }
 
+/// What an order tells a reservation of its own.
+#[derive(Clone, Debug)]
+pub enum OrderStep {
+    /// It is paid: sell. Judged by that moment, not by when the variant hears of it.
+    Confirm {
+        /// When the order accepted the payment.
+        paid_at: Timestamp,
+    },
+    /// It came to nothing: give back.
+    Release,
+    /// It came to nothing: the hold is the cart's again.
+    Reopen,
+    /// After the sale: how many units have moved altogether, so that asking twice moves nothing twice.
+    Totals {
+        /// The totals wanted.
+        fulfilment: Fulfilment,
+        /// Whether units that are cancelled or come back can be sold again.
+        restock: bool,
+        /// The reservation as the order knows it, if the variant no longer keeps it.
+        closed: Option<Box<Hold>>,
+        /// Who asks, for the ledger.
+        by: String,
+        /// How long a returned reservation stays within reach, ms.
+        keep_ms: i64,
+    },
+}
+
 /// What a coordinator wants to do to one reservation.
 #[derive(Clone, Debug)]
 pub enum Prepare {
@@ -92,6 +119,13 @@ pub enum Prepare {
     Confirm(ReservationId),
     /// Give back.
     Release(ReservationId),
+    /// Move from the cart into the payment phase of an order.
+    Pay {
+        /// Which.
+        id: ReservationId,
+        /// Whose it will be.
+        for_order: ForOrder,
+    },
 }
 
 /// What a variant can be asked to do.
@@ -147,6 +181,8 @@ pub enum Command {
     },
     /// Hold units.
     Reserve(Reserve),
+    /// A cart puts a line in: hold units if this variant takes them so early, otherwise only say whether it could.
+    Take(Reserve),
     /// Move a deadline.
     Extend(Extend),
     /// Change a quantity.
@@ -190,6 +226,37 @@ pub enum Command {
     Release {
         /// Which reservation.
         id: ReservationId,
+    },
+    /// A reservation changes hands with its cart. Fewer units if that is what the new shopper wants or may have.
+    Rehome {
+        /// Which reservation.
+        id: ReservationId,
+        /// Whose it is from now on.
+        shopper: Shopper,
+        /// Units wanted, at least 1.
+        quantity: u32,
+        /// The store's terms for the new shopper.
+        terms: Terms,
+    },
+    /// Two reservations of merged carts become one, in one turn.
+    Fold {
+        /// The one that stays.
+        into: ReservationId,
+        /// The one that ends, if the other cart had a live one.
+        from: Option<ReservationId>,
+        /// Units wanted, at least 1.
+        quantity: u32,
+        /// The store's terms.
+        terms: Terms,
+    },
+    /// An order tells a reservation of its own how it goes on.
+    ForOrder {
+        /// The order.
+        order: OrderId,
+        /// Which reservation.
+        id: ReservationId,
+        /// How.
+        step: OrderStep,
     },
     /// Give back what is due, as the timer does.
     Cleanup,

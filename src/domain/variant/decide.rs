@@ -1,10 +1,11 @@
 //! Judging a command: refusals first and in a fixed order, then a point of no return.
 use super::{
     Variant,
+    after_sale::Movement,
     command::{Command, Confirm, Extend, Reserve},
     event::Event,
-    head::SaleState,
-    hold::{EndReason, Fulfilment, Hold, HoldStatus, Phase, Shopper},
+    head::{ReservationMode, SaleState},
+    hold::{EndReason, Fulfilment, Hold, HoldStatus, Owner, Phase, Shopper},
     refusal::Refusal,
 };
 use crate::domain::{ids::ReservationId, policy::Terms, time::Timestamp};
@@ -14,7 +15,7 @@ pub const EXPIRIES_PER_TURN: usize = 256;
 
 /// A hold that goes back to the cart phase lives at least this long, ms, so that the shopper can act, as far as the
 /// cart's last deadline or the payment's own allows.
-const CART_PHASE_LEAST_MS: i64 = 60_000;
+pub(super) const CART_PHASE_LEAST_MS: i64 = 60_000;
 
 /// What a command leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,9 @@ pub enum Decision {
     Granted(Vec<Event>),
     /// It has happened before; this is how the reservation stands.
     Repeat(Box<Hold>),
+    /// It is granted, and there is nothing to log and nothing held: the units are taken later, or never counted, or gone
+    /// back already.
+    Nothing,
     /// It is refused, and what the refusal cites must be logged first.
     Refused {
         /// The facts.
@@ -67,6 +71,7 @@ impl Variant {
             Command::SetSale { sale } => Ok(granted(Event::SaleChanged { sale: *sale })),
             Command::Delete { expected } => self.delete(*expected, now),
             Command::Reserve(ask) => self.reserve(ask, now),
+            Command::Take(ask) => self.take_in(ask, now),
             Command::Extend(ask) => self.extend(ask, now),
             Command::Resize { id, quantity, terms } => self.resize(*id, *quantity, terms, now),
             Command::Take(ask) => self.take_for_cart(ask, now),
@@ -85,9 +90,22 @@ impl Variant {
             Command::Confirm(ask) => self.confirm(ask, now),
             Command::Release { id } => self.release(*id, now),
             Command::Cleanup => Ok(Decision::Granted(self.expire_due(now, EXPIRIES_PER_TURN))),
-            Command::Fulfil(ask) => self.fulfil(ask, now),
-            Command::Cancel(ask) => self.cancel(ask, now),
-            Command::Return(ask) => self.take_back(ask, now),
+            Command::Rehome {
+                id,
+                shopper,
+                quantity,
+                terms,
+            } => self.rehome(*id, shopper, *quantity, terms, now),
+            Command::Fold {
+                into,
+                from,
+                quantity,
+                terms,
+            } => self.fold(*into, *from, *quantity, terms, now),
+            Command::ForOrder { order, id, step } => self.for_order(order, *id, step, now),
+            Command::Fulfil(ask) => self.after_sale(ask, Movement::Fulfil, now),
+            Command::Cancel(ask) => self.after_sale(ask, Movement::Cancel, now),
+            Command::Return(ask) => self.after_sale(ask, Movement::Return, now),
             Command::Prepare { attempt, prepare } => self.prepare(*attempt, prepare, now),
             Command::Settle {
                 attempt,
@@ -106,23 +124,43 @@ impl Variant {
         expired.chain(closed).take(limit).collect()
     }
 
-    pub(super) fn reserve(&self, ask: &Reserve, now: Timestamp) -> Result<Decision, Refusal> {
-        if let Some(hold) = self.holds.get(&ask.id) {
-            // The same message again: an id is drawn for one reservation.
-            return match hold.status {
-                HoldStatus::Tentative => Err(Refusal::InFlight),
-                HoldStatus::Confirmed => Ok(Decision::Repeat(Box::new(hold.clone()))),
-                HoldStatus::Active | HoldStatus::Released | HoldStatus::Expired => {
-                    Ok(match self.live(ask.id, now)? {
-                        Live::Due(refused) => refused,
-                        Live::Yes(hold) => Decision::Repeat(Box::new(hold.clone())),
-                    })
-                }
-            };
+    fn reserve(&self, ask: &Reserve, now: Timestamp) -> Result<Decision, Refusal> {
+        if let Some(again) = self.reserved_before(ask, now) {
+            return again;
         }
         let (mut events, hold) = self.grant(ask, now)?;
+        // A hold asked for again after it has lived and died must not rise under its id.
+        let dies_at = ask.id.created_at().saturating_add(self.ttl(ask)?);
+        if dies_at <= now {
+            return Err(Refusal::ReservationExpired { at: dies_at });
+        }
         events.push(Event::Held(hold));
         Ok(Decision::Granted(events))
+    }
+
+    /// A cart's line: judged like a hold in every mode, held only where units are taken so early.
+    fn take_in(&self, ask: &Reserve, now: Timestamp) -> Result<Decision, Refusal> {
+        match self.head.settings.reservation_mode {
+            ReservationMode::OnCart => self.reserve(ask, now),
+            ReservationMode::OnCheckout | ReservationMode::Untracked => self
+                .reserved_before(ask, now)
+                .unwrap_or_else(|| self.grant(ask, now).map(|_| Decision::Nothing)),
+        }
+    }
+
+    /// The answer to a request whose reservation is there already: an id is drawn for one reservation.
+    fn reserved_before(&self, ask: &Reserve, now: Timestamp) -> Option<Result<Decision, Refusal>> {
+        let hold = self.holds.get(&ask.id)?;
+        Some(match hold.status {
+            HoldStatus::Tentative => Err(Refusal::InFlight),
+            HoldStatus::Confirmed => Ok(Decision::Repeat(Box::new(hold.clone()))),
+            HoldStatus::Active | HoldStatus::Released | HoldStatus::Expired => {
+                self.live(ask.id, now).map(|live| match live {
+                    Live::Due(refused) => refused,
+                    Live::Yes(hold) => Decision::Repeat(Box::new(hold.clone())),
+                })
+            }
+        })
     }
 
     /// The hold that `ask` would get, after the expiries it relies on.
@@ -133,7 +171,7 @@ impl Variant {
             return Err(Refusal::OutOfRange);
         }
         let expired = self.expiries_for(u64::from(ask.quantity), &ask.shopper, now);
-        self.expect_no_other_hold(ask, &expired)?;
+        self.expect_no_other_hold(&ask.shopper, &expired, &[])?;
         let mut quantity = u64::from(ask.quantity);
         if self.head.tracks_stock() {
             let given_back = expired.iter().map(|hold| u64::from(hold.quantity)).sum();
@@ -143,7 +181,8 @@ impl Variant {
             }
             quantity = quantity.min(available);
         }
-        let quantity = self.within_limit(ask, quantity, &expired, now)?;
+        let left = self.allowance(&ask.shopper, &ask.terms, &expired, &[], now);
+        let quantity = within(left, quantity, ask.allow_partial)?;
         let lengths = ask.terms.lengths;
         let expires_at = now.saturating_add(ttl_ms);
         let extensions_ms = lengths
@@ -153,10 +192,10 @@ impl Variant {
             id: ask.id,
             quantity: u32::try_from(quantity).expect("at most the quantity asked for"),
             status: HoldStatus::Active,
-            phase: Phase::Cart,
+            phase: ask.for_order.as_ref().map_or(Phase::Cart, |_| Phase::Payment),
             shopper: ask.shopper.clone(),
-            order: None,
-            expires_at,
+            order: ask.for_order.as_ref().map(|by| by.order.clone()),
+            expires_at: ask.for_order.as_ref().map_or(expires_at, |by| by.pay_by),
             max_expires_at: expires_at.saturating_add(extensions_ms),
             extensions_left: lengths.max_extensions,
             version: 1,
@@ -196,7 +235,7 @@ impl Variant {
 
     /// The due holds this turn gives back: a bounded number, and beyond it as many as `wanted` units need and the
     /// shopper's own, which would otherwise still count against limits.
-    fn expiries_for(&self, wanted: u64, shopper: &Shopper, now: Timestamp) -> Vec<&Hold> {
+    pub(super) fn expiries_for(&self, wanted: u64, shopper: &Shopper, now: Timestamp) -> Vec<&Hold> {
         let mut given_back = 0;
         let mut expiries = Vec::new();
         let mut due = self.due_holds(now);
@@ -225,18 +264,24 @@ impl Variant {
         expiries
     }
 
-    fn expect_no_other_hold(&self, ask: &Reserve, expired: &[&Hold]) -> Result<(), Refusal> {
+    /// `own` are the shopper's reservations that the command is about.
+    pub(super) fn expect_no_other_hold(
+        &self,
+        shopper: &Shopper,
+        expired: &[&Hold],
+        own: &[&Hold],
+    ) -> Result<(), Refusal> {
         if !self.head.settings.one_hold_per_customer {
             return Ok(());
         }
-        let Some(owner) = ask.shopper.owner() else {
+        let Some(owner) = shopper.owner() else {
             return Ok(());
         };
         let live = self
             .owners
             .live(&owner)
             .iter()
-            .find(|id| !expired.iter().any(|hold| hold.id == **id));
+            .find(|id| !expired.iter().chain(own).any(|hold| hold.id == **id));
         live.map_or(Ok(()), |id| Err(Refusal::AlreadyHeld { id: *id }))
     }
 
@@ -249,42 +294,36 @@ impl Variant {
         }
     }
 
-    /// Caps or refuses by the per-customer limit: live holds and purchases count together.
-    fn within_limit(
+    /// What the per-customer limit leaves to this shopper: live holds and purchases count together, but neither what
+    /// expires in this turn nor `own`, the reservations that the command is about.
+    pub(super) fn allowance(
         &self,
-        ask: &Reserve,
-        quantity: u64,
+        shopper: &Shopper,
+        terms: &Terms,
         expired: &[&Hold],
+        own: &[&Hold],
         now: Timestamp,
-    ) -> Result<u64, Refusal> {
+    ) -> Option<Allowance> {
         let limit = self
             .head
             .settings
             .units_per_customer
-            .or(ask.terms.units_per_customer);
-        let (Some(limit), Some(owner)) = (limit, ask.shopper.owner()) else {
-            return Ok(quantity);
-        };
-        let own_expired = expired
+            .or(terms.units_per_customer)?;
+        let owner: Owner = shopper.owner()?;
+        let not_counted = expired
             .iter()
+            .chain(own)
             .filter(|hold| hold.shopper.owner().as_ref() == Some(&owner));
-        let given_back: u64 = own_expired.map(|hold| u64::from(hold.quantity)).sum();
-        let held = self.owners.held(&owner) - given_back;
-        let taken = held + self.owners.bought(&owner, now, ask.terms.window_days);
-        let left = u64::from(limit).saturating_sub(taken);
-        if quantity > left && !(ask.allow_partial && left > 0) {
-            return Err(Refusal::LimitReached {
-                limit,
-                taken,
-                requested: quantity,
-            });
-        }
-        Ok(quantity.min(left))
+        let not_counted: u64 = not_counted.map(|hold| u64::from(hold.quantity)).sum();
+        let held = self.owners.held(&owner) - not_counted;
+        let taken = held + self.owners.bought(&owner, now, terms.window_days);
+        Some(Allowance { limit, taken })
     }
 
     fn extend(&self, ask: &Extend, now: Timestamp) -> Result<Decision, Refusal> {
-        match self.live(ask.id, now)? {
+        match self.foreign(ask.id, now)? {
             Live::Due(refused) => Ok(refused),
+            // Somebody knows an older version: the extension was made and its answer was lost.
             Live::Yes(hold) if ask.seen.is_some_and(|seen| hold.version > seen) => {
                 Ok(Decision::Repeat(Box::new(hold.clone())))
             }
@@ -350,7 +389,7 @@ impl Variant {
         terms: &Terms,
         now: Timestamp,
     ) -> Result<Decision, Refusal> {
-        let hold = match self.live(id, now)? {
+        let hold = match self.foreign(id, now)? {
             Live::Due(refused) => return Ok(refused),
             Live::Yes(hold) => hold,
         };
@@ -379,16 +418,11 @@ impl Variant {
                 return Err(self.insufficient(more, available, now));
             }
         }
-        let ask = Reserve {
-            id,
-            quantity,
-            shopper: hold.shopper.clone(),
-            ttl_ms: None,
-            allow_partial: false,
-            terms: *terms,
-            for_order: None,
-        };
-        self.within_limit(&ask, more, &expired, now)?;
+        within(
+            self.allowance(&hold.shopper, terms, &expired, &[], now),
+            more,
+            false,
+        )?;
         let expiries = expired.into_iter().map(|hold| self::expired(hold, now));
         Ok(Decision::Granted(
             expiries.chain([Event::Resized(resized)]).collect(),
@@ -405,7 +439,7 @@ impl Variant {
                 .repeat_of_confirm(ask)
                 .map(|hold| Decision::Repeat(Box::new(hold)));
         }
-        let hold = match self.live(ask.id, now)? {
+        let hold = match self.foreign(ask.id, now)? {
             Live::Due(refused) => return Ok(refused),
             Live::Yes(hold) => hold,
         };
@@ -423,9 +457,22 @@ impl Variant {
     }
 
     fn release(&self, id: ReservationId, now: Timestamp) -> Result<Decision, Refusal> {
-        match self.live(id, now)? {
+        match self.foreign(id, now)? {
             Live::Due(refused) => Ok(refused),
             Live::Yes(hold) => Ok(granted(released(hold, now))),
+        }
+    }
+
+    /// The reservation if somebody other than an order may act on it now: one that an order made here owns is its alone.
+    pub(super) fn foreign(&self, id: ReservationId, now: Timestamp) -> Result<Live<'_>, Refusal> {
+        let live = self.live(id, now);
+        let owner = self.holds.get(&id).filter(|hold| {
+            let ends = matches!(live, Ok(Live::Due(_)));
+            hold.pin.is_none() && !ends && hold.status != HoldStatus::Tentative
+        });
+        match owner.and_then(Hold::owning_order) {
+            Some(order) => Err(Refusal::OwnedByOrder { order: order.clone() }),
+            None => live,
         }
     }
 
@@ -445,19 +492,56 @@ impl Variant {
             return Err(Refusal::InFlight);
         }
         if hold.is_due(now) {
-            // Deadline order: whoever was due earlier goes first, within the bound of a turn.
-            let earlier = self
-                .due_holds(now)
-                .take_while(|due| due.id != id)
-                .take(EXPIRIES_PER_TURN - 1);
-            let events = earlier.chain([hold]).map(|due| expired(due, now)).collect();
             return Ok(Live::Due(Decision::Refused {
-                events,
+                events: self.expiries_up_to(hold, now),
                 refusal: Refusal::ReservationExpired { at: now },
             }));
         }
         Ok(Live::Yes(hold))
     }
+
+    /// The end of a due hold. Deadline order: whoever was due earlier goes first, within the bound of a turn.
+    pub(super) fn expiries_up_to(&self, hold: &Hold, now: Timestamp) -> Vec<Event> {
+        let earlier = self
+            .due_holds(now)
+            .take_while(|due| due.id != hold.id)
+            .take(EXPIRIES_PER_TURN - 1);
+        earlier.chain([hold]).map(|due| expired(due, now)).collect()
+    }
+}
+
+/// What a limit is and how much of it is used.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowance {
+    limit: u32,
+    taken: u64,
+}
+
+impl Allowance {
+    /// Units left.
+    pub(super) fn left(self) -> u64 {
+        u64::from(self.limit).saturating_sub(self.taken)
+    }
+}
+
+/// Caps or refuses by what a limit leaves.
+pub(super) fn within(
+    allowance: Option<Allowance>,
+    quantity: u64,
+    allow_partial: bool,
+) -> Result<u64, Refusal> {
+    let Some(allowance) = allowance else {
+        return Ok(quantity);
+    };
+    let left = allowance.left();
+    if quantity > left && !(allow_partial && left > 0) {
+        return Err(Refusal::LimitReached {
+            limit: allowance.limit,
+            taken: allowance.taken,
+            requested: quantity,
+        });
+    }
+    Ok(quantity.min(left))
 }
 
 /// Whether a reservation can still be acted on.
@@ -472,8 +556,12 @@ impl Hold {
     /// The answer to a confirmation of a reservation that is sold already: the same again, if it asks for the same.
     ///
     /// # Errors
-    /// [`Refusal::ReservationConfirmed`] when another quantity or order was confirmed.
+    /// [`Refusal::ReservationConfirmed`] when another quantity or order was confirmed, [`Refusal::OwnedByOrder`] when an
+    /// order made here did it.
     pub fn repeat_of_confirm(&self, ask: &Confirm) -> Result<Self, Refusal> {
+        if let Some(order) = self.owning_order() {
+            return Err(Refusal::OwnedByOrder { order: order.clone() });
+        }
         let same_units = ask.quantity.is_none_or(|quantity| quantity == self.quantity);
         let same_order = ask.order.is_none() || ask.order == self.order;
         if same_units && same_order {

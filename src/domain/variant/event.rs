@@ -2,7 +2,7 @@
 //! be rebuilt from the record alone and a stored row is simply replaced.
 use super::{
     head::{SaleState, Settings},
-    hold::Hold,
+    hold::{Hold, Shopper},
 };
 use crate::domain::{ids::ReservationId, time::Timestamp};
 
@@ -135,6 +135,13 @@ pub enum Event {
     },
     /// A reservation that had come back by a return is out of reach again.
     Closed(Hold),
+    /// It changed hands with its cart.
+    Rehomed {
+        /// The reservation from now on.
+        hold: Hold,
+        /// Whose it was.
+        from: Shopper,
+    },
 }
 
 impl Event {
@@ -151,6 +158,7 @@ impl Event {
             | Self::Withdrawn(hold)
             | Self::Closed(hold)
             | Self::Confirmed { hold, .. }
+            | Self::Rehomed { hold, .. }
             | Self::Fulfilled { hold, .. }
             | Self::Cancelled { hold, .. }
             | Self::Returned { hold, .. } => Some(hold),
@@ -182,7 +190,8 @@ impl Event {
             | Self::Pinned(_)
             | Self::Unpinned(_)
             | Self::Withdrawn(_)
-            | Self::Closed(_) => None,
+            | Self::Closed(_)
+            | Self::Rehomed { .. } => None,
         }
     }
 }

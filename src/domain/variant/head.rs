@@ -227,7 +227,8 @@ impl Head {
             | Event::Pinned(_)
             | Event::Unpinned(_)
             | Event::Withdrawn(_)
-            | Event::Closed(_) => {}
+            | Event::Closed(_)
+            | Event::Rehomed { .. } => {}
         }
     }
 

@@ -104,6 +104,8 @@ pub enum Intent {
     Confirm,
     /// Give back.
     Release,
+    /// Move into the payment phase, until this moment.
+    Pay(Timestamp),
 }
 
 /// A coordinator's mark: until it decides nobody else may act on the reservation, and its deadline rests.
@@ -161,7 +163,7 @@ pub struct Hold {
     pub phase: Phase,
     /// For whom.
     pub shopper: Shopper,
-    /// The shop's order, named at confirmation.
+    /// The order: the shop's, named at confirmation, or one made here, from its payment phase on.
     pub order: Option<OrderId>,
     /// The deadline.
     pub expires_at: Timestamp,
@@ -183,6 +185,11 @@ pub struct Hold {
 pub const NEEDS_EXTENSION_MS: i64 = 5 * 60 * 1000;
 
 impl Hold {
+    /// The order made here that owns it: nobody else may act on it.
+    pub fn owning_order(&self) -> Option<&OrderId> {
+        self.order.as_ref().filter(|order| order.bits().is_some())
+    }
+
     /// Units that count as held: live or tentative.
     pub fn held_units(&self) -> u64 {
         match self.status {

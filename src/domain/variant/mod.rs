@@ -40,16 +40,18 @@ mod cart;
 mod command;
 mod decide;
 mod event;
+mod for_order;
 mod head;
 mod hold;
 mod invariant;
+mod merge;
 mod owner;
 mod refusal;
 mod settle;
 mod shop;
 mod stock;
 
-pub use command::{AfterSale, Command, Confirm, Extend, ForOrder, Prepare, Reserve};
+pub use command::{AfterSale, Command, Confirm, Extend, ForOrder, OrderStep, Prepare, Reserve};
 pub use decide::{Decision, EXPIRIES_PER_TURN};
 pub use event::{Event, LedgerEntry, LedgerKind};
 pub use head::{Flows, Head, ReservationMode, SaleState, Settings};
@@ -166,6 +168,7 @@ impl Variant {
             | Event::Pinned(hold)
             | Event::Unpinned(hold)
             | Event::Confirmed { hold, .. }
+            | Event::Rehomed { hold, .. }
             | Event::Returned { hold, .. } => self.put(hold.clone()),
             Event::Fulfilled { hold, .. } | Event::Cancelled { hold, .. } if hold.committed_units() > 0 => {
                 self.put(hold.clone());

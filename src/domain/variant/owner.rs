@@ -43,7 +43,8 @@ impl Purchases {
             | Event::Unpinned(_)
             | Event::Withdrawn(_)
             | Event::Fulfilled { .. }
-            | Event::Closed(_) => {}
+            | Event::Closed(_)
+            | Event::Rehomed { .. } => {}
         }
     }
 

@@ -1,7 +1,10 @@
 //! A business no, with the figures a caller needs. A refusal is not a fact: it is never logged, and a retry is judged
 //! afresh.
 use super::head::SaleState;
-use crate::domain::{ids::ReservationId, time::Timestamp};
+use crate::domain::{
+    ids::{OrderId, ReservationId},
+    time::Timestamp,
+};
 
 /// Why a command was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +113,11 @@ pub enum Refusal {
     },
     /// The figure is beyond what stock is counted in.
     OutOfRange,
+    /// An order made here owns the reservation: ask the order.
+    OwnedByOrder {
+        /// Which.
+        order: OrderId,
+    },
 }
 
 impl Refusal {
@@ -130,6 +138,7 @@ impl Refusal {
             | Self::VersionMismatch { .. }
             | Self::ExtensionLimit { .. }
             | Self::HasActiveHolds { .. }
+            | Self::OwnedByOrder { .. }
             | Self::BelowHeld { .. } => true,
             Self::InsufficientStock { .. }
             | Self::SaleNotOpen { .. }

@@ -7,7 +7,7 @@ use super::{
     command::{Confirm, Prepare},
     decide::{Decision, Live, confirmed, granted, released},
     event::Event,
-    hold::{Hold, HoldStatus, Intent, Pin},
+    hold::{Hold, HoldStatus, Intent, Phase, Pin},
     refusal::Refusal,
 };
 use crate::domain::{bulk::Attempt, ids::ReservationId, time::Timestamp};
@@ -40,17 +40,30 @@ impl Variant {
             }));
             return Ok(Decision::Granted(events));
         }
-        let hold = match self.live(id, now)? {
+        let hold = match self.foreign(id, now)? {
             Live::Due(refused) => return Ok(refused),
             Live::Yes(hold) => hold,
         };
+        let mut order = hold.order.clone();
         let intent = match prepare {
             Prepare::Reserve(_) => Intent::Reserve,
             Prepare::Extend(ask) => Intent::Extend(self.extended(hold, ask, now)?.expires_at),
             Prepare::Confirm(_) => Intent::Confirm,
             Prepare::Release(_) => Intent::Release,
+            Prepare::Pay { for_order, .. } => {
+                // Only a hold that came back from an order lives beyond this: going back and forth must not keep it
+                // for ever.
+                if now >= hold.max_expires_at {
+                    return Err(Refusal::ExtensionLimit {
+                        max_expires_at: hold.max_expires_at,
+                    });
+                }
+                order = Some(for_order.order.clone());
+                Intent::Pay(for_order.pay_by)
+            }
         };
         Ok(granted(Event::Pinned(Hold {
+            order,
             pin: Some(Pin { attempt, intent }),
             ..hold.clone()
         })))
@@ -91,6 +104,13 @@ pub fn settled(hold: &Hold, commit: bool, decided_at: Timestamp) -> Event {
         }),
         (Intent::Reserve, false) => Event::Withdrawn(free),
         (Intent::Extend(_) | Intent::Confirm | Intent::Release, false) => Event::Unpinned(free),
+        (Intent::Pay(_), false) => Event::Unpinned(Hold { order: None, ..free }),
+        (Intent::Pay(expires_at), true) => Event::Extended(Hold {
+            phase: Phase::Payment,
+            expires_at,
+            version: free.version + 1,
+            ..free
+        }),
         (Intent::Extend(expires_at), true) => {
             let extensions_left = free.extensions_left.saturating_sub(1);
             Event::Extended(Hold {
@@ -118,7 +138,7 @@ impl Prepare {
         match self {
             Self::Reserve(ask) => ask.id,
             Self::Extend(ask) => ask.id,
-            Self::Confirm(id) | Self::Release(id) => *id,
+            Self::Confirm(id) | Self::Release(id) | Self::Pay { id, .. } => *id,
         }
     }
 }

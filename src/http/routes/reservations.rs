@@ -57,6 +57,7 @@ pub(crate) async fn reserve(
     State(site): State<Arc<Site>>,
     Ask { body, context }: Ask<ReserveBody>,
 ) -> Result<Reply, Problem> {
+    body.check()?;
     let shopper = body.shopper();
     let Id(variant) = body.variant_id;
     let ask = ReserveAsk {
@@ -166,6 +167,7 @@ pub(crate) async fn confirm_reservation(
     Path(reservation): Path<String>,
     Ask { body, context }: Ask<ConfirmBody>,
 ) -> Result<Reply, Problem> {
+    body.check()?;
     let reservation = reservation_id(&reservation)?;
     let (quantity, order) = (
         body.quantity.map(Quantity::as_u32),

@@ -240,6 +240,10 @@ impl Memory {
             .expect("a variant's store is said with its creation, or when its rows are loaded");
         let (store, index) = &mut self.stores[home.store as usize];
         index.statistics.count(event);
+        if let Event::Rehomed { hold, from } = event {
+            // It stands in the lists of whoever had it.
+            index.remove(hold.id, Lists::of(store, home.list, from));
+        }
         let lists = |hold: &Hold| Lists::of(store, home.list, &hold.shopper);
         match fate(event) {
             None => {}

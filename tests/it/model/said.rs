@@ -29,6 +29,7 @@ pub(crate) fn said(answer: &Answer) -> Said {
     match answer {
         Answer::Granted(_) => Said::Done,
         Answer::Repeat(_) => Said::Repeat,
+        Answer::Nothing => Said::Done,
         Answer::Refused(_, refusal) => match refusal {
             Refusal::VariantNotFound => Said::Missing,
             Refusal::ReservationNotFound
@@ -47,7 +48,10 @@ pub(crate) fn said(answer: &Answer) -> Said {
             Refusal::BelowHeld { least, .. } => Said::Below(*least),
             Refusal::HasActiveHolds { held, committed } => Said::HasHolds(*held, *committed),
             Refusal::OutOfRange => Said::OutOfRange,
-            Refusal::AlreadyExists | Refusal::ExpectedMismatch { .. } | Refusal::VersionMismatch { .. } => {
+            Refusal::AlreadyExists
+            | Refusal::ExpectedMismatch { .. }
+            | Refusal::VersionMismatch { .. }
+            | Refusal::OwnedByOrder { .. } => {
                 panic!("no step leads to {refusal:?}")
             }
         },

@@ -294,7 +294,7 @@ impl House {
         let (events, granted) = match variant.decide(command, now) {
             Ok(Decision::Granted(events)) => (events, true),
             Ok(Decision::Refused { events, .. }) => (events, false),
-            Ok(Decision::Repeat(_)) | Err(_) => (Vec::new(), false),
+            Ok(Decision::Repeat(_) | Decision::Nothing) | Err(_) => (Vec::new(), false),
         };
         if events.is_empty() {
             return (events, None);
@@ -357,6 +357,7 @@ impl House {
             shopper,
             ttl_ms: Some(ttl_ms),
             allow_partial: false,
+            for_order: None,
             terms: TERMS,
             for_order: None,
         })

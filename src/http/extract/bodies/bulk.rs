@@ -1,5 +1,5 @@
 //! Several reservations in one request.
-use super::{LINES_MAX, shopper};
+use super::{LINES_MAX, expect_foreign_cart, shopper};
 use crate::domain::ids::{CartId, CustomerId, SessionId, VariantId};
 use crate::domain::variant::Shopper;
 use crate::http::extract::body::Object;
@@ -115,7 +115,7 @@ impl BulkBody {
                 "1 to 200 elements; it is required with this action",
             ));
         }
-        Ok(())
+        expect_foreign_cart(self.cart_id.as_ref())
     }
 
     /// The lines with duplicates summed, in the order in which variants were first named.

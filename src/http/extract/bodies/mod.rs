@@ -15,8 +15,9 @@ pub use variant::{
 };
 
 use super::member::{Id, Seconds};
-use crate::domain::ids::{CartId, CustomerId, SessionId};
+use crate::domain::ids::{CartId, CustomerId, OrderId, SessionId};
 use crate::domain::variant::Shopper;
+use crate::http::problem::Problem;
 use serde::de::DeserializeOwned;
 
 /// The most lines of a bulk request, ids of a validation, variants of an availability question.
@@ -62,6 +63,27 @@ fn shopper(
     }
 }
 
+/// Refuses a shop's own id that begins as those made here do: it would be taken for one of ours.
+fn expect_foreign(member: &'static str, id: Option<&str>, prefix: &'static str) -> Result<(), Problem> {
+    match id {
+        Some(id) if id.starts_with(prefix) => Err(Problem::invalid_member(
+            member,
+            format!("an id of the shop's own; those that begin with {prefix} are made here"),
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Refuses a cart that is not the shop's own.
+fn expect_foreign_cart(cart: Option<&Id<CartId>>) -> Result<(), Problem> {
+    expect_foreign("cartId", cart.map(|Id(cart)| cart.as_str()), CartId::PREFIX)
+}
+
+/// Refuses an order that is not the shop's own.
+fn expect_foreign_order(order: Option<&Id<OrderId>>) -> Result<(), Problem> {
+    expect_foreign("orderId", order.map(|Id(order)| order.as_str()), OrderId::PREFIX)
+}
+
 /// A length of a hold in milliseconds.
 pub fn millis(seconds: Option<Seconds>) -> Option<i64> {
     seconds.map(|seconds| seconds.0 * MS)
@@ -97,6 +119,40 @@ mod tests {
         holds::<BulkBody>(bytes);
         holds::<CleanupBody>(bytes);
         holds::<PolicyBody>(bytes);
+    }
+
+    #[test]
+    fn ids_that_begin_like_ours_are_refused_by_name() {
+        let member = |checked: Result<(), Problem>| {
+            let body = serde_json::to_value(checked.err()?.body("r")).ok()?;
+            body["member"].as_str().map(str::to_owned)
+        };
+        let reserve = |cart: &str| {
+            let text = format!(r#"{{"variantId":"1","quantity":1,"cartId":"{cart}"}}"#);
+            member(parse::<ReserveBody>(text.as_bytes()).unwrap().check())
+        };
+        assert_eq!(
+            (reserve("c1"), reserve("cart_1")),
+            (None, Some("cartId".to_owned()))
+        );
+        let bulk = r#"{"action":"reserve","cartId":"cart_1","lines":[{"variantId":1,"quantity":1}]}"#;
+        assert_eq!(
+            member(parse::<BulkBody>(bulk.as_bytes()).unwrap().check()).as_deref(),
+            Some("cartId")
+        );
+        let confirm = |order: &str| {
+            let text = format!(r#"{{"orderId":"{order}"}}"#);
+            member(parse::<ConfirmBody>(text.as_bytes()).unwrap().check())
+        };
+        assert_eq!(
+            (confirm("o1"), confirm("ord_1")),
+            (None, Some("orderId".to_owned()))
+        );
+        let act = r#"{"action":"confirm","reservationId":"r","orderId":"ord_1"}"#;
+        assert_eq!(
+            member(parse::<ReservationActionBody>(act.as_bytes()).unwrap().check()).as_deref(),
+            Some("orderId")
+        );
     }
 
     const SEEDS: [&str; 4] = [

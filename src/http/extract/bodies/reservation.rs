@@ -1,5 +1,5 @@
 //! What a caller asks of one reservation.
-use super::{LINES_MAX, shopper};
+use super::{LINES_MAX, expect_foreign_cart, expect_foreign_order, shopper};
 use crate::domain::ids::{CartId, CustomerId, OrderId, SessionId, VariantId};
 use crate::domain::variant::{Phase, Shopper};
 use crate::http::extract::member::{Handle, Id, List, Quantity, Seconds};
@@ -35,6 +35,14 @@ pub struct ReserveBody {
 }
 
 impl ReserveBody {
+    /// Refuses a cart made here: its holds are its own business.
+    ///
+    /// # Errors
+    /// `invalid-member` naming the cart.
+    pub fn check(&self) -> Result<(), Problem> {
+        expect_foreign_cart(self.cart_id.as_ref())
+    }
+
     /// For whom.
     pub fn shopper(&self) -> Shopper {
         shopper(
@@ -105,7 +113,7 @@ impl ReservationActionBody {
                 "a value; it is required with this action",
             ));
         }
-        Ok(())
+        expect_foreign_order(self.order_id.as_ref())
     }
 }
 
@@ -139,6 +147,16 @@ pub struct ConfirmBody {
     /// The shop's order.
     #[schema(value_type = Option<String>)]
     pub order_id: Option<Id<OrderId>>,
+}
+
+impl ConfirmBody {
+    /// Refuses an order made here: it confirms its reservations itself.
+    ///
+    /// # Errors
+    /// `invalid-member` naming the order.
+    pub fn check(&self) -> Result<(), Problem> {
+        expect_foreign_order(self.order_id.as_ref())
+    }
 }
 
 /// What becomes of sold units.

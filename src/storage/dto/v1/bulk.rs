@@ -112,7 +112,7 @@ impl<'a> Mirror<'a> for Plan<'a> {
 #[derive(Encode, BorrowDecode)]
 pub(in crate::storage::dto) enum LineOutcome<'a> {
     Done(Hold<'a>),
-    Refused(Refusal),
+    Refused(Refusal<'a>),
     Unanswered,
 }
 

@@ -1,7 +1,7 @@
 //! What happened to a variant, and the lines of its ledger.
 use super::{
     Bits, Mirror, Moment,
-    hold::Hold,
+    hold::{Hold, Shopper},
     units,
     variant::{SaleWord, Settings},
     words,
@@ -88,6 +88,7 @@ pub(in crate::storage::dto) enum Event<'a> {
     Cancelled(AfterSale<'a>),
     Returned(AfterSale<'a>),
     Closed(Hold<'a>),
+    Rehomed(Hold<'a>, Shopper<'a>),
 }
 
 /// Sold units leave, are cancelled or come back.
@@ -152,6 +153,7 @@ impl<'a> Mirror<'a> for Event<'a> {
                 entry,
             } => Self::Returned(AfterSale::of(hold, *quantity, entry.as_ref())),
             Of::Closed(hold) => Self::Closed(Hold::of(hold)),
+            Of::Rehomed { hold, from } => Self::Rehomed(Hold::of(hold), Shopper::of(from)),
         }
     }
 
@@ -207,6 +209,10 @@ impl<'a> Mirror<'a> for Event<'a> {
                 }
             }
             Self::Closed(hold) => Of::Closed(hold.restore()?),
+            Self::Rehomed(hold, from) => Of::Rehomed {
+                hold: hold.restore()?,
+                from: from.restore()?,
+            },
         })
     }
 }

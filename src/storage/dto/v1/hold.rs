@@ -67,6 +67,7 @@ enum Intent {
     Extend(Moment),
     Confirm,
     Release,
+    Pay(Moment),
 }
 
 impl From<variant::Pin> for Pin {
@@ -79,6 +80,7 @@ impl From<variant::Pin> for Pin {
                 variant::Intent::Extend(at) => Intent::Extend(at.into()),
                 variant::Intent::Confirm => Intent::Confirm,
                 variant::Intent::Release => Intent::Release,
+                variant::Intent::Pay(by) => Intent::Pay(by.into()),
             },
         }
     }
@@ -96,6 +98,7 @@ impl From<Pin> for variant::Pin {
                 Intent::Extend(at) => variant::Intent::Extend(at.into()),
                 Intent::Confirm => variant::Intent::Confirm,
                 Intent::Release => variant::Intent::Release,
+                Intent::Pay(by) => variant::Intent::Pay(by.into()),
             },
         }
     }

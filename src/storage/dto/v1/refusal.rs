@@ -1,11 +1,14 @@
 //! A business no, as a bulk's decision remembers it line by line.
 use super::{Bits, Mirror, Moment, variant::SaleWord};
-use crate::{domain::variant, storage::dto::FormatError};
+use crate::{
+    domain::{ids::OrderId, variant},
+    storage::dto::FormatError,
+};
 use bincode::{BorrowDecode, Encode};
 
 /// A refusal.
 #[derive(Encode, BorrowDecode)]
-pub(in crate::storage::dto) enum Refusal {
+pub(in crate::storage::dto) enum Refusal<'a> {
     VariantNotFound,
     AlreadyExists,
     ReservationNotFound,
@@ -49,9 +52,10 @@ pub(in crate::storage::dto) enum Refusal {
         committed: u64,
     },
     OutOfRange,
+    OwnedByOrder(&'a str),
 }
 
-impl<'a> Mirror<'a> for Refusal {
+impl<'a> Mirror<'a> for Refusal<'a> {
     type Domain = variant::Refusal;
 
     fn of(domain: &'a variant::Refusal) -> Self {
@@ -111,6 +115,7 @@ impl<'a> Mirror<'a> for Refusal {
             Of::VersionMismatch { current } => Self::VersionMismatch(current),
             Of::HasActiveHolds { held, committed } => Self::HasActiveHolds { held, committed },
             Of::OutOfRange => Self::OutOfRange,
+            Of::OwnedByOrder { ref order } => Self::OwnedByOrder(order.as_str()),
         }
     }
 
@@ -174,6 +179,9 @@ impl<'a> Mirror<'a> for Refusal {
             Self::VersionMismatch(current) => Of::VersionMismatch { current },
             Self::HasActiveHolds { held, committed } => Of::HasActiveHolds { held, committed },
             Self::OutOfRange => Of::OutOfRange,
+            Self::OwnedByOrder(order) => Of::OwnedByOrder {
+                order: OrderId::parse(order)?,
+            },
         })
     }
 }
