@@ -7,6 +7,7 @@ use super::{
     admin::DiskWatch,
     measure,
     policies::{Policies, configured},
+    token::CartTokens,
 };
 use crate::{
     actor::{ActorLimits, Admission, AdmissionLimits, Directory, Durable, Pending, Rebuild, Services},
@@ -149,7 +150,12 @@ impl Shop {
         } = options;
         let settings = Arc::clone(&config);
         let reading = tokio::task::spawn_blocking(move || read(&settings, seed, &*progress));
-        let (data_dir, reserve, recovered) = reading.await.map_err(std::io::Error::other)??;
+        let Found {
+            data_dir,
+            reserve,
+            secret,
+            recovered,
+        } = reading.await.map_err(std::io::Error::other)??;
         let clock = match time {
             Time::Given(clock) => clock,
             Time::System { accept_gap } => SystemClock::start(recovered.decided_at, accept_gap)?.into(),
@@ -243,6 +249,7 @@ impl Shop {
             clock,
             disk,
             config,
+            tokens: CartTokens::new(secret),
             ending: watch::Sender::new(false),
             running: Mutex::new(Some(Running {
                 queue,
@@ -291,11 +298,15 @@ impl Rebuild for FromDisk {
     }
 }
 
-fn read(
-    config: &Config,
-    seed: Option<Seed>,
-    progress: &dyn Fn(Progress),
-) -> Result<(DataDir, DiskReserve, Recovered), OpenError> {
+/// What is read from the disk before anything runs.
+struct Found {
+    data_dir: DataDir,
+    reserve: DiskReserve,
+    secret: [u8; 32],
+    recovered: Recovered,
+}
+
+fn read(config: &Config, seed: Option<Seed>, progress: &dyn Fn(Progress)) -> Result<Found, OpenError> {
     let root: &Path = &config.data.dir;
     let mut data_dir = DataDir::open(root)?;
     let reserve = DiskReserve::open(root, config.disk.reserve.bytes())?;
@@ -311,7 +322,16 @@ fn read(
         );
     }
     let recovered = recovery::recover(&data_dir, &options, progress)?;
-    Ok((data_dir, reserve, recovered))
+    let secret = match &config.auth.cart_secret {
+        Some(secret) => *secret.expose(),
+        None => data_dir.secret()?,
+    };
+    Ok(Found {
+        data_dir,
+        reserve,
+        secret,
+        recovered,
+    })
 }
 
 /// How the rows and the log of `config` are opened.

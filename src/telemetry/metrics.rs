@@ -138,6 +138,10 @@ label! {
         Return = "return",
         /// Create or change a variant or its stock.
         Administer = "administer",
+        /// Make or change a cart.
+        Cart = "cart",
+        /// Move an order on.
+        Order = "order",
     }
 }
 
