@@ -235,6 +235,7 @@ impl Shop {
         let checkout = Command::Checkout {
             order: OrderId::made(self.clock.now(), slot, fastrand::u64(..)),
             customer,
+            grace_ms: self.config.payment.grace.as_millis(),
             policy: self.policies.of(&ctx.store),
         };
         let Answered { body, at, replayed } = self.act_on_cart(ctx, cart, expected, checkout).await?;

@@ -48,7 +48,7 @@ mod tests {
         let tokens = CartTokens::new([7; 32]);
         let token = tokens.of(&cart("cart_1"));
         assert_eq!(
-            token, "1",
+            token, "e0fa0693411557713efa839e57f140fcdd41f04e95a0835b7170ac59eb5b7385",
             "frozen: a new version takes the tokens of the old one"
         );
         assert!(tokens.is_of(&cart("cart_1"), &token));

@@ -2,6 +2,7 @@
 use super::problem::{Code, Problem};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -34,6 +35,22 @@ pub fn docs(openapi_json: String) -> Router {
         .route("/problems", get(problems))
         .route("/problems/{code}", get(problem_page))
         .with_state(pages)
+        .layer(map_response(confine))
+}
+
+/// What a page may do: nothing of another host is loaded, and no page of another host frames it (a button behind an
+/// invisible frame is pressed by people who mean another). Swagger UI sets styles and shows pictures of its own.
+const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; \
+                      base-uri 'none'; form-action 'none'";
+
+async fn confine(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
 }
 
 async fn openapi(State(pages): State<Pages>) -> Response {

@@ -1,7 +1,8 @@
 //! The frame around every route: one layer instead of six, because each costs a boxed future per request.
 //!
-//! It gives the request an id and a trace, bounds its time, catches a panic, renders problems, forbids caching of answers
+//! It gives the request an id and a trace, refuses what a browser was talked into, bounds its time, catches a panic, renders problems, forbids caching of answers
 //! about stock, and measures by route template. Nothing outside of it writes an error body.
+use super::origin;
 use super::problem::{Code, Problem};
 use crate::config;
 use crate::telemetry::metrics::{Method, UNMATCHED_ROUTE, metrics};
@@ -31,6 +32,8 @@ pub struct Frame {
     /// The longest a request may take, from its head to the head of its answer. A backstop: the body has a limit of its
     /// own, and the app answers by the caller's deadline.
     pub deadline: Duration,
+    /// Whether requests to names that are not this machine's are refused: no credentials are asked for.
+    pub own_names_only: bool,
 }
 
 impl Frame {
@@ -38,7 +41,16 @@ impl Frame {
     pub fn new(server: &config::Server) -> Self {
         Self {
             deadline: server.request_deadline.duration() * 2,
+            own_names_only: false,
         }
+    }
+
+    /// Refuses what a browser was talked into.
+    fn admit(&self, request: &Request) -> Result<(), Problem> {
+        if self.own_names_only {
+            origin::refuse_foreign_name(request)?;
+        }
+        origin::refuse_cross_site(request)
     }
 }
 
@@ -53,30 +65,36 @@ pub async fn frame(State(frame): State<Arc<Frame>>, request: Request, next: Next
 
     // A span costs more than a sold-out answer, and at the usual level no line would be written inside it.
     let span = if tracing::enabled!(tracing::Level::DEBUG) {
-        request_span(ids.request_text(), method.as_str(), route)
+        request_span(ids.request_text(), ids.trace_text(), method.as_str(), route)
     } else {
         tracing::Span::none()
     };
-    let served = catch_panic(next.run(request)).instrument(span);
-    let answer = tokio::time::timeout(frame.deadline, served).await;
-    let mut response = match answer {
-        Ok(Ok(response)) => response,
-        Ok(Err(Panicked)) => {
-            tracing::error!(request_id = ids.request_text(), route, "a handler panicked");
-            carrier(Problem::new(Code::Internal))
+    let mut response = match frame.admit(&request) {
+        Err(problem) => carrier(problem),
+        Ok(()) => {
+            let served = catch_panic(next.run(request)).instrument(span);
+            match tokio::time::timeout(frame.deadline, served).await {
+                Ok(Ok(response)) => response,
+                Ok(Err(Panicked)) => {
+                    let (request_id, traceparent) = (ids.request_text(), ids.trace_text());
+                    tracing::error!(request_id, traceparent, route, "a handler panicked");
+                    carrier(Problem::new(Code::Internal))
+                }
+                Err(_) => carrier(late(&method)),
+            }
         }
-        Err(_) => carrier(late(&method)),
     };
     let problem = Problem::of_response(&mut response);
     if let Some(problem) = &problem {
         if problem.code() == Code::Internal {
             tracing::error!(
                 request_id = ids.request_text(),
+                traceparent = ids.trace_text(),
                 route,
                 "answered with a fault of ours"
             );
         }
-        response = rendered(problem, ids.request_text(), &response);
+        response = rendered(problem, &ids, &response);
     }
     let headers = response.headers_mut();
     if private || problem.is_some() {
@@ -97,8 +115,8 @@ fn carrier(problem: Problem) -> Response {
 }
 
 /// Renders a problem and keeps what the framework said with it: a 405 must name the methods that work.
-fn rendered(problem: &Problem, request_id: &str, plain: &Response) -> Response {
-    let mut response = problem.render(request_id);
+fn rendered(problem: &Problem, ids: &Ids, plain: &Response) -> Response {
+    let mut response = problem.render(ids.request_text(), ids.trace_text());
     if let Some(allow) = plain.headers().get(header::ALLOW) {
         response.headers_mut().insert(header::ALLOW, allow.clone());
     }
@@ -170,6 +188,10 @@ impl Ids {
 
     fn request_text(&self) -> &str {
         self.request.to_str().expect("visible ASCII, accepted or minted")
+    }
+
+    fn trace_text(&self) -> &str {
+        self.trace.to_str().expect("visible ASCII, accepted or minted")
     }
 }
 

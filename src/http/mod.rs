@@ -8,6 +8,7 @@ pub mod health;
 pub mod listener;
 pub mod openapi;
 pub mod operations;
+mod origin;
 pub mod problem;
 pub mod refusal;
 pub mod router;

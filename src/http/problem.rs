@@ -57,6 +57,8 @@ codes! {
         "Send `Authorization: Bearer <key>`.";
     CartTokenInvalid "cart-token-invalid" 403 false "That is not the token of this cart"
         "A guest cart's token came with the answer that made it, as `cartToken` and in the Cart-Token header.";
+    CrossSiteRequest "cross-site-request" 403 false "A page of another origin may change nothing here"
+        "The browser says that the request comes from another site or port. Call from this service's own pages or from a server; whoever is no browser sends neither Sec-Fetch-Site nor Origin.";
     RouteNotFound "route-not-found" 404 false "There is nothing at this address"
         "Look the route up in /docs or /openapi.json.";
     VariantNotFound "variant-not-found" 404 false "No such variant"
@@ -139,6 +141,8 @@ codes! {
         "`limitBytes` is the most this route takes.";
     UnsupportedMediaType "unsupported-media-type" 415 false "The body must be application/json"
         "Send `Content-Type: application/json`.";
+    MisdirectedRequest "misdirected-request" 421 false "This service does not answer to that name"
+        "Without credentials it answers to localhost and loopback addresses only, so that no web page reaches it under a name of its own. Use http://localhost or http://127.0.0.1, or configure `auth.admin_key`.";
     InvalidMember "invalid-member" 422 false "A member of the body is missing, unknown or out of range"
         "`member` names it and `expected` says what it must be. Unknown members are refused so that a typo never silently drops a limit.";
     InvalidParameter "invalid-parameter" 422 false "A part of the address is missing, unknown or out of range"
@@ -191,6 +195,19 @@ impl Code {
         self.entry().advice
     }
 
+    /// Seconds to wait by default, where waiting helps.
+    pub const fn retry_after(self) -> Option<u32> {
+        match self.entry() {
+            Entry {
+                status: 409 | 429 | 503,
+                retryable: true,
+                ..
+            } => Some(1),
+            Entry { status: 507, .. } => Some(60),
+            _ => None,
+        }
+    }
+
     /// The code with this text.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|code| code.as_str() == text)
@@ -227,7 +244,7 @@ impl Problem {
             code,
             detail: Cow::Borrowed(code.title()),
             data: Vec::new(),
-            retry_after_seconds: retry_after(code),
+            retry_after_seconds: code.retry_after(),
         }
     }
 
@@ -297,6 +314,7 @@ impl Problem {
         ProblemBody {
             problem: self,
             request_id,
+            traceparent: None,
         }
     }
 
@@ -312,8 +330,12 @@ impl Problem {
     }
 
     /// The one place where a no becomes a response. `headers` that the framework set (Allow) are kept by the caller.
-    pub fn render(&self, request_id: &str) -> Response {
-        let body = serde_json::to_vec(&self.body(request_id)).expect("a problem is plain JSON data");
+    pub fn render(&self, request_id: &str, traceparent: &str) -> Response {
+        let body = ProblemBody {
+            traceparent: Some(traceparent),
+            ..self.body(request_id)
+        };
+        let body = serde_json::to_vec(&body).expect("a problem is plain JSON data");
         let mut response = (self.code.status(), body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
@@ -339,19 +361,6 @@ impl Problem {
     }
 }
 
-/// Seconds to wait by default, where waiting helps.
-const fn retry_after(code: Code) -> Option<u32> {
-    match code.entry() {
-        Entry {
-            status: 409 | 429 | 503,
-            retryable: true,
-            ..
-        } => Some(1),
-        Entry { status: 507, .. } => Some(60),
-        _ => None,
-    }
-}
-
 /// Carries the problem to the frame, which renders it with the request's id.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
@@ -366,6 +375,7 @@ impl IntoResponse for Problem {
 pub struct ProblemBody<'a> {
     problem: &'a Problem,
     request_id: &'a str,
+    traceparent: Option<&'a str>,
 }
 
 impl Serialize for ProblemBody<'_> {
@@ -381,6 +391,9 @@ impl Serialize for ProblemBody<'_> {
         map.serialize_entry("code", code.as_str())?;
         map.serialize_entry("retryable", &code.retryable())?;
         map.serialize_entry("requestId", self.request_id)?;
+        if let Some(traceparent) = self.traceparent {
+            map.serialize_entry("traceparent", traceparent)?;
+        }
         for (name, value) in data {
             map.serialize_entry(name, value)?;
         }
@@ -430,7 +443,7 @@ mod tests {
     fn waiting_is_advised_where_it_helps() {
         let wait = |code| {
             Problem::new(code)
-                .render("r")
+                .render("r", "t")
                 .headers()
                 .get(header::RETRY_AFTER)
                 .is_some()

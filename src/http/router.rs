@@ -70,7 +70,7 @@ fn api() -> OpenApiRouter<Arc<Site>> {
         .routes(routes!(orders::close_refund))
         .routes(routes!(admin::get_policy, admin::put_policy))
         .routes(routes!(admin::get_config))
-        .routes(routes!(admin::list_hot_variants))
+        .routes(routes!(admin::get_hot_variants))
         .routes(routes!(admin::list_quarantine))
         .routes(routes!(admin::rebuild_quarantined))
         .routes(routes!(admin::drain))
@@ -89,7 +89,8 @@ pub fn document_json() -> String {
     document().to_pretty_json().expect("the document is plain data")
 }
 
-/// The routes of the public listener. The API asks for the key where one is configured; the pages about it do not.
+/// The routes of the public listener. The API asks for the key where one is configured; the pages about it do not. Where
+/// none is, requests to foreign names are refused.
 pub fn router(site: Site, around: Frame) -> Router {
     let key = site
         .loaded
@@ -98,6 +99,10 @@ pub fn router(site: Site, around: Frame) -> Router {
         .admin_key
         .as_ref()
         .map(|key| Arc::new(AdminKey::new(key.expose())));
+    let around = Frame {
+        own_names_only: key.is_none(),
+        ..around
+    };
     let (api, _) = api().split_for_parts();
     let api = match key {
         None => api,

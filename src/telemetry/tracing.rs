@@ -9,9 +9,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::LogFormat;
 
-/// The span of one request: every line written while it is served carries its `request_id`.
-pub fn request_span(request_id: &str, method: &str, route: &str) -> tracing::Span {
-    tracing::info_span!("request", request_id, method, route)
+/// The span of one request: every line written while it is served carries its `request_id` and its trace.
+pub fn request_span(request_id: &str, traceparent: &str, method: &str, route: &str) -> tracing::Span {
+    tracing::info_span!("request", request_id, traceparent, method, route)
 }
 
 /// Why log lines cannot be set up.
@@ -95,7 +95,7 @@ mod tests {
         let writer = lines.clone();
         let subscriber = subscriber(format, level, false, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, || {
-            request_span("req-1", "GET", "/api/stock").in_scope(|| {
+            request_span("req-1", "00-1-2-00", "GET", "/api/stock").in_scope(|| {
                 tracing::info!(variant = "123", "held");
                 tracing::debug!("too quiet");
             });
@@ -109,10 +109,13 @@ mod tests {
         let text = written(LogFormat::Text, "info");
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(
-            text.contains("request_id=\"req-1\"") && text.contains("variant=\"123\""),
+            text.contains("request_id=\"req-1\"") && text.contains("traceparent=\"00-1-2-00\""),
             "{text}"
         );
-        assert!(!text.contains('\u{1b}'));
+        assert!(
+            text.contains("variant=\"123\"") && !text.contains('\u{1b}'),
+            "{text}"
+        );
     }
 
     #[test]

@@ -78,6 +78,24 @@ fn every_operation_has_a_name_of_its_own_and_documented_problems() {
         assert_eq!(links[link]["parameters"]["id"], "$response.body#/id");
         assert!(names.contains(target));
     }
+    let link = |path: &str, link: &str| {
+        let links = &document["paths"][path]["post"]["responses"]["201"]["links"];
+        assert_eq!(
+            links[link]["parameters"]["id"], "$response.body#/id",
+            "{path} {link}"
+        );
+        links[link]["operationId"].as_str().unwrap().to_owned()
+    };
+    let onward = [
+        link("/api/cart/items", "checkout"),
+        link("/api/cart/{id}/checkout", "confirm"),
+    ];
+    assert_eq!(
+        onward,
+        ["check_out_cart", "confirm_order"],
+        "from a first line to a paid order"
+    );
+    assert!(onward.iter().all(|target| names.contains(target)));
 }
 
 fn collect_references(value: &Value, found: &mut Vec<String>) {
@@ -107,6 +125,11 @@ async fn the_documentation_asks_no_other_host() {
     assert_eq!(
         (status, &headers["content-type"]),
         (StatusCode::OK, &"text/html".parse().unwrap())
+    );
+    let policy = headers["content-security-policy"].to_str().unwrap();
+    assert!(
+        policy.contains("default-src 'self'") && policy.contains("frame-ancestors 'none'"),
+        "the browser keeps it too: {policy}"
     );
     for attribute in ["src=\"", "href=\""] {
         for link in index.split(attribute).skip(1) {
@@ -227,6 +250,7 @@ async fn what_the_framework_refuses_becomes_a_problem_too() {
         (StatusCode::NOT_FOUND, &json!("route-not-found"))
     );
     assert_eq!(body["requestId"], headers["x-request-id"].to_str().unwrap());
+    assert_eq!(body["traceparent"], headers["traceparent"].to_str().unwrap());
 
     let request = Request::post("/livez")
         .header("x-request-id", "mine-1")
@@ -249,6 +273,7 @@ async fn a_panic_and_a_silence_become_problems() {
     use axum::routing::{get as on_get, post as on_post};
     let around = Arc::new(Frame {
         deadline: std::time::Duration::from_millis(1),
+        ..Frame::new(&Config::default().server)
     });
     let router = Router::new()
         .route(

@@ -28,7 +28,7 @@ fn bad_bytes_get_what_the_contract_says_and_change_nothing() {
     let before = seen(&server);
     let hold = r#"{"variantId":"1","quantity":1}"#;
     let post = |headers: &str, body: &str| {
-        format!("POST /api/stock/reservations HTTP/1.1\r\nhost: s\r\n{headers}\r\n{body}")
+        format!("POST /api/stock/reservations HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n{body}")
     };
     let json = "content-type: application/json\r\n";
     let long = "x".repeat(40_000);
@@ -44,19 +44,22 @@ fn bad_bytes_get_what_the_contract_says_and_change_nothing() {
         ),
         (
             "a head beyond its limit",
-            format!("GET / HTTP/1.1\r\nhost: s\r\nx: {long}\r\n\r\n"),
+            format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {long}\r\n\r\n"),
             431,
             "",
         ),
         (
             "an address beyond its limit",
-            format!("GET /{long} HTTP/1.1\r\nhost: s\r\n\r\n"),
+            format!("GET /{long} HTTP/1.1\r\nhost: localhost\r\n\r\n"),
             431,
             "",
         ),
         (
             "too many headers",
-            format!("GET / HTTP/1.1\r\nhost: s\r\n{}\r\n", "a: b\r\n".repeat(120)),
+            format!(
+                "GET / HTTP/1.1\r\nhost: localhost\r\n{}\r\n",
+                "a: b\r\n".repeat(120)
+            ),
             431,
             "",
         ),
@@ -120,33 +123,52 @@ fn bad_bytes_get_what_the_contract_says_and_change_nothing() {
         ("no body", post(json, ""), 400, "malformed-json"),
         (
             "an unknown route",
-            "GET /nowhere HTTP/1.1\r\nhost: s\r\n\r\n".to_owned(),
+            "GET /nowhere HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned(),
             404,
             "route-not-found",
         ),
         (
             "another method",
-            "DELETE /api/stock/variants HTTP/1.1\r\nhost: s\r\n\r\n".to_owned(),
+            "DELETE /api/stock/variants HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned(),
             405,
             "method-not-allowed",
         ),
         (
             "OPTIONS",
-            "OPTIONS /api/stock/variants HTTP/1.1\r\nhost: s\r\n\r\n".to_owned(),
+            "OPTIONS /api/stock/variants HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned(),
             405,
             "method-not-allowed",
         ),
         (
             "a method nobody knows",
-            "BREW /api/stock/variants HTTP/1.1\r\nhost: s\r\n\r\n".to_owned(),
+            "BREW /api/stock/variants HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned(),
             405,
             "method-not-allowed",
         ),
         (
             "a host of its own",
-            "GET http://elsewhere/nowhere HTTP/1.1\r\nhost: s\r\n\r\n".to_owned(),
-            404,
-            "route-not-found",
+            "GET http://elsewhere/nowhere HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned(),
+            421,
+            "misdirected-request",
+        ),
+        (
+            "a name that was made to lead here",
+            "GET /api/stock/variants HTTP/1.1\r\nhost: evil.example:3000\r\n\r\n".to_owned(),
+            421,
+            "misdirected-request",
+        ),
+        (
+            "a page of another site",
+            "POST /api/stock/variants/1/pause HTTP/1.1\r\nhost: localhost\r\nsec-fetch-site: cross-site\r\n\r\n"
+                .to_owned(),
+            403,
+            "cross-site-request",
+        ),
+        (
+            "a page of another port in an old browser",
+            "POST /api/admin/drain HTTP/1.1\r\nhost: localhost\r\norigin: http://localhost:8080\r\n\r\n".to_owned(),
+            403,
+            "cross-site-request",
         ),
     ];
     for (name, bytes, status, code) in table {
@@ -182,14 +204,14 @@ fn the_ways_of_http_are_kept() {
     assert_eq!(old.rest(), b"");
 
     let mut last = server.connect();
-    last.write("GET /api/stock/variants/1 HTTP/1.1\r\nhost: s\r\nconnection: close\r\n\r\n")
+    last.write("GET /api/stock/variants/1 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         .unwrap();
     assert_eq!(last.read().unwrap().header("connection"), "close");
     assert_eq!(last.rest(), b"");
 
     // HEAD is GET without its body, and the connection goes on.
     let mut head = server.connect();
-    head.write("HEAD /api/stock/variants/1 HTTP/1.1\r\nhost: s\r\n\r\n")
+    head.write("HEAD /api/stock/variants/1 HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .unwrap();
     let answer = head.read_framed(false).unwrap();
     assert_eq!((answer.status, answer.header("etag")), (200, "\"1\""));

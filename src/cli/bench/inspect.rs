@@ -67,7 +67,7 @@ impl Asker {
         };
         let length = body.len();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: holdfast\r\n{kind}Content-Length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{kind}Content-Length: {length}\r\n\r\n{body}"
         );
         let mut turned_away = 0;
         loop {

@@ -271,7 +271,7 @@ impl Plan {
         body.clear();
         self.write_body(ask, body);
         write_target(ask, target, out);
-        out.extend_from_slice(b" HTTP/1.1\r\nHost: holdfast\r\nIdempotency-Key: ");
+        out.extend_from_slice(b" HTTP/1.1\r\nHost: localhost\r\nIdempotency-Key: ");
         out.extend_from_slice(self.run.as_bytes());
         out.push(b'-');
         write_hex(self.next_key, out);
@@ -410,7 +410,7 @@ mod tests {
         let mut plan = plan(Scenario::Hot);
         let ask = plan.next(0).unwrap();
         let body = "{\"variantId\":\"bench-ab-0\",\"quantity\":1}";
-        let head = "POST /api/stock/reservations HTTP/1.1\r\nHost: holdfast\r\nIdempotency-Key: ab-0000000000000000\r\n\
+        let head = "POST /api/stock/reservations HTTP/1.1\r\nHost: localhost\r\nIdempotency-Key: ab-0000000000000000\r\n\
                     Content-Type: application/json\r\nContent-Length: 39\r\n\r\n";
         assert_eq!(text(&mut plan, &ask, Target::Holdfast), format!("{head}{body}"));
         let again = text(&mut plan, &ask, Target::Echo);

@@ -78,6 +78,8 @@ pub enum Command {
         order: OrderId,
         /// The customer, if the shopper is known by now.
         customer: Option<CustomerId>,
+        /// How long after the payment's deadline the variants' backstop is, ms.
+        grace_ms: i64,
         /// The store's policy.
         policy: Policy,
     },

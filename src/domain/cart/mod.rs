@@ -214,6 +214,17 @@ pub struct Merge {
     pub stage: MergeStage,
 }
 
+/// A line of which a merge left fewer units than were wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capped {
+    /// The variant.
+    pub variant: VariantId,
+    /// Units wanted.
+    pub wanted: u32,
+    /// Units in the cart now; 0 without a line.
+    pub got: u32,
+}
+
 /// How far a merge is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MergeStage {
@@ -267,6 +278,8 @@ pub enum Happened {
     Frozen,
     /// It took over another cart's lines.
     TookOver(CartId),
+    /// Of one line there are fewer units than both carts wanted.
+    Capped(Capped),
     /// Another cart has its lines.
     MergedInto(CartId),
     /// An order is being made.

@@ -31,12 +31,26 @@ impl Body for NoBody {
     const OPTIONAL: bool = true;
 }
 
+/// The body of a route that takes none, but parameters that it judges itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParamsOnly {}
+
+impl Body for ParamsOnly {
+    const OPTIONAL: bool = true;
+    const PARAMS: bool = true;
+}
+
 impl<S: HasEdge, T: Body> FromRequest<S> for Ask<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let edge = state.edge();
         let (parts, body) = request.into_parts();
+        if !T::PARAMS {
+            // Dropped in silence, `?dryRun=true` where the body says it would be a clean-up.
+            Params::of(&parts.uri)?.finish()?;
+        }
         let key = idempotency_key(&parts.headers)?;
         if key.is_none() && edge.keys_required && !T::READS {
             return Err(Problem::new(Code::IdempotencyKeyMissing));

@@ -10,6 +10,8 @@ pub const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-
 pub const CART_TOKEN: HeaderName = HeaderName::from_static("cart-token");
 /// The longest idempotency key, in bytes.
 pub const KEY_BYTES_MAX: usize = 255;
+/// The most digits of a version in an entity tag: so many always fit.
+pub const VERSION_DIGITS_MAX: usize = 19;
 
 /// Reads the idempotency key.
 ///
@@ -64,7 +66,8 @@ pub fn if_match(headers: &HeaderMap) -> Result<Option<Expected>, Problem> {
         .strip_prefix('"')
         .and_then(|rest| rest.strip_suffix('"'))
         .ok_or_else(refused)?;
-    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let plain =
+        (1..=VERSION_DIGITS_MAX).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
     let version = plain.then(|| digits.parse().ok()).flatten();
     version
         .map(|version| Some(Expected::Version(version)))
@@ -130,6 +133,8 @@ mod tests {
         assert_eq!(read(&[]), Some(None));
         assert_eq!(read(&[b"*"]), Some(Some(Expected::Any)));
         assert_eq!(read(&[b"\"17\""]), Some(Some(Expected::Version(17))));
+        let longest = format!("\"{}\"", "9".repeat(VERSION_DIGITS_MAX));
+        assert!(read(&[longest.as_bytes()]).is_some());
         for refused in [
             &b"W/\"17\""[..],
             b"17",

@@ -1,6 +1,8 @@
 //! The types that members of bodies have. Each knows its limits and says them when a value does not fit.
 use super::body::too_many;
-use crate::domain::ids::{CartId, CustomerId, ID_BYTES_MAX, InvalidId, OrderId, SessionId, VariantId};
+use crate::domain::ids::{
+    CartId, CustomerId, ID_BYTES_MAX, InvalidId, OrderId, ReservationId, SessionId, VariantId,
+};
 use crate::domain::money::Currency;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 use std::collections::BTreeMap;
@@ -116,6 +118,19 @@ impl TextId for Handle {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Id<T>(pub T);
 
+/// Names a variant.
+pub type VariantRef = Id<VariantId>;
+/// Names a customer of the shop.
+pub type CustomerRef = Id<CustomerId>;
+/// Names a guest's session.
+pub type SessionRef = Id<SessionId>;
+/// Names a cart.
+pub type CartRef = Id<CartId>;
+/// Names an order of the shop.
+pub type OrderRef = Id<OrderId>;
+/// Names something by an id whose form is not judged.
+pub type HandleRef = Id<Handle>;
+
 /// What an id must be, in words; query and path parameters say the same.
 pub(super) const ID_EXPECTED: &str = "an id of 1 to 128 bytes without control characters";
 const _: () = assert!(ID_BYTES_MAX == 128, "ID_EXPECTED says so");
@@ -141,6 +156,31 @@ impl<T: TextId> Visitor<'_> for IdVisitor<T> {
 
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
         self.visit_str(&number.to_string())
+    }
+}
+
+/// A reservation of ours where only ours will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReservationRef(pub ReservationId);
+
+impl<'de> Deserialize<'de> for ReservationRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Ours;
+
+        impl Visitor<'_> for Ours {
+            type Value = ReservationRef;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the id of a reservation, as this service gave it")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<ReservationRef, E> {
+                let id = text.parse().map(ReservationRef);
+                id.map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+            }
+        }
+
+        deserializer.deserialize_str(Ours)
     }
 }
 
@@ -170,6 +210,13 @@ impl<const MAX: usize> Visitor<'_> for TextVisitor<MAX> {
         Ok(Text(text.to_owned()))
     }
 }
+
+/// A code, a category or the like.
+pub type Label = Text<128>;
+/// A name, a reason or the like.
+pub type Line = Text<256>;
+/// A tag.
+pub type Tag = Text<64>;
 
 /// A currency code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -262,6 +309,10 @@ impl<'de, T: Deserialize<'de>, const MIN: usize, const MAX: usize> Visitor<'de> 
 
 /// The most attributes of a variant.
 pub const ATTRIBUTES_MAX: usize = 32;
+/// The longest name of an attribute, bytes.
+pub const ATTRIBUTE_NAME_MAX: usize = 64;
+/// The longest value of an attribute, bytes.
+pub const ATTRIBUTE_VALUE_MAX: usize = 256;
 
 /// Names and values of a variant's attributes, each name once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -280,7 +331,9 @@ impl<'de> Deserialize<'de> for Attributes {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Attributes, A::Error> {
                 let mut pairs = BTreeMap::new();
-                while let Some((Text(name), Text(value))) = map.next_entry::<Text<64>, Text<256>>()? {
+                while let Some((Text(name), Text(value))) =
+                    map.next_entry::<Text<ATTRIBUTE_NAME_MAX>, Text<ATTRIBUTE_VALUE_MAX>>()?
+                {
                     if pairs.len() == ATTRIBUTES_MAX {
                         return Err(too_many(ATTRIBUTES_MAX, "attributes"));
                     }

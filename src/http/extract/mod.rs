@@ -8,6 +8,7 @@
 //! | [`member`] | the types that members have: ids, whole numbers, texts, lists |
 //! | [`query`] | path and query parameters, none unknown, none twice |
 //! | [`header`] | Idempotency-Key, If-Match |
+//! | [`shape`] | (reads nothing) what the OpenAPI document says of members: their limits |
 //!
 //! Deliberately absent: defaults that depend on policy, and any judgement about stock.
 pub mod ask;
@@ -16,3 +17,4 @@ pub mod body;
 pub mod header;
 pub mod member;
 pub mod query;
+pub mod shape;

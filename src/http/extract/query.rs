@@ -9,7 +9,7 @@ pub const LIMIT_DEFAULT: u32 = 50;
 /// The largest page.
 pub const LIMIT_MAX: u32 = 500;
 /// The longest cursor; ours are shorter.
-const CURSOR_BYTES_MAX: usize = 1024;
+pub const CURSOR_BYTES_MAX: usize = 1024;
 
 /// The query of an address. A handler takes what it knows and calls [`Params::finish`], which refuses the rest.
 #[derive(Debug)]

@@ -1,17 +1,16 @@
 //! `/api/admin`: for operators.
-use super::{Reply, variants};
+use super::{Reply, page, variants};
 use crate::domain::ids::VariantId;
 use crate::http::extract::ask::{Ask, Look, NoBody, RequiredIfMatch};
 use crate::http::extract::bodies::PolicyBody;
 use crate::http::extract::header::Expected;
-use crate::http::extract::query::{Params, id};
+use crate::http::extract::query::{Cursor, Params, id};
 use crate::http::failure;
 use crate::http::problem::{Code, Problem};
 use crate::http::refusal::Subject;
 use crate::http::site::Site;
 use crate::http::view::{
-    ConfigView, DrainView, HotVariantView, HotVariantsView, PolicyView, QuarantineView, QuarantinedView,
-    VariantView,
+    ConfigView, DrainView, HotVariantView, ListPage, PolicyView, QuarantinedView, VariantView,
 };
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -64,10 +63,10 @@ pub(crate) async fn drain(State(site): State<Arc<Site>>, _: Ask<NoBody>) -> Resu
     Ok(Reply::ok(&DrainView { status: "draining" }))
 }
 
-/// Shows the variants with the most commands since the process began.
+/// Shows the variants with the most commands since the process began. One page: the order is another a moment later.
 #[utoipa::path(get, path = "/api/admin/hot-variants", tag = "admin",
-    responses((status = 200, body = HotVariantsView, description = "Hottest first")))]
-pub(crate) async fn list_hot_variants(
+    responses((status = 200, body = ListPage<HotVariantView>, description = "Hottest first")))]
+pub(crate) async fn get_hot_variants(
     State(site): State<Arc<Site>>,
     Look(context): Look,
     mut params: Params,
@@ -75,27 +74,39 @@ pub(crate) async fn list_hot_variants(
     let limit = params.limit()?;
     params.finish()?;
     let hot = site.shop.hot_variants(&context, limit as usize);
-    Ok(Reply::ok(&HotVariantsView {
-        items: hot.into_iter().map(HotVariantView::from).collect(),
-    }))
+    Ok(Reply::ok(&page(
+        hot.into_iter().map(HotVariantView::from).collect(),
+        None,
+    )))
 }
 
-/// Shows the variants that are set aside because a law was found broken.
+/// Lists the variants that are set aside because a law was found broken, by id.
 #[utoipa::path(get, path = "/api/admin/quarantine", tag = "admin",
-    responses((status = 200, body = QuarantineView, description = "All of them")))]
+    responses((status = 200, body = ListPage<QuarantinedView>, description = "One page")))]
 pub(crate) async fn list_quarantine(
     State(site): State<Arc<Site>>,
     Look(context): Look,
-    params: Params,
+    mut params: Params,
 ) -> Result<Reply, Problem> {
+    let wanted = params.page()?;
     params.finish()?;
-    let items = site
-        .shop
-        .quarantined(&context)
-        .into_iter()
-        .map(QuarantinedView::from)
-        .collect();
-    Ok(Reply::ok(&QuarantineView { items }))
+    let after = wanted.cursor.as_ref().map(last_seen).transpose()?;
+    let mut closed = site.shop.quarantined(&context);
+    closed.sort_by(|a, b| a.id.cmp(&b.id));
+    closed.retain(|one| after.as_ref().is_none_or(|after| one.id > *after));
+    let more = closed.len() > wanted.limit as usize;
+    closed.truncate(wanted.limit as usize);
+    let next = closed.last().filter(|_| more);
+    let next = next.map(|last| last.id.as_str().as_bytes().to_vec());
+    Ok(Reply::ok(&page(
+        closed.into_iter().map(QuarantinedView::from).collect(),
+        next,
+    )))
+}
+
+fn last_seen(cursor: &Cursor) -> Result<VariantId, Problem> {
+    let text = std::str::from_utf8(&cursor.0).map_err(|_| Cursor::refused())?;
+    id("cursor", text).map_err(|_| Cursor::refused())
 }
 
 /// Has a quarantined variant read again from its stored state and the log.

@@ -1,12 +1,9 @@
 //! `/api/stock/reservations/bulk`: one outcome over several variants.
 use super::Reply;
-use super::reservations::reservation_id;
 use crate::app::{Answered, BulkAsk, BulkDone, BulkWhat};
 use crate::domain::bulk::Mode;
-use crate::domain::ids::ReservationId;
 use crate::http::extract::ask::Ask;
 use crate::http::extract::bodies::{BulkActionWord, BulkBody, BulkModeWord, millis};
-use crate::http::extract::member::{Handle, Id};
 use crate::http::failure;
 use crate::http::problem::Problem;
 use crate::http::refusal::Subject;
@@ -57,27 +54,12 @@ fn what(body: &BulkBody) -> Result<BulkWhat, Problem> {
             ttl_ms: millis(body.ttl_seconds),
         },
         BulkActionWord::Extend => BulkWhat::Extend {
-            ids: ids(body)?,
+            ids: body.reservations(),
             by_ms: millis(body.seconds),
         },
-        BulkActionWord::Confirm => BulkWhat::Confirm(ids(body)?),
-        BulkActionWord::Release => BulkWhat::Release(ids(body)?),
+        BulkActionWord::Confirm => BulkWhat::Confirm(body.reservations()),
+        BulkActionWord::Release => BulkWhat::Release(body.reservations()),
     })
-}
-
-/// The reservations named, each once: the same work twice in one request is the same work.
-fn ids(body: &BulkBody) -> Result<Vec<ReservationId>, Problem> {
-    let mut ids = Vec::new();
-    let named = body.reservation_ids.iter().flat_map(|list| &list.0);
-    for (index, Id(Handle(text))) in named.enumerate() {
-        let expected = "the id of a reservation, as this service gave it";
-        let id = reservation_id(text)
-            .map_err(|_| Problem::invalid_member(format!("reservationIds[{index}]"), expected))?;
-        if !ids.contains(&id) {
-            ids.push(id);
-        }
-    }
-    Ok(ids)
 }
 
 fn view(done: &Answered<BulkDone>) -> BulkView {

@@ -64,7 +64,7 @@ pub(crate) async fn list_orders(
 }
 
 /// The states that are shown; one that is being made or was refused is its cart's business.
-const STATUSES: [Status; 9] = [
+pub(crate) const STATUSES: [Status; 9] = [
     Status::PendingPayment,
     Status::PaymentFailed,
     Status::Confirmed,

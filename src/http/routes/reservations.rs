@@ -3,7 +3,7 @@ use super::{Reply, page};
 use crate::app::{Answered, AppError, CleanedUp, Context, HoldFilter, Reservation, ReserveAsk};
 use crate::domain::ids::{CartId, ReservationId};
 use crate::domain::variant::{HoldStatus, Phase};
-use crate::http::extract::ask::{Ask, Look, NoBody};
+use crate::http::extract::ask::{Ask, Look, NoBody, ParamsOnly};
 use crate::http::extract::bodies::{
     ActionWord, CleanupBody, ConfirmBody, ExtendBody, LINES_MAX, QuantityBody, ReservationActionBody,
     ReserveBody, ValidateBody, millis,
@@ -14,6 +14,7 @@ use crate::http::failure::{self, about};
 use crate::http::problem::{Code, Problem};
 use crate::http::refusal::Subject;
 use crate::http::site::Site;
+use crate::http::time::Moment;
 use crate::http::view::{
     CleanupView, ListPage, ReservationView, StatisticsView, ValidationView, ValidationsView,
 };
@@ -194,7 +195,7 @@ async fn release(site: &Site, context: &Context, reservation: ReservationId) -> 
     Ok(Reply::no_content().replayed(released.replayed))
 }
 
-/// Gives back one reservation (`?reservationId=`) or all of a cart (`?cartId=`). Nothing to give back is fine.
+/// Gives back one reservation or all of a cart: exactly one of the two is named. Nothing to give back is fine.
 #[utoipa::path(delete, path = "/api/stock/reservations", tag = "reservations",
     params(
         ("reservationId" = Option<String>, Query, description = "One reservation"),
@@ -203,7 +204,7 @@ async fn release(site: &Site, context: &Context, reservation: ReservationId) -> 
 pub(crate) async fn release_reservations(
     State(site): State<Arc<Site>>,
     mut params: Params,
-    Ask { context, .. }: Ask<NoBody>,
+    Ask { context, .. }: Ask<ParamsOnly>,
 ) -> Result<Reply, Problem> {
     let (one, cart) = (params.text("reservationId")?, params.id::<CartId>("cartId")?);
     params.finish()?;
@@ -264,7 +265,7 @@ pub(crate) async fn list_reservations(
 }
 
 /// The states that are shown; a tentative hold is a coordinator's business.
-const STATUSES: [(&str, HoldStatus); 4] = [
+pub(crate) const STATUSES: [(&str, HoldStatus); 4] = [
     ("active", HoldStatus::Active),
     ("confirmed", HoldStatus::Confirmed),
     ("released", HoldStatus::Released),
@@ -326,7 +327,7 @@ pub(crate) async fn validate_reservations(
     validations(&site, &context, ids).await
 }
 
-/// Says which reservations still hold their units: `?ids=` with up to 200 of them, divided by commas.
+/// Says which of up to 200 reservations still hold their units.
 #[utoipa::path(get, path = "/api/stock/reservations/validate", tag = "reservations",
     params(("ids" = String, Query, description = "1 to 200 ids, divided by commas")),
     responses((status = 200, body = ValidationsView, description = "One result for each id")))]
@@ -337,13 +338,8 @@ pub(crate) async fn check_reservations(
 ) -> Result<Reply, Problem> {
     let text = params.text("ids")?.unwrap_or_default();
     params.finish()?;
-    let ids: Vec<String> = text
-        .split(',')
-        .map(str::trim)
-        .filter(|id| !id.is_empty())
-        .map(str::to_owned)
-        .collect();
-    if !(1..=LINES_MAX).contains(&ids.len()) {
+    let ids: Vec<String> = text.split(',').map(|id| id.trim().to_owned()).collect();
+    if ids.len() > LINES_MAX {
         return Err(Problem::invalid_parameter(
             "ids",
             "1 to 200 ids, divided by commas",
@@ -367,5 +363,6 @@ async fn validations(site: &Site, context: &Context, ids: Vec<String>) -> Result
     });
     Ok(Reply::ok(&ValidationsView {
         results: results.collect(),
+        server_time: Moment(judged.at),
     }))
 }

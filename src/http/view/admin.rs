@@ -167,14 +167,6 @@ impl From<HotVariant> for HotVariantView {
     }
 }
 
-/// The hottest variants.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = HotVariants)]
-pub struct HotVariantsView {
-    /// Hottest first.
-    pub items: Vec<HotVariantView>,
-}
-
 /// A variant that is set aside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -193,12 +185,4 @@ impl From<Quarantined> for QuarantinedView {
             reason: quarantined.reason,
         }
     }
-}
-
-/// The variants that are set aside.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = Quarantine)]
-pub struct QuarantineView {
-    /// All of them.
-    pub items: Vec<QuarantinedView>,
 }

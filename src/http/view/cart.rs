@@ -1,9 +1,10 @@
 //! A cart as its shopper sees it: every line with what stands behind it at the moment it is told.
 use super::{MoneyView, Shown};
 use crate::app::CartDone;
-use crate::domain::cart::{Cart, Happened, Kept, Line, LineHold, LineId, Status};
+use crate::domain::cart::{Capped, Cart, Happened, Kept, Line, LineHold, LineId, Status};
 use crate::domain::ids::{CartId, CustomerId, OrderId, ReservationId, SessionId, VariantId};
 use crate::domain::money::{Currency, Money};
+use crate::domain::policy::ExpiredLines;
 use crate::domain::time::Timestamp;
 use crate::http::time::Moment;
 use serde::Serialize;
@@ -146,16 +147,15 @@ pub struct TotalsView {
 #[serde(rename_all = "camelCase")]
 #[schema(as = CartWarning)]
 pub struct WarningView {
-    /// `line-unconfirmed` or `quantity-changed`.
+    /// `line-unconfirmed` or `quantity-capped`.
     #[schema(value_type = String)]
     pub code: &'static str,
-    /// Which line.
-    #[schema(value_type = String)]
-    pub line_id: Shown<LineHandle>,
     /// Whose units.
     #[schema(value_type = String)]
     pub variant_id: Shown<VariantId>,
-    /// Units it has now.
+    /// Units that were wanted.
+    pub requested: u32,
+    /// Units that the cart has of it; 0 without a line.
     pub quantity: u32,
     /// For the shopper, in English.
     pub message: String,
@@ -164,24 +164,22 @@ pub struct WarningView {
 impl CartView {
     /// A cart as it stands at a moment.
     pub fn new(cart: &Cart, at: Timestamp) -> Self {
-        let items: Vec<_> = cart
+        let lines: Vec<_> = cart
             .lines
             .iter()
-            .map(|line| CartItemView::new(line, &cart.status, at))
+            .filter(|line| is_shown(cart, line, at))
             .collect();
+        let item = |line: &&Line| CartItemView::new(line, &cart.status, at);
+        let items: Vec<_> = lines.iter().map(item).collect();
         let live = items
             .iter()
             .filter(|item| item.reservation_status == Some(ACTIVE));
         let first = live
             .filter_map(|item| Some((item.reserved_until?.0, item.expires_in_ms?)))
             .min();
-        let currency = cart
-            .lines
-            .iter()
-            .find_map(|line| line.unit_price)
-            .map(|price| price.currency);
-        let unconfirmed = cart
-            .lines
+        let currency = lines.iter().find_map(|line| line.unit_price);
+        let currency = currency.map(|price| price.currency);
+        let unconfirmed = lines
             .iter()
             .filter(|line| matches!(line.hold, LineHold::Unconfirmed { .. }));
         let (order_id, merged_into) = successors(&cart.status);
@@ -192,10 +190,10 @@ impl CartView {
             session_id: cart.session.clone().map(Shown),
             currency: currency.map(|currency| Shown(CurrencyText(currency))),
             items,
-            totals: TotalsView::new(&cart.lines, currency),
+            totals: TotalsView::new(&lines, currency),
             expires_at: first.map(|(until, _)| Moment(until)),
             expires_in_ms: first.map(|(_, left)| left),
-            warnings: unconfirmed.map(WarningView::unconfirmed).collect(),
+            warnings: unconfirmed.map(|line| WarningView::unconfirmed(line)).collect(),
             order_id: order_id.map(Shown),
             merged_into: merged_into.map(Shown),
             created_at: Moment(cart.created_at),
@@ -208,18 +206,11 @@ impl CartView {
     /// A cart as a command left it, with what the shopper should know of that.
     pub fn after(done: &CartDone, at: Timestamp) -> Self {
         let mut view = Self::new(&done.cart, at);
-        let merged = done
-            .happened
-            .iter()
-            .any(|happened| matches!(happened, Happened::TookOver(_)));
-        if merged {
-            let lines = done.happened.iter().filter_map(|happened| match happened {
-                Happened::LineChanged(line) => Some(*line),
-                _ => None,
-            });
-            let lines = lines.filter_map(|id| done.cart.lines.iter().find(|line| line.id == id));
-            view.warnings.extend(lines.map(WarningView::changed));
-        }
+        let capped = done.happened.iter().filter_map(|happened| match happened {
+            Happened::Capped(capped) => Some(WarningView::capped(capped)),
+            _ => None,
+        });
+        view.warnings.extend(capped);
         view
     }
 
@@ -231,6 +222,12 @@ impl CartView {
             ..self
         }
     }
+}
+
+/// Where the store removes lines that expired, such a line is gone at once, whatever was logged.
+fn is_shown(cart: &Cart, line: &Line, at: Timestamp) -> bool {
+    let removes = cart.policy.expired_lines == ExpiredLines::Remove;
+    !(removes && matches!(Behind::of(line, &cart.status, at), Behind::Expired(_)))
 }
 
 /// The word for a live line.
@@ -345,7 +342,7 @@ fn held_for(left_ms: i64) -> String {
 }
 
 impl TotalsView {
-    fn new(lines: &[Line], currency: Option<Currency>) -> Self {
+    fn new(lines: &[&Line], currency: Option<Currency>) -> Self {
         let amounts = lines
             .iter()
             .map(|line| line_amount(line.unit_price, line.quantity));
@@ -371,20 +368,26 @@ pub(super) fn sum(amounts: impl Iterator<Item = Option<i64>>) -> Option<i64> {
 
 impl WarningView {
     fn unconfirmed(line: &Line) -> Self {
-        Self::new("line-unconfirmed", line, NOT_CONFIRMED.to_owned())
-    }
-
-    fn changed(line: &Line) -> Self {
-        let message = format!("The quantity is {} now that your carts are one.", line.quantity);
-        Self::new("quantity-changed", line, message)
-    }
-
-    fn new(code: &'static str, line: &Line, message: String) -> Self {
         Self {
-            code,
-            line_id: Shown(LineHandle(line.id)),
+            code: "line-unconfirmed",
             variant_id: Shown(line.variant.clone()),
+            requested: line.quantity,
             quantity: line.quantity,
+            message: NOT_CONFIRMED.to_owned(),
+        }
+    }
+
+    fn capped(capped: &Capped) -> Self {
+        let Capped { variant, wanted, got } = capped;
+        let message = match got {
+            0 => "Your carts are one now; this could not be had any more.".to_owned(),
+            got => format!("Your carts are one now; you have {got} of this instead of {wanted}."),
+        };
+        Self {
+            code: "quantity-capped",
+            variant_id: Shown(variant.clone()),
+            requested: *wanted,
+            quantity: *got,
             message,
         }
     }

@@ -8,8 +8,8 @@ mod reservation;
 mod variant;
 
 pub use admin::{
-    ConfigRowView, ConfigView, DrainView, HoldLengthsView, HotVariantView, HotVariantsView, LimitsView,
-    PaymentPolicyView, PolicyView, QuarantineView, QuarantinedView,
+    ConfigRowView, ConfigView, DrainView, HoldLengthsView, HotVariantView, LimitsView, PaymentPolicyView,
+    PolicyView, QuarantinedView,
 };
 pub use bulk::{BulkLineView, BulkView};
 pub use cart::{

@@ -153,6 +153,9 @@ pub struct ValidationView {
     /// Why it is not valid.
     #[schema(value_type = Option<String>)]
     pub reason: Option<&'static str>,
+    /// The deadline; null when not known.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Moment>,
     /// Milliseconds left; null when not valid.
     pub expires_in_ms: Option<i64>,
 }
@@ -167,6 +170,7 @@ impl ValidationView {
                 valid: false,
                 status,
                 reason,
+                expires_at: None,
                 expires_in_ms: None,
             };
         };
@@ -185,6 +189,7 @@ impl ValidationView {
             valid,
             status: hold.status.as_str(),
             reason,
+            expires_at: Some(Moment(hold.expires_at)),
             expires_in_ms,
         }
     }
@@ -192,10 +197,14 @@ impl ValidationView {
 
 /// Results in the order asked; an unknown id is a result, not an error.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 #[schema(as = Validations)]
 pub struct ValidationsView {
     /// One for each id.
     pub results: Vec<ValidationView>,
+    /// The moment this was told at.
+    #[schema(value_type = String, format = DateTime)]
+    pub server_time: Moment,
 }
 
 /// Figures over all reservations of the store.

@@ -289,6 +289,17 @@ async fn bulk_is_all_or_nothing_or_each_for_itself() {
         .map(|result| result["valid"].clone())
         .collect();
     assert_eq!(valid, [json!(true), json!(false), json!(true)]);
+    let first = &judged["results"][0];
+    assert!(
+        first["expiresAt"].is_string() && first["expiresInMs"].is_u64() && judged["serverTime"].is_string(),
+        "expiry is part of the answer: {judged}"
+    );
+    let looked = format!(
+        "/api/stock/reservations/validate?ids={}",
+        ids[0].as_str().unwrap()
+    );
+    let looked = house.get(&looked).await.json();
+    assert_eq!(looked["results"][0], *first);
     let sold = house
         .post(
             "/api/stock/reservations/bulk",

@@ -1,12 +1,15 @@
 //! The stock API as callers see it: the router without a socket, over a whole shop in a fresh directory, by a clock that is
 //! turned by hand.
 mod bad_input;
+mod document;
 mod holds;
+mod limits;
 mod operators;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request};
+use document::Document;
 use holdfast::app::{Shop, ShopOptions, Time};
 use holdfast::clock::ManualClock;
 use holdfast::config::Config;
@@ -25,6 +28,7 @@ struct House {
     router: Router,
     shop: Arc<Shop>,
     clock: ManualClock,
+    document: Document,
     _dir: TempDir,
 }
 
@@ -86,6 +90,7 @@ impl House {
             router,
             shop,
             clock,
+            document: Document::new(),
             _dir: dir,
         }
     }
@@ -124,11 +129,29 @@ impl House {
             .unwrap();
         let (head, body) = answer.into_parts();
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
-        Answer {
+        let answer = Answer {
             status: head.status.as_u16(),
             headers: head.headers,
             text,
+        };
+        self.expect_documented(method, path, &answer);
+        answer
+    }
+
+    /// Whatever a route of the document refuses, the document says that it may.
+    fn expect_documented(&self, method: &str, path: &str, answer: &Answer) {
+        if answer.header("content-type") != "application/problem+json" || !path.starts_with("/api/") {
+            return;
         }
+        let code = answer.code();
+        if matches!(code.as_str(), "route-not-found" | "method-not-allowed") {
+            return;
+        }
+        let told = self.document.codes(method, path, answer.status);
+        assert!(
+            told.contains(&code),
+            "{method} {path} may answer {code}, says the document, beside {told:?}"
+        );
     }
 
     async fn get(&self, path: &str) -> Answer {

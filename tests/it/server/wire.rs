@@ -144,7 +144,7 @@ fn parse(bytes: &[u8]) -> io::Result<Option<(Answer, usize, usize)>> {
 
 /// The bytes of a request with a JSON body (none if it is empty) and an idempotency key (none if it is empty).
 pub(crate) fn request(method: &str, path: &str, key: &str, body: &str) -> Vec<u8> {
-    let mut text = format!("{method} {path} HTTP/1.1\r\nhost: shop\r\n");
+    let mut text = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n");
     if !key.is_empty() {
         text.push_str(&format!("idempotency-key: {key}\r\n"));
     }

@@ -2,11 +2,14 @@
 //! good order or dropped hard, and opened again; what it left behind is audited record by record.
 mod audit;
 mod bulk;
+mod carts;
 mod expiry;
 mod gate;
 mod keys;
 mod lists;
+mod orders;
 mod race;
+mod web;
 
 use holdfast::{
     app::{

@@ -1,9 +1,11 @@
 //! Several reservations in one request.
-use super::{LINES_MAX, shopper};
-use crate::domain::ids::{CartId, CustomerId, SessionId, VariantId};
+use super::{LINES_MAX, Takes, shopper};
+use crate::domain::ids::{ReservationId, VariantId};
 use crate::domain::variant::Shopper;
 use crate::http::extract::body::Object;
-use crate::http::extract::member::{Handle, Id, List, QUANTITY_MAX, Quantity, Seconds};
+use crate::http::extract::member::{
+    CartRef, CustomerRef, Id, List, QUANTITY_MAX, Quantity, ReservationRef, Seconds, SessionRef, VariantRef,
+};
 use crate::http::problem::Problem;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -37,12 +39,18 @@ pub enum BulkModeWord {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BulkLineBody {
     /// Whose units.
-    #[schema(value_type = String)]
-    pub variant_id: Id<VariantId>,
+    #[schema(inline)]
+    pub variant_id: VariantRef,
     /// How many.
-    #[schema(value_type = u32, minimum = 1)]
+    #[schema(inline)]
     pub quantity: Quantity,
 }
+
+/// The lines of a bulk reserve.
+pub type BulkLines = List<Object<BulkLineBody>, 1, LINES_MAX>;
+
+/// Reservations that one action is about.
+pub type ReservationRefs = List<ReservationRef, 1, LINES_MAX>;
 
 /// Several reservations at once.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
@@ -54,25 +62,25 @@ pub struct BulkBody {
     /// Together or each for itself; together without.
     pub mode: Option<BulkModeWord>,
     /// For `reserve`: 1 to 200; lines of one variant are summed first.
-    #[schema(value_type = Option<Vec<BulkLineBody>>, min_items = 1, max_items = 200)]
-    pub lines: Option<List<Object<BulkLineBody>, 1, LINES_MAX>>,
+    #[schema(inline)]
+    pub lines: Option<BulkLines>,
     /// For the other actions: 1 to 200.
-    #[schema(value_type = Option<Vec<String>>, min_items = 1, max_items = 200)]
-    pub reservation_ids: Option<List<Id<Handle>, 1, LINES_MAX>>,
+    #[schema(inline)]
+    pub reservation_ids: Option<ReservationRefs>,
     /// For `reserve`: for which customer.
-    #[schema(value_type = Option<String>)]
-    pub customer_id: Option<Id<CustomerId>>,
+    #[schema(inline)]
+    pub customer_id: Option<CustomerRef>,
     /// For `reserve`: for which guest.
-    #[schema(value_type = Option<String>)]
-    pub session_id: Option<Id<SessionId>>,
+    #[schema(inline)]
+    pub session_id: Option<SessionRef>,
     /// For `reserve`: for which cart.
-    #[schema(value_type = Option<String>)]
-    pub cart_id: Option<Id<CartId>>,
+    #[schema(inline)]
+    pub cart_id: Option<CartRef>,
     /// For `reserve`: for how long.
-    #[schema(value_type = Option<u64>)]
+    #[schema(inline)]
     pub ttl_seconds: Option<Seconds>,
     /// For `extend`: by how much.
-    #[schema(value_type = Option<u64>)]
+    #[schema(inline)]
     pub seconds: Option<Seconds>,
 }
 
@@ -86,36 +94,61 @@ impl BulkBody {
         )
     }
 
+    /// What each action takes.
+    pub const ACTIONS: &[Takes] = &[
+        Takes {
+            action: "reserve",
+            members: &["lines", "customerId", "sessionId", "cartId", "ttlSeconds"],
+            needs: &["lines"],
+        },
+        Takes {
+            action: "extend",
+            members: &["reservationIds", "seconds"],
+            needs: &["reservationIds"],
+        },
+        Takes {
+            action: "confirm",
+            members: &["reservationIds"],
+            needs: &["reservationIds"],
+        },
+        Takes {
+            action: "release",
+            members: &["reservationIds"],
+            needs: &["reservationIds"],
+        },
+    ];
+
     /// Refuses members that another action would use, and a request without any line.
     ///
     /// # Errors
     /// `invalid-member` naming the member.
     pub fn check(&self) -> Result<(), Problem> {
-        let reserves = self.action == BulkActionWord::Reserve;
-        let given = [
-            ("lines", self.lines.is_some(), reserves),
-            ("reservationIds", self.reservation_ids.is_some(), !reserves),
-            ("customerId", self.customer_id.is_some(), reserves),
-            ("sessionId", self.session_id.is_some(), reserves),
-            ("cartId", self.cart_id.is_some(), reserves),
-            ("ttlSeconds", self.ttl_seconds.is_some(), reserves),
-            (
-                "seconds",
-                self.seconds.is_some(),
-                self.action == BulkActionWord::Extend,
-            ),
-        ];
-        if let Some((member, ..)) = given.iter().find(|(_, given, used)| *given && !*used) {
-            return Err(Problem::invalid_member(*member, "to be absent with this action"));
+        let takes = match self.action {
+            BulkActionWord::Reserve => &Self::ACTIONS[0],
+            BulkActionWord::Extend => &Self::ACTIONS[1],
+            BulkActionWord::Confirm => &Self::ACTIONS[2],
+            BulkActionWord::Release => &Self::ACTIONS[3],
+        };
+        takes.check(&[
+            ("lines", self.lines.is_some()),
+            ("reservationIds", self.reservation_ids.is_some()),
+            ("customerId", self.customer_id.is_some()),
+            ("sessionId", self.session_id.is_some()),
+            ("cartId", self.cart_id.is_some()),
+            ("ttlSeconds", self.ttl_seconds.is_some()),
+            ("seconds", self.seconds.is_some()),
+        ])
+    }
+
+    /// The reservations named, each once: the same work twice in one request is the same work.
+    pub fn reservations(&self) -> Vec<ReservationId> {
+        let mut ids = Vec::new();
+        for ReservationRef(id) in self.reservation_ids.iter().flat_map(|List(named)| named) {
+            if !ids.contains(id) {
+                ids.push(*id);
+            }
         }
-        let needed = if reserves { "lines" } else { "reservationIds" };
-        if self.lines.is_none() && self.reservation_ids.is_none() {
-            return Err(Problem::invalid_member(
-                needed,
-                "1 to 200 elements; it is required with this action",
-            ));
-        }
-        Ok(())
+        ids
     }
 
     /// The lines with duplicates summed, in the order in which variants were first named.
@@ -178,13 +211,16 @@ mod tests {
                 r#"{"action":"release","lines":[{"variantId":1,"quantity":1}]}"#,
                 "lines",
             ),
-            (r#"{"action":"reserve","reservationIds":["r"]}"#, "reservationIds"),
             (
-                r#"{"action":"confirm","reservationIds":["r"],"seconds":1}"#,
+                r#"{"action":"reserve","reservationIds":["rsv_019aa4b5c2f07abc8000000740000001"]}"#,
+                "reservationIds",
+            ),
+            (
+                r#"{"action":"confirm","reservationIds":["rsv_019aa4b5c2f07abc8000000740000001"],"seconds":1}"#,
                 "seconds",
             ),
             (
-                r#"{"action":"confirm","reservationIds":["r"],"customerId":1}"#,
+                r#"{"action":"confirm","reservationIds":["rsv_019aa4b5c2f07abc8000000740000001"],"customerId":1}"#,
                 "customerId",
             ),
         ] {

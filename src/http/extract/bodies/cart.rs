@@ -1,26 +1,24 @@
 //! What a shopper asks of a cart.
 use crate::app::{NewItem, Whose};
 use crate::domain::cart::MergeStrategy;
-use crate::domain::ids::{CartId, CustomerId, SessionId, VariantId};
-use crate::http::extract::member::{Id, Quantity, Seconds, Text};
+use crate::domain::ids::CartId;
+use crate::http::extract::member::{
+    CartRef, CustomerRef, Label, Quantity, Seconds, SessionRef, Text, VariantRef,
+};
 use serde::Deserialize;
 use utoipa::ToSchema;
-
-/// The longest name of a campaign, bytes.
-const CAMPAIGN_MAX: usize = 128;
-/// The longest text that is taken as a cart's token, bytes; ours are shorter.
-const TOKEN_MAX: usize = 128;
 
 /// A new cart; without a customer it is a guest's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"sessionId": "s1"}))]
 pub struct CartBody {
     /// Whose; a customer who has an active cart gets that.
-    #[schema(value_type = Option<String>, max_length = 128)]
-    pub customer_id: Option<Id<CustomerId>>,
+    #[schema(inline)]
+    pub customer_id: Option<CustomerRef>,
     /// The guest's browser session.
-    #[schema(value_type = Option<String>, max_length = 128)]
-    pub session_id: Option<Id<SessionId>>,
+    #[schema(inline)]
+    pub session_id: Option<SessionRef>,
 }
 
 impl CartBody {
@@ -39,23 +37,23 @@ impl CartBody {
 #[schema(example = json!({"variantId": "123", "quantity": 2, "sessionId": "s1"}))]
 pub struct ItemBody {
     /// Whose units.
-    #[schema(value_type = String, max_length = 128)]
-    pub variant_id: Id<VariantId>,
+    #[schema(inline)]
+    pub variant_id: VariantRef,
     /// How many; where the cart has some already, so many more.
-    #[schema(value_type = u32, minimum = 1, maximum = 1_000_000_000)]
+    #[schema(inline)]
     pub quantity: Quantity,
     /// Which cart; the customer's active one, or a new one, without.
-    #[schema(value_type = Option<String>, max_length = 128)]
-    pub cart_id: Option<Id<CartId>>,
+    #[schema(inline)]
+    pub cart_id: Option<CartRef>,
     /// For a cart to be found or made: whose.
-    #[schema(value_type = Option<String>, max_length = 128)]
-    pub customer_id: Option<Id<CustomerId>>,
+    #[schema(inline)]
+    pub customer_id: Option<CustomerRef>,
     /// For a cart to be made: the guest's browser session.
-    #[schema(value_type = Option<String>, max_length = 128)]
-    pub session_id: Option<Id<SessionId>>,
+    #[schema(inline)]
+    pub session_id: Option<SessionRef>,
     /// The campaign it is added from.
-    #[schema(value_type = Option<String>, max_length = 128)]
-    pub campaign: Option<Text<CAMPAIGN_MAX>>,
+    #[schema(inline)]
+    pub campaign: Option<Label>,
 }
 
 impl ItemBody {
@@ -80,14 +78,14 @@ impl ItemBody {
 #[schema(example = json!({"variantId": "123", "quantity": 2}))]
 pub struct CartItemBody {
     /// Whose units.
-    #[schema(value_type = String, max_length = 128)]
-    pub variant_id: Id<VariantId>,
+    #[schema(inline)]
+    pub variant_id: VariantRef,
     /// How many; where the cart has some already, so many more.
-    #[schema(value_type = u32, minimum = 1, maximum = 1_000_000_000)]
+    #[schema(inline)]
     pub quantity: Quantity,
     /// The campaign it is added from.
-    #[schema(value_type = Option<String>, max_length = 128)]
-    pub campaign: Option<Text<CAMPAIGN_MAX>>,
+    #[schema(inline)]
+    pub campaign: Option<Label>,
 }
 
 impl From<CartItemBody> for NewItem {
@@ -103,9 +101,10 @@ impl From<CartItemBody> for NewItem {
 /// More time for every line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"seconds": 300}))]
 pub struct CartExtendBody {
     /// How much; the store's extension without.
-    #[schema(value_type = Option<u64>, minimum = 1)]
+    #[schema(inline)]
     pub seconds: Option<Seconds>,
 }
 
@@ -134,13 +133,14 @@ impl From<StrategyWord> for MergeStrategy {
 /// Another cart to be taken over.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"fromCartId": "cart_019aa4b5c2f07abc8000000740000001", "strategy": "sum"}))]
 pub struct MergeBody {
     /// Which.
-    #[schema(value_type = String, max_length = 128)]
-    pub from_cart_id: Id<CartId>,
+    #[schema(inline)]
+    pub from_cart_id: CartRef,
     /// Its token; a caller with a key needs none.
-    #[schema(value_type = Option<String>, max_length = 128)]
-    pub cart_token: Option<Text<TOKEN_MAX>>,
+    #[schema(inline)]
+    pub cart_token: Option<Label>,
     /// Whose quantities count; `sum` without.
     pub strategy: Option<StrategyWord>,
 }
@@ -148,10 +148,11 @@ pub struct MergeBody {
 /// A checkout.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"customerId": "u1"}))]
 pub struct CheckoutBody {
     /// The customer, if the shopper is known by now.
-    #[schema(value_type = Option<String>, max_length = 128)]
-    pub customer_id: Option<Id<CustomerId>>,
+    #[schema(inline)]
+    pub customer_id: Option<CustomerRef>,
 }
 
 #[cfg(test)]

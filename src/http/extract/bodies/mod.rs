@@ -6,13 +6,16 @@ mod policy;
 mod reservation;
 mod variant;
 
-pub use bulk::{BulkActionWord, BulkBody, BulkLineBody, BulkModeWord};
+pub use bulk::{BulkActionWord, BulkBody, BulkLineBody, BulkLines, BulkModeWord, ReservationRefs};
 pub use cart::{CartBody, CartExtendBody, CartItemBody, CheckoutBody, ItemBody, MergeBody, StrategyWord};
 pub use order::{
     OrderCancelBody, OrderFulfilBody, OrderLineBody, OrderLines, OrderReturnBody, PaymentConfirmBody,
     after_sale_lines,
 };
-pub use policy::{ExpiredLinesWord, GuestLengthsBody, HoldLengthsBody, LimitsBody, PaymentBody, PolicyBody};
+pub use policy::{
+    CartLines, ExpiredLinesWord, Extensions, GuestLengthsBody, HoldLengthsBody, LimitsBody, PaymentBody,
+    PolicyBody, Version, WindowDays,
+};
 pub use reservation::{
     ActionWord, AfterSaleBody, CleanupBody, ConfirmBody, ExtendBody, PhaseWord, QuantityBody,
     ReservationActionBody, ReserveBody, ValidateBody,
@@ -21,15 +24,22 @@ pub use variant::{
     AdjustmentBody, AvailabilityBody, ModeWord, PriceBody, StockBody, VariantBody, VariantPatchBody,
 };
 
-use super::member::{Id, Seconds};
-use crate::domain::ids::{CartId, CustomerId, SessionId};
+use super::member::{CartRef, CustomerRef, HandleRef, List, Seconds, SessionRef, Tag, VariantRef};
 use crate::domain::variant::Shopper;
+use crate::http::problem::Problem;
 use serde::de::DeserializeOwned;
 
 /// The most lines of a bulk request, ids of a validation, variants of an availability question.
 pub const LINES_MAX: usize = 200;
 /// The most tags of a variant.
 pub const TAGS_MAX: usize = 32;
+
+/// The tags of a variant.
+pub type Tags = List<Tag, 0, TAGS_MAX>;
+/// Which variants.
+pub type VariantRefs = List<VariantRef, 1, LINES_MAX>;
+/// Which reservations.
+pub type HandleRefs = List<HandleRef, 1, LINES_MAX>;
 
 /// Milliseconds in a second, for lengths that callers say in seconds.
 const MS: i64 = 1000;
@@ -42,11 +52,31 @@ pub trait Body: DeserializeOwned {
     const READS: bool = false;
     /// Whether the limit of bulk requests goes for it.
     const BULK: bool = false;
+    /// Whether its route takes parameters and judges them itself; elsewhere any parameter is refused.
+    const PARAMS: bool = false;
+}
+
+/// What the OpenAPI document must know of a body beside its members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyKind {
+    /// The name of its schema.
+    pub name: &'static str,
+    /// As [`Body::OPTIONAL`].
+    pub optional: bool,
+    /// As [`Body::READS`].
+    pub reads: bool,
 }
 
 macro_rules! bodies {
     ($($name:ident $({ $($constant:ident)* })?)*) => {
         $(impl Body for $name { $($(const $constant: bool = true;)*)? })*
+
+        /// Every body of the contract.
+        pub const BODIES: &[BodyKind] = &[$(BodyKind {
+            name: stringify!($name),
+            optional: <$name as Body>::OPTIONAL,
+            reads: <$name as Body>::READS,
+        },)*];
     };
 }
 
@@ -59,11 +89,37 @@ bodies! {
     PaymentConfirmBody OrderCancelBody { OPTIONAL } OrderFulfilBody { OPTIONAL } OrderReturnBody { OPTIONAL }
 }
 
-fn shopper(
-    customer: Option<&Id<CustomerId>>,
-    session: Option<&Id<SessionId>>,
-    cart: Option<&Id<CartId>>,
-) -> Shopper {
+/// What one action of a body takes, beside the members that every action takes. The document says the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Takes {
+    /// Its word.
+    pub action: &'static str,
+    /// What it may take.
+    pub members: &'static [&'static str],
+    /// What of it must be there.
+    pub needs: &'static [&'static str],
+}
+
+impl Takes {
+    /// Refuses what another action would use, so that nothing is dropped in silence, and what is missing.
+    fn check(&self, given: &[(&'static str, bool)]) -> Result<(), Problem> {
+        let is_given = |name: &str| given.iter().any(|(member, given)| *member == name && *given);
+        let unused = |name: &&str| !self.members.contains(name);
+        let names = given.iter().map(|(member, _)| *member);
+        if let Some(member) = names.filter(unused).find(|name| is_given(name)) {
+            return Err(Problem::invalid_member(member, "to be absent with this action"));
+        }
+        match self.needs.iter().find(|name| !is_given(name)) {
+            None => Ok(()),
+            Some(member) => Err(Problem::invalid_member(
+                *member,
+                "a value; it is required with this action",
+            )),
+        }
+    }
+}
+
+fn shopper(customer: Option<&CustomerRef>, session: Option<&SessionRef>, cart: Option<&CartRef>) -> Shopper {
     Shopper {
         customer: customer.map(|id| id.0.clone()),
         session: session.map(|id| id.0.clone()),

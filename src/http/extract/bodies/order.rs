@@ -1,10 +1,9 @@
 //! What a shop says about an order.
 use super::LINES_MAX;
 use crate::app::PaidAsk;
-use crate::domain::ids::VariantId;
 use crate::domain::order::AfterSaleLine;
 use crate::http::extract::body::Object;
-use crate::http::extract::member::{Amount, CurrencyCode, Handle, Id, List, Quantity};
+use crate::http::extract::member::{Amount, CurrencyCode, Handle, HandleRef, Id, List, Quantity, VariantRef};
 use crate::http::problem::Problem;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -15,10 +14,10 @@ use utoipa::ToSchema;
 #[schema(example = json!({"paymentReference": "pay_1", "amount": 5198, "currency": "USD"}))]
 pub struct PaymentConfirmBody {
     /// The payment's id at whoever took it: the same for browser and webhook.
-    #[schema(value_type = String, max_length = 128)]
-    pub payment_reference: Id<Handle>,
+    #[schema(inline)]
+    pub payment_reference: HandleRef,
     /// What was paid, minor units; judged if it is given.
-    #[schema(value_type = Option<i64>, minimum = 0)]
+    #[schema(inline)]
     pub amount: Option<Amount>,
     /// In which currency; judged if it is given.
     #[schema(value_type = Option<String>, pattern = "^[A-Z]{3}$")]
@@ -41,10 +40,10 @@ impl From<PaymentConfirmBody> for PaidAsk {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OrderLineBody {
     /// Which line.
-    #[schema(value_type = String, max_length = 128)]
-    pub variant_id: Id<VariantId>,
+    #[schema(inline)]
+    pub variant_id: VariantRef,
     /// How many; all that can without.
-    #[schema(value_type = Option<u32>, minimum = 1)]
+    #[schema(inline)]
     pub quantity: Option<Quantity>,
 }
 
@@ -54,9 +53,10 @@ pub type OrderLines = List<Object<OrderLineBody>, 1, LINES_MAX>;
 /// A cancellation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"restock": true}))]
 pub struct OrderCancelBody {
     /// Which lines; all without.
-    #[schema(value_type = Option<Vec<OrderLineBody>>, min_items = 1, max_items = 200)]
+    #[schema(inline)]
     pub lines: Option<OrderLines>,
     /// Whether the units can be sold again; true without.
     pub restock: Option<bool>,
@@ -67,18 +67,20 @@ pub struct OrderCancelBody {
 /// A shipment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"lines": [{"variantId": "123", "quantity": 1}]}))]
 pub struct OrderFulfilBody {
     /// Which lines; all without.
-    #[schema(value_type = Option<Vec<OrderLineBody>>, min_items = 1, max_items = 200)]
+    #[schema(inline)]
     pub lines: Option<OrderLines>,
 }
 
 /// A return.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"lines": [{"variantId": "123", "quantity": 1}], "restock": true}))]
 pub struct OrderReturnBody {
     /// Which lines; all without.
-    #[schema(value_type = Option<Vec<OrderLineBody>>, min_items = 1, max_items = 200)]
+    #[schema(inline)]
     pub lines: Option<OrderLines>,
     /// Whether the units can be sold again; true without.
     pub restock: Option<bool>,

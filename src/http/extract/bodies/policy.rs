@@ -7,19 +7,28 @@ use crate::http::problem::Problem;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+/// How often a hold may be extended.
+pub type Extensions = Whole<0, 255>;
+/// Lines in one cart.
+pub type CartLines = Whole<1, 1000>;
+/// Days over which purchases count.
+pub type WindowDays = Whole<1, 36_500>;
+/// The version of a policy.
+pub type Version = Whole<0, { i64::MAX }>;
+
 /// Lengths of holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HoldLengthsBody {
     /// A new hold's length.
-    #[schema(value_type = u64, minimum = 1)]
+    #[schema(inline)]
     pub ttl_seconds: Seconds,
     /// One extension's length.
-    #[schema(value_type = u64, minimum = 1)]
+    #[schema(inline)]
     pub extension_seconds: Seconds,
     /// How often a hold may be extended.
-    #[schema(value_type = u8)]
-    pub max_extensions: Whole<0, 255>,
+    #[schema(inline)]
+    pub max_extensions: Extensions,
 }
 
 /// Lengths of guests' holds; what is absent is as for customers.
@@ -27,14 +36,14 @@ pub struct HoldLengthsBody {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GuestLengthsBody {
     /// A new hold's length.
-    #[schema(value_type = Option<u64>)]
+    #[schema(inline)]
     pub ttl_seconds: Option<Seconds>,
     /// One extension's length.
-    #[schema(value_type = Option<u64>)]
+    #[schema(inline)]
     pub extension_seconds: Option<Seconds>,
     /// How often a hold may be extended.
-    #[schema(value_type = Option<u8>)]
-    pub max_extensions: Option<Whole<0, 255>>,
+    #[schema(inline)]
+    pub max_extensions: Option<Extensions>,
 }
 
 /// Checkouts.
@@ -42,7 +51,7 @@ pub struct GuestLengthsBody {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PaymentBody {
     /// How long a checkout may await its payment.
-    #[schema(value_type = u64)]
+    #[schema(inline)]
     pub ttl_seconds: Seconds,
 }
 
@@ -51,17 +60,17 @@ pub struct PaymentBody {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LimitsBody {
     /// Units in one order.
-    #[schema(value_type = Option<u32>)]
+    #[schema(inline)]
     pub units_per_order: Option<Quantity>,
     /// Units of one variant for one customer.
-    #[schema(value_type = Option<u32>)]
+    #[schema(inline)]
     pub units_per_customer_per_variant: Option<Quantity>,
     /// Lines in one cart.
-    #[schema(value_type = u32)]
-    pub lines_per_cart: Whole<1, 1000>,
+    #[schema(inline)]
+    pub lines_per_cart: CartLines,
     /// Over how many days purchases count.
-    #[schema(value_type = Option<u32>)]
-    pub window_days: Option<Whole<1, 36_500>>,
+    #[schema(inline)]
+    pub window_days: Option<WindowDays>,
 }
 
 /// What becomes of a cart line whose hold expired.
@@ -77,6 +86,7 @@ pub enum ExpiredLinesWord {
 /// A whole policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"cart": {"ttlSeconds": 900, "extensionSeconds": 900, "maxExtensions": 3}, "payment": {"ttlSeconds": 2100}, "limits": {"linesPerCart": 100}, "cartIdleSeconds": 86400, "maxTtlSeconds": 86400, "expiredLines": "keep"}))]
 pub struct PolicyBody {
     /// Holds of customers.
     #[schema(value_type = HoldLengthsBody)]
@@ -91,16 +101,16 @@ pub struct PolicyBody {
     #[schema(value_type = LimitsBody)]
     pub limits: Object<LimitsBody>,
     /// A cart left alone this long is abandoned.
-    #[schema(value_type = u64)]
+    #[schema(inline)]
     pub cart_idle_seconds: Seconds,
     /// The longest ttl a caller may ask for.
-    #[schema(value_type = u64)]
+    #[schema(inline)]
     pub max_ttl_seconds: Seconds,
     /// What becomes of expired cart lines.
     pub expired_lines: ExpiredLinesWord,
     /// Taken so that an answer can be edited and sent back; If-Match says which version is meant.
-    #[schema(value_type = Option<u64>)]
-    pub version: Option<Whole<0, { i64::MAX }>>,
+    #[schema(inline)]
+    pub version: Option<Version>,
 }
 
 impl PolicyBody {

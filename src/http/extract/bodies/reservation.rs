@@ -1,8 +1,9 @@
 //! What a caller asks of one reservation.
-use super::{LINES_MAX, shopper};
-use crate::domain::ids::{CartId, CustomerId, OrderId, SessionId, VariantId};
+use super::{HandleRefs, Takes, shopper};
 use crate::domain::variant::{Phase, Shopper};
-use crate::http::extract::member::{Handle, Id, List, Quantity, Seconds};
+use crate::http::extract::member::{
+    CartRef, CustomerRef, HandleRef, OrderRef, Quantity, Seconds, SessionRef, VariantRef,
+};
 use crate::http::problem::Problem;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -13,22 +14,22 @@ use utoipa::ToSchema;
 #[schema(example = json!({"variantId": "123", "quantity": 2, "customerId": "u1"}))]
 pub struct ReserveBody {
     /// Whose units.
-    #[schema(value_type = String, max_length = 128)]
-    pub variant_id: Id<VariantId>,
+    #[schema(inline)]
+    pub variant_id: VariantRef,
     /// How many.
-    #[schema(value_type = u32, minimum = 1, maximum = 1_000_000_000)]
+    #[schema(inline)]
     pub quantity: Quantity,
     /// For which customer.
-    #[schema(value_type = Option<String>, max_length = 128)]
-    pub customer_id: Option<Id<CustomerId>>,
+    #[schema(inline)]
+    pub customer_id: Option<CustomerRef>,
     /// For which guest.
-    #[schema(value_type = Option<String>, max_length = 128)]
-    pub session_id: Option<Id<SessionId>>,
+    #[schema(inline)]
+    pub session_id: Option<SessionRef>,
     /// For which cart.
-    #[schema(value_type = Option<String>, max_length = 128)]
-    pub cart_id: Option<Id<CartId>>,
+    #[schema(inline)]
+    pub cart_id: Option<CartRef>,
     /// For how long; the variant's or the store's ttl without.
-    #[schema(value_type = Option<u64>, minimum = 1)]
+    #[schema(inline)]
     pub ttl_seconds: Option<Seconds>,
     /// Whether fewer units are welcome.
     pub allow_partial: Option<bool>,
@@ -60,70 +61,82 @@ pub enum ActionWord {
 /// One of the routes below, with its id in the body.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"reservationId": "rsv_019aa4b5c2f07abc8000000740000001", "action": "extend", "seconds": 300}))]
 pub struct ReservationActionBody {
     /// Which reservation.
-    #[schema(value_type = String)]
-    pub reservation_id: Id<Handle>,
+    #[schema(inline)]
+    pub reservation_id: HandleRef,
     /// What to do.
     pub action: ActionWord,
     /// For `confirm` (fewer: the rest is given back) and `update`.
-    #[schema(value_type = Option<u32>)]
+    #[schema(inline)]
     pub quantity: Option<Quantity>,
     /// For `extend`.
-    #[schema(value_type = Option<u64>)]
+    #[schema(inline)]
     pub seconds: Option<Seconds>,
     /// For `extend`.
     pub phase: Option<PhaseWord>,
     /// For `confirm`.
-    #[schema(value_type = Option<String>)]
-    pub order_id: Option<Id<OrderId>>,
+    #[schema(inline)]
+    pub order_id: Option<OrderRef>,
 }
 
 impl ReservationActionBody {
-    /// Refuses members that another action would use: they would be dropped in silence.
+    /// What each action takes.
+    pub const ACTIONS: &[Takes] = &[
+        Takes {
+            action: "extend",
+            members: &["seconds", "phase"],
+            needs: &[],
+        },
+        Takes {
+            action: "confirm",
+            members: &["quantity", "orderId"],
+            needs: &[],
+        },
+        Takes {
+            action: "update",
+            members: &["quantity"],
+            needs: &["quantity"],
+        },
+    ];
+
+    /// Refuses members that another action would use, and an update without its quantity.
     ///
     /// # Errors
-    /// `invalid-member` naming the first of them, or the quantity that an update needs.
+    /// `invalid-member` naming the member.
     pub fn check(&self) -> Result<(), Problem> {
-        let (quantity, extends, order) = match self.action {
-            ActionWord::Extend => (false, true, false),
-            ActionWord::Confirm => (true, false, true),
-            ActionWord::Update => (true, false, false),
+        let takes = match self.action {
+            ActionWord::Extend => &Self::ACTIONS[0],
+            ActionWord::Confirm => &Self::ACTIONS[1],
+            ActionWord::Update => &Self::ACTIONS[2],
         };
-        let given = [
-            ("quantity", self.quantity.is_some(), quantity),
-            ("seconds", self.seconds.is_some(), extends),
-            ("phase", self.phase.is_some(), extends),
-            ("orderId", self.order_id.is_some(), order),
-        ];
-        if let Some((member, ..)) = given.iter().find(|(_, given, used)| *given && !*used) {
-            return Err(Problem::invalid_member(*member, "to be absent with this action"));
-        }
-        if self.action == ActionWord::Update && self.quantity.is_none() {
-            return Err(Problem::invalid_member(
-                "quantity",
-                "a value; it is required with this action",
-            ));
-        }
-        Ok(())
+        takes.check(&[
+            ("quantity", self.quantity.is_some()),
+            ("seconds", self.seconds.is_some()),
+            ("phase", self.phase.is_some()),
+            ("orderId", self.order_id.is_some()),
+        ])
     }
 }
 
 /// A new quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"quantity": 3}))]
 pub struct QuantityBody {
     /// Units from now on.
-    #[schema(value_type = u32, minimum = 1)]
+    #[schema(inline)]
     pub quantity: Quantity,
 }
 
 /// More time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"seconds": 300}))]
 pub struct ExtendBody {
     /// How much; the store's extension without.
-    #[schema(value_type = Option<u64>, minimum = 1)]
+    #[schema(inline)]
     pub seconds: Option<Seconds>,
     /// Into which phase.
     pub phase: Option<PhaseWord>,
@@ -132,21 +145,23 @@ pub struct ExtendBody {
 /// A sale.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"orderId": "A-1042"}))]
 pub struct ConfirmBody {
     /// Fewer than held: the rest is given back. All without.
-    #[schema(value_type = Option<u32>, minimum = 1)]
+    #[schema(inline)]
     pub quantity: Option<Quantity>,
     /// The shop's order.
-    #[schema(value_type = Option<String>)]
-    pub order_id: Option<Id<OrderId>>,
+    #[schema(inline)]
+    pub order_id: Option<OrderRef>,
 }
 
 /// What becomes of sold units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"quantity": 1, "restock": true}))]
 pub struct AfterSaleBody {
     /// Units; all that remain without.
-    #[schema(value_type = Option<u32>, minimum = 1)]
+    #[schema(inline)]
     pub quantity: Option<Quantity>,
     /// Whether they can be sold again; true without. Means nothing to shipped units.
     pub restock: Option<bool>,
@@ -155,10 +170,11 @@ pub struct AfterSaleBody {
 /// Which reservations.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"reservationIds": ["rsv_019aa4b5c2f07abc8000000740000001"]}))]
 pub struct ValidateBody {
     /// 1 to 200 ids.
-    #[schema(value_type = Vec<String>, min_items = 1, max_items = 200)]
-    pub reservation_ids: List<Id<Handle>, 1, LINES_MAX>,
+    #[schema(inline)]
+    pub reservation_ids: HandleRefs,
 }
 
 /// Which part of the shopper's way a hold covers.
@@ -183,6 +199,7 @@ impl From<PhaseWord> for Phase {
 /// A clean-up of holds that are due.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"dryRun": true}))]
 pub struct CleanupBody {
     /// Whether to count only.
     pub dry_run: Option<bool>,

@@ -1,11 +1,11 @@
 //! What a shop says about a variant and its stock.
-use super::{LINES_MAX, MS, TAGS_MAX};
-use crate::domain::ids::VariantId;
+use super::{MS, Tags, VariantRefs};
 use crate::domain::money::Money;
 use crate::domain::variant::{ReservationMode, Settings};
 use crate::http::extract::body::{Object, nullable};
 use crate::http::extract::member::{
-    Amount, Attributes, CurrencyCode, Delta, Handle, Id, Instant, List, Quantity, Seconds, Text, Units,
+    Amount, Attributes, CurrencyCode, Delta, Handle, HandleRef, Id, Instant, Label, Line, List, Quantity,
+    Seconds, Units, VariantRef,
 };
 use crate::http::problem::Problem;
 use serde::Deserialize;
@@ -37,12 +37,13 @@ impl From<ModeWord> for ReservationMode {
 /// A price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"amount": 2599, "currency": "USD"}))]
 pub struct PriceBody {
     /// Minor units: 25.99 USD is 2599.
-    #[schema(value_type = i64, minimum = 0, example = 2599)]
+    #[schema(inline)]
     pub amount: Amount,
     /// ISO 4217.
-    #[schema(value_type = String, pattern = "^[A-Z]{3}$", example = "USD")]
+    #[schema(inline)]
     pub currency: CurrencyCode,
 }
 
@@ -58,58 +59,59 @@ impl From<Object<PriceBody>> for Money {
 /// A new variant.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"id": "123", "productId": "45", "sku": "ALP-SOAP-1", "name": "Premium Aleppo Laurel Soap Set", "category": "Beauty & Wellness", "tags": ["organic"], "attributes": {"origin": "Aleppo"}, "price": {"amount": 2599, "currency": "USD"}, "onHand": 100}))]
 pub struct VariantBody {
     /// The shop's id.
-    #[schema(value_type = String, max_length = 128, example = "123")]
-    pub id: Id<VariantId>,
+    #[schema(inline)]
+    pub id: VariantRef,
     /// The product it belongs to.
-    #[schema(value_type = Option<String>, example = "45")]
-    pub product_id: Option<Id<Handle>>,
+    #[schema(inline)]
+    pub product_id: Option<HandleRef>,
     /// The human code.
-    #[schema(value_type = Option<String>, example = "ALP-SOAP-1")]
-    pub sku: Option<Text<128>>,
+    #[schema(inline)]
+    pub sku: Option<Label>,
     /// The name shoppers read.
-    #[schema(value_type = Option<String>, example = "Premium Aleppo Laurel Soap Set")]
-    pub name: Option<Text<256>>,
+    #[schema(inline)]
+    pub name: Option<Line>,
     /// The shop's category.
-    #[schema(value_type = Option<String>, example = "Beauty & Wellness")]
-    pub category: Option<Text<128>>,
+    #[schema(inline)]
+    pub category: Option<Label>,
     /// Free words; regions and seasons too.
-    #[schema(value_type = Option<Vec<String>>)]
-    pub tags: Option<List<Text<64>, 0, TAGS_MAX>>,
+    #[schema(inline)]
+    pub tags: Option<Tags>,
     /// Free pairs.
-    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
+    #[schema(inline)]
     pub attributes: Option<Attributes>,
     /// The price of one unit.
     #[schema(value_type = Option<PriceBody>)]
     pub price: Option<Object<PriceBody>>,
     /// The first stock; 0 without.
-    #[schema(value_type = Option<u64>, example = 100)]
+    #[schema(inline)]
     pub on_hand: Option<Units>,
     /// Units kept back from sale.
-    #[schema(value_type = Option<u64>)]
+    #[schema(inline)]
     pub safety_stock: Option<Units>,
     /// Units that may be sold beyond those on hand.
-    #[schema(value_type = Option<u64>)]
+    #[schema(inline)]
     pub backorder_limit: Option<Units>,
     /// When units are taken; `on_cart` without.
     pub reservation_mode: Option<ModeWord>,
     /// At or below this many available the status is `low_stock`.
-    #[schema(value_type = Option<u64>)]
+    #[schema(inline)]
     pub low_stock_threshold: Option<Units>,
     /// No holds before this moment.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(inline)]
     pub opens_at: Option<Instant>,
     /// No new holds from this moment on.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(inline)]
     pub closes_at: Option<Instant>,
     /// Whether a second hold of the same shopper is refused.
     pub one_hold_per_customer: Option<bool>,
     /// The ttl of holds here instead of the store's.
-    #[schema(value_type = Option<u64>)]
+    #[schema(inline)]
     pub hold_ttl_seconds: Option<Seconds>,
     /// Units for one customer here instead of the store's.
-    #[schema(value_type = Option<u32>)]
+    #[schema(inline)]
     pub units_per_customer: Option<Quantity>,
 }
 
@@ -148,7 +150,7 @@ fn units_or_none(units: Option<Units>) -> u64 {
     units.map_or(0, Units::as_u64)
 }
 
-fn tags(List(tags): List<Text<64>, 0, TAGS_MAX>) -> Vec<String> {
+fn tags(List(tags): Tags) -> Vec<String> {
     tags.into_iter().map(|tag| tag.0).collect()
 }
 
@@ -164,61 +166,62 @@ fn checked(settings: Settings) -> Result<Settings, Problem> {
 /// Changes of a variant: what is absent stays, null clears.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"name": "Aleppo Laurel Soap", "safetyStock": 5, "closesAt": null}))]
 pub struct VariantPatchBody {
     /// The product it belongs to.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>)]
-    pub product_id: Option<Option<Id<Handle>>>,
+    #[schema(inline, value_type = Option<HandleRef>)]
+    pub product_id: Option<Option<HandleRef>>,
     /// The human code.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>)]
-    pub sku: Option<Option<Text<128>>>,
+    #[schema(inline, value_type = Option<Label>)]
+    pub sku: Option<Option<Label>>,
     /// The name shoppers read.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>)]
-    pub name: Option<Option<Text<256>>>,
+    #[schema(inline, value_type = Option<Line>)]
+    pub name: Option<Option<Line>>,
     /// The shop's category.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>)]
-    pub category: Option<Option<Text<128>>>,
+    #[schema(inline, value_type = Option<Label>)]
+    pub category: Option<Option<Label>>,
     /// Free words, all of them.
-    #[schema(value_type = Option<Vec<String>>)]
-    pub tags: Option<List<Text<64>, 0, TAGS_MAX>>,
+    #[schema(inline)]
+    pub tags: Option<Tags>,
     /// Free pairs, all of them.
-    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
+    #[schema(inline)]
     pub attributes: Option<Attributes>,
     /// The price of one unit.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<PriceBody>)]
     pub price: Option<Option<Object<PriceBody>>>,
     /// Units kept back from sale.
-    #[schema(value_type = Option<u64>)]
+    #[schema(inline)]
     pub safety_stock: Option<Units>,
     /// Units that may be sold beyond those on hand.
-    #[schema(value_type = Option<u64>)]
+    #[schema(inline)]
     pub backorder_limit: Option<Units>,
     /// When units are taken.
     pub reservation_mode: Option<ModeWord>,
     /// At or below this many available the status is `low_stock`.
-    #[schema(value_type = Option<u64>)]
+    #[schema(inline)]
     pub low_stock_threshold: Option<Units>,
     /// No holds before this moment.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(inline, value_type = Option<Instant>)]
     pub opens_at: Option<Option<Instant>>,
     /// No new holds from this moment on.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(inline, value_type = Option<Instant>)]
     pub closes_at: Option<Option<Instant>>,
     /// Whether a second hold of the same shopper is refused.
     pub one_hold_per_customer: Option<bool>,
     /// The ttl of holds here; null for the store's.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<u64>)]
+    #[schema(inline, value_type = Option<Seconds>)]
     pub hold_ttl_seconds: Option<Option<Seconds>>,
     /// Units for one customer here; null for the store's.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<u32>)]
+    #[schema(inline, value_type = Option<Quantity>)]
     pub units_per_customer: Option<Option<Quantity>>,
 }
 
@@ -286,35 +289,38 @@ fn set<T>(place: &mut T, value: Option<T>) {
 /// A counted stock level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"onHand": 120}))]
 pub struct StockBody {
     /// Physical units from now on.
-    #[schema(value_type = u64, example = 120)]
+    #[schema(inline)]
     pub on_hand: Units,
 }
 
 /// Units booked in or out.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"delta": -2, "reason": "damaged in transit", "reference": "RMA-7"}))]
 pub struct AdjustmentBody {
     /// Units in (positive) or out.
-    #[schema(value_type = i64, example = -2)]
+    #[schema(inline)]
     pub delta: Delta,
     /// Why.
-    #[schema(value_type = String, max_length = 256, example = "damaged in transit")]
-    pub reason: Text<256>,
+    #[schema(inline)]
+    pub reason: Line,
     /// The caller's document.
-    #[schema(value_type = Option<String>, max_length = 256)]
-    pub reference: Option<Text<256>>,
+    #[schema(inline)]
+    pub reference: Option<Line>,
     /// Units on hand the caller believes in; another level is 409 `expected-mismatch`.
-    #[schema(value_type = Option<u64>)]
+    #[schema(inline)]
     pub expected_on_hand: Option<Units>,
 }
 
 /// Which variants.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"variantIds": ["123", "156"]}))]
 pub struct AvailabilityBody {
     /// 1 to 200 ids.
-    #[schema(value_type = Vec<String>, min_items = 1, max_items = 200)]
-    pub variant_ids: List<Id<VariantId>, 1, LINES_MAX>,
+    #[schema(inline)]
+    pub variant_ids: VariantRefs,
 }

@@ -186,20 +186,38 @@ fn a_merged_cart_names_its_successor_and_a_merge_the_lines_it_changed() {
         CartView::new(&cart(Status::Merging { into: into.clone() }), AT).status,
         "active"
     );
-    let happened = vec![Happened::LineChanged(LineId(1)), Happened::TookOver(into)];
+    let capped = |wanted, got| {
+        Happened::Capped(Capped {
+            variant: VariantId::parse("v1").unwrap(),
+            wanted,
+            got,
+        })
+    };
+    let happened = vec![capped(120, 100), capped(1, 0), Happened::TookOver(into)];
     let view = CartView::after(&done(Status::Active, happened), AT);
-    let codes: Vec<_> = view
+    let told: Vec<_> = view
         .warnings
         .iter()
-        .map(|warning| (warning.code, warning.quantity))
+        .map(|warning| (warning.code, warning.requested, warning.quantity))
         .collect();
-    assert_eq!(codes, [("line-unconfirmed", 1), ("quantity-changed", 2)]);
-    let added = CartView::after(&done(Status::Active, vec![Happened::LineChanged(LineId(1))]), AT);
     assert_eq!(
-        added.warnings.len(),
-        1,
-        "a change the shopper asked for is no news"
+        told,
+        [
+            ("line-unconfirmed", 1, 1),
+            ("quantity-capped", 120, 100),
+            ("quantity-capped", 1, 0)
+        ]
     );
+    assert!(view.warnings[1].message.contains("100 of this instead of 120"));
+}
+
+#[test]
+fn where_expired_lines_leave_they_leave_at_their_deadline() {
+    let mut cart = cart(Status::Active);
+    cart.policy.expired_lines = ExpiredLines::Remove;
+    let view = CartView::new(&cart, AT);
+    let shown: Vec<_> = view.items.iter().map(|item| item.id.0.0.0).collect();
+    assert_eq!((shown, view.totals.items), (vec![1, 4, 5], 5));
 }
 
 #[test]
