@@ -348,12 +348,15 @@ fn stands_in_the_way(lines: &[(BulkLine, LineOutcome)], at: Timestamp) -> Result
     Ok(())
 }
 
-/// The id of a line whose variant is unknown. It is logged with the plan, so it must be one that reads back; no variant is
-/// ever asked for it, and no caller sees it.
-fn nobodys(store: &StoreId, variant: &VariantId, now: Timestamp) -> ReservationId {
-    ReservationId::new(now, Slot::of_variant(store, variant), VariantOrdinal(u32::MAX), 0)
+/// The id of a line whose variant is unknown. It may be logged, so it must be one that reads back; no variant is ever asked
+/// for it, and no caller sees it.
+pub(super) fn nobodys(store: &StoreId, variant: &VariantId, now: Timestamp) -> ReservationId {
+    ReservationId::new(now, Slot::of_variant(store, variant), NOBODY, 0)
 }
 
-fn unknown_variant() -> VariantId {
+/// No variant has this number.
+pub(super) const NOBODY: VariantOrdinal = VariantOrdinal(u32::MAX);
+
+pub(super) fn unknown_variant() -> VariantId {
     VariantId::parse("-").expect("one visible character is an id")
 }

@@ -2,7 +2,7 @@
 //! text for the log and none for the caller.
 use crate::{
     actor::{Shed, Unroutable},
-    domain::{bulk::LineOutcome, time::Timestamp, variant::Refusal},
+    domain::{bulk::LineOutcome, cart, order, time::Timestamp, variant::Refusal},
     telemetry::metrics::{self, Outcome},
 };
 
@@ -22,6 +22,22 @@ pub enum AppError {
     BulkRefused {
         /// Line by line.
         lines: Vec<(super::BulkLine, LineOutcome)>,
+        /// When it was judged.
+        at: Timestamp,
+    },
+    /// A cart says no.
+    #[error("the cart refused: {refusal:?}")]
+    CartRefused {
+        /// Why.
+        refusal: cart::Refusal,
+        /// When it was judged.
+        at: Timestamp,
+    },
+    /// An order says no.
+    #[error("the order refused: {refusal:?}")]
+    OrderRefused {
+        /// Why.
+        refusal: order::Refusal,
         /// When it was judged.
         at: Timestamp,
     },
@@ -79,6 +95,8 @@ impl AppError {
             Self::Quarantined => Some(metrics::Shed::Quarantined),
             Self::Refused { .. }
             | Self::BulkRefused { .. }
+            | Self::CartRefused { .. }
+            | Self::OrderRefused { .. }
             | Self::KeyReused
             | Self::InFlight
             | Self::Late
@@ -92,6 +110,8 @@ impl AppError {
     pub(super) fn outcome(&self) -> Outcome {
         match self {
             Self::Refused { refusal, .. } => outcome_of(refusal),
+            Self::CartRefused { refusal, .. } => outcome_of_cart(refusal),
+            Self::OrderRefused { refusal, .. } => outcome_of_order(refusal),
             Self::KeyReused => Outcome::KeyMismatch,
             Self::Gone => Outcome::NotFound,
             Self::BulkRefused { .. } | Self::InFlight => Outcome::Refused,
@@ -128,6 +148,46 @@ fn outcome_of(refusal: &Refusal) -> Outcome {
         | Refusal::HasActiveHolds { .. }
         | Refusal::OwnedByOrder { .. }
         | Refusal::OutOfRange => Outcome::Refused,
+    }
+}
+
+fn outcome_of_cart(refusal: &cart::Refusal) -> Outcome {
+    use cart::Refusal as Cart;
+    match refusal {
+        Cart::Line { refusal, .. } => outcome_of(refusal),
+        Cart::NotFound | Cart::LineNotFound { .. } => Outcome::NotFound,
+        Cart::LinesUnavailable { lines } => outcome_of_lines(lines.iter().map(|(_, refusal)| refusal)),
+        Cart::LinesLimit { .. } | Cart::UnitsLimit { .. } => Outcome::LimitReached,
+        Cart::Ordered { .. } | Cart::Merged { .. } | Cart::Abandoned => Outcome::Ended,
+        Cart::Empty
+        | Cart::OtherCurrency { .. }
+        | Cart::CheckingOut { .. }
+        | Cart::MergeConflict { .. }
+        | Cart::Busy => Outcome::Refused,
+        Cart::Unanswered => Outcome::Failed,
+    }
+}
+
+fn outcome_of_order(refusal: &order::Refusal) -> Outcome {
+    use order::Refusal as Order;
+    match refusal {
+        Order::NotFound | Order::RefundNotFound | Order::LineNotFound { .. } => Outcome::NotFound,
+        Order::LinesUnavailable { lines } => outcome_of_lines(lines.iter().map(|(_, refusal)| refusal)),
+        Order::State { .. }
+        | Order::RefundRequired { .. }
+        | Order::AmountMismatch { .. }
+        | Order::QuantityExceeds { .. } => Outcome::Refused,
+        Order::Unanswered => Outcome::Failed,
+    }
+}
+
+/// Several lines count as one command: by their reason if it is the same, as refused otherwise.
+fn outcome_of_lines<'a>(mut refusals: impl Iterator<Item = &'a Refusal>) -> Outcome {
+    let first = refusals.next().map_or(Outcome::Refused, outcome_of);
+    if refusals.all(|refusal| outcome_of(refusal) == first) {
+        first
+    } else {
+        Outcome::Refused
     }
 }
 

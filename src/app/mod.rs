@@ -6,23 +6,29 @@
 mod admin;
 mod agents;
 mod bulk;
+mod carts;
 mod error;
 mod home;
 mod keys;
 mod lists;
 mod measure;
 mod open;
+mod orders;
 mod policies;
 mod replay;
 mod reservations;
+mod token;
 mod variants;
 
 pub use crate::storage::projection::Statistics;
 pub use admin::{CleanedUp, HotVariant, Quarantined};
+pub use agents::CartDone;
 pub use bulk::{BulkAsk, BulkDone, BulkLine, BulkWhat};
+pub use carts::{NewItem, Whose};
 pub use error::AppError;
 pub use lists::{HoldFilter, Listed};
 pub use open::{OnFatal, OpenError, Opened, Seed, ShopOptions, Time, configured_journal, recover_options};
+pub use orders::{ListedOrders, OrderFilter, PaidAsk};
 pub use reservations::{Reservation, ReserveAsk, Validity};
 pub use variants::{AdjustAsk, Adjusted};
 
@@ -65,6 +71,7 @@ pub struct Shop {
     clock: Clock,
     disk: DiskWatch,
     config: Arc<Config>,
+    tokens: token::CartTokens,
     /// Turns true when somebody wants the server to end.
     ending: watch::Sender<bool>,
     /// What has to end in good order; `None` once it has.

@@ -7,6 +7,7 @@ use super::{
     admin::DiskWatch,
     measure,
     policies::{Policies, configured},
+    token::CartTokens,
 };
 use crate::{
     actor::{ActorLimits, AgentId, Admission, AdmissionLimits, Directory, Durable, Pending, Rebuild, Services},
@@ -158,7 +159,12 @@ impl Shop {
         } = options;
         let settings = Arc::clone(&config);
         let reading = tokio::task::spawn_blocking(move || read(&settings, &journal, seed, &*progress));
-        let (data_dir, reserve, recovered) = reading.await.map_err(std::io::Error::other)??;
+        let Found {
+            data_dir,
+            reserve,
+            secret,
+            recovered,
+        } = reading.await.map_err(std::io::Error::other)??;
         let clock = match time {
             Time::Given(clock) => clock,
             Time::System { accept_gap } => SystemClock::start(recovered.decided_at, accept_gap)?.into(),
@@ -260,6 +266,7 @@ impl Shop {
             clock,
             disk,
             config,
+            tokens: CartTokens::new(secret),
             ending: watch::Sender::new(false),
             running: Mutex::new(Some(Running {
                 queue,
@@ -396,12 +403,20 @@ async fn mend(directory: &Arc<Directory>, admission: &Arc<Admission>, mends: &[M
     }
 }
 
+/// What is read from the disk before anything runs.
+struct Found {
+    data_dir: DataDir,
+    reserve: DiskReserve,
+    secret: [u8; 32],
+    recovered: Recovered,
+}
+
 fn read(
     config: &Config,
     journal: &OpenJournal,
     seed: Option<Seed>,
     progress: &dyn Fn(Progress),
-) -> Result<(DataDir, DiskReserve, Recovered), OpenError> {
+) -> Result<Found, OpenError> {
     let root: &Path = &config.data.dir;
     let mut data_dir = DataDir::open(root)?;
     let reserve = DiskReserve::open(root, config.disk.reserve.bytes())?;
@@ -418,7 +433,16 @@ fn read(
         );
     }
     let recovered = recovery::recover(&data_dir, &options, journal, progress)?;
-    Ok((data_dir, reserve, recovered))
+    let secret = match &config.auth.cart_secret {
+        Some(secret) => *secret.expose(),
+        None => data_dir.secret()?,
+    };
+    Ok(Found {
+        data_dir,
+        reserve,
+        secret,
+        recovered,
+    })
 }
 
 /// Opens the log with the back end of `config`.

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 pub use load::{ConfigError, Loaded, Problem, Source};
 pub use rules::MAX_GROUP_BYTES;
 pub use show::Row;
-pub use units::{ByteSize, JournalBackend, Length, LogFormat, Secret};
+pub use units::{ByteSize, CartSecret, JournalBackend, Length, LogFormat, Secret};
 
 use units::Setting;
 
@@ -106,6 +106,9 @@ sections! {
     auth: Auth {
         /// The key that operators send. Without it the server is open, and therefore on loopback only.
         admin_key: Option<Secret> = "none",
+        /// What the tokens of guest carts are made with: 64 hexadecimal digits. `none` is a secret of its own, kept in
+        /// the data directory; several servers behind one name need the same.
+        cart_secret: Option<CartSecret> = "none",
     }
 
     /// Where the data lies.
@@ -206,6 +209,12 @@ sections! {
         cart_idle: Length = "24h",
         /// Purchases older than this many days no longer count; `none` is for ever.
         limits_window_days: Option<u32> = "none",
+    }
+
+    /// Checkouts.
+    payment: Payment {
+        /// How long after its payment's deadline a hold ends by itself if its order is lost.
+        grace: Length = "60s",
     }
 
     /// The log lines on stderr.

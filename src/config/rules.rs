@@ -145,6 +145,7 @@ fn must_be_positive(config: &Config) -> Vec<(&'static str, u64)> {
         retention,
         actor,
         policy,
+        payment,
         ..
     } = config;
     let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
@@ -178,6 +179,7 @@ fn must_be_positive(config: &Config) -> Vec<(&'static str, u64)> {
         ("policy.lines_per_cart", u64::from(policy.lines_per_cart)),
         ("policy.cart_idle", ms(policy.cart_idle)),
         ("policy.limits_window_days", units(policy.limits_window_days)),
+        ("payment.grace", ms(payment.grace)),
     ]
 }
 

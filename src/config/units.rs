@@ -167,6 +167,23 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A secret of 32 bytes, written as 64 hexadecimal digits: what the tokens of guest carts are made with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CartSecret([u8; 32]);
+
+impl CartSecret {
+    /// The bytes themselves, for the hash that needs them.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for CartSecret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("CartSecret(***)")
+    }
+}
+
 /// Which back end keeps the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JournalBackend {
@@ -264,6 +281,34 @@ impl Setting for Secret {
         } else {
             Ok(Self(text.to_owned()))
         }
+    }
+
+    fn show(&self) -> String {
+        "***".to_owned()
+    }
+}
+
+impl Setting for CartSecret {
+    const SECRET: bool = true;
+
+    fn read(text: &str) -> Result<Self, String> {
+        // The text is not quoted: it may be nearly the secret.
+        let wanted = || "wanted 64 hexadecimal digits, like those of openssl rand -hex 32".to_owned();
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let pairs: &[[u8; 2]; 32] = pairs.try_into().map_err(|_| wanted())?;
+        let digit = |digit: u8| {
+            char::from(digit)
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok())
+        };
+        let mut bytes = [0; 32];
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            *byte = digit(*high)
+                .zip(digit(*low))
+                .map(|(high, low)| high << 4 | low)
+                .ok_or_else(wanted)?;
+        }
+        rest.is_empty().then_some(Self(bytes)).ok_or_else(wanted)
     }
 
     fn show(&self) -> String {
@@ -391,6 +436,27 @@ mod tests {
         assert!(!format!("{secret:?}").contains("sesame"));
         assert_eq!(secret.expose(), "open sesame");
         assert!(Secret::read("").is_err());
+    }
+
+    #[test]
+    fn a_cart_secret_is_64_digits_and_shows_in_no_way() {
+        let secret = CartSecret::read(&"0aF".repeat(22)[..64]).unwrap();
+        assert_eq!(secret.expose()[..3], [0x0a, 0xf0, 0xaf]);
+        assert_eq!(
+            (secret.show().as_str(), format!("{secret:?}").as_str()),
+            ("***", "CartSecret(***)")
+        );
+        for wrong in [
+            "",
+            "0a",
+            &"0".repeat(63),
+            &"0".repeat(65),
+            &"0".repeat(66),
+            &"g".repeat(64),
+        ] {
+            let told = CartSecret::read(wrong).unwrap_err();
+            assert!(told.starts_with("wanted 64"), "{told}");
+        }
     }
 
     proptest! {

@@ -14,6 +14,8 @@ pub fn problem(error: &AppError, subject: Subject<'_>) -> Problem {
     match error {
         AppError::Refused { refusal, .. } => refusal::problem(refusal, subject),
         AppError::BulkRefused { lines, .. } => bulk(lines),
+        AppError::CartRefused { refusal, .. } => refusal::of_cart(refusal),
+        AppError::OrderRefused { refusal, .. } => refusal::of_order(refusal),
         AppError::KeyReused => Problem::new(Code::IdempotencyKeyReused),
         AppError::InFlight => Problem::new(Code::RequestInFlight),
         AppError::KeysFull => Problem::new(Code::Overloaded).detail("too many recent idempotency keys"),

@@ -55,6 +55,8 @@ codes! {
         "Make a fresh key (a UUID will do) for every intent and repeat it with every retry of that intent.";
     Unauthenticated "unauthenticated" 401 false "Credentials are missing or wrong"
         "Send `Authorization: Bearer <key>`.";
+    CartTokenInvalid "cart-token-invalid" 403 false "That is not the token of this cart"
+        "A guest cart's token came with the answer that made it, as `cartToken` and in the Cart-Token header.";
     CrossSiteRequest "cross-site-request" 403 false "A page of another origin may change nothing here"
         "The browser says that the request comes from another site or port. Call from this service's own pages or from a server; whoever is no browser sends neither Sec-Fetch-Site nor Origin.";
     RouteNotFound "route-not-found" 404 false "There is nothing at this address"
@@ -63,6 +65,14 @@ codes! {
         "`variantId` names it. Variants are made with POST /api/stock/variants.";
     ReservationNotFound "reservation-not-found" 404 false "No such reservation"
         "It never existed, or it ended longer ago than ended reservations are kept.";
+    CartNotFound "cart-not-found" 404 false "No such cart"
+        "It never existed, or it ended longer ago than ended carts are kept. POST /api/cart makes one.";
+    LineNotFound "line-not-found" 404 false "No such line"
+        "Read the cart or order again; `lineId` or `variantId` names what was asked for.";
+    OrderNotFound "order-not-found" 404 false "No such order"
+        "Orders are made by POST /api/cart/{id}/checkout.";
+    RefundNotFound "refund-not-found" 404 false "No refund is asked for under this payment reference"
+        "The order's `refunds` lists those that are.";
     QuarantineNotFound "quarantine-not-found" 404 false "That variant is not in quarantine"
         "GET /api/admin/quarantine lists those that are.";
     MethodNotAllowed "method-not-allowed" 405 false "This address does not take that method"
@@ -99,10 +109,32 @@ codes! {
         "`onHand` is the level now. Decide again with it.";
     LinesRefused "lines-refused" 409 false "Some lines were refused, so none was kept"
         "`lines` lists every failing line with its own code.";
+    LinesUnavailable "lines-unavailable" 409 false "Some lines cannot be had"
+        "`lines` lists every one of them with its own code. Nothing was taken and the cart is the shopper's again: change or remove those lines.";
+    CartEmpty "cart-empty" 409 false "There is nothing to check out"
+        "Add something first.";
+    CartCheckingOut "cart-checking-out" 409 false "The cart's order awaits its payment"
+        "`orderId` names it. Pay, fail or cancel the order; a failed or cancelled one gives the cart back.";
+    CartOrdered "cart-ordered" 409 false "The cart's order was paid"
+        "`orderId` names it. Make a new cart.";
+    MergeConflict "merge-conflict" 409 false "The carts cannot be merged"
+        "`detail` says why: it is the same cart, another customer's, or one of them is not active.";
+    CurrencyMismatch "currency-mismatch" 409 false "The cart is in another currency"
+        "One cart has one currency; `variantId` names the variant that is priced in another.";
+    OrderState "order-state" 409 false "The order is not in a state for this"
+        "`orderStatus` says where it stands.";
+    RefundRequired "refund-required" 409 false "The payment cannot be honoured and must be paid back"
+        "`refund` says which payment and why. Pay it back, then POST /api/orders/{id}/refunds/{paymentReference}/done. Never show this shopper a thank-you page.";
+    AmountMismatch "amount-mismatch" 409 false "What was paid is not what the order costs"
+        "`refund` names the payment that must be paid back; the order's `total` is what it costs.";
     RequestInFlight "request-in-flight" 409 true "The first request with this key is still at work"
         "Wait as long as Retry-After says, then repeat with the same key.";
     ReservationExpired "reservation-expired" 410 false "The reservation expired"
         "Its units went back at `endedAt`. Reserve again.";
+    CartMerged "cart-merged" 410 false "Another cart has taken over this one"
+        "`mergedInto` names it; go on with that.";
+    CartAbandoned "cart-abandoned" 410 false "The cart has ended"
+        "It was deleted or left alone too long, and everything in it was given back. Make a new one.";
     StaleVersion "stale-version" 412 false "It changed since you read it"
         "Read it again, decide again, and send its new ETag in If-Match. `version` is the version now.";
     BodyTooLarge "body-too-large" 413 false "The body is too large"

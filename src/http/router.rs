@@ -3,7 +3,7 @@ use super::auth::{AdminKey, require_key};
 use super::docs::docs;
 use super::frame::{Frame, frame};
 use super::openapi::finish;
-use super::routes::{admin, bulk, reservations, sold, stock, variants};
+use super::routes::{admin, bulk, carts, orders, reservations, sold, stock, variants};
 use super::site::Site;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -52,6 +52,22 @@ fn api() -> OpenApiRouter<Arc<Site>> {
         .routes(routes!(sold::fulfil_reservation))
         .routes(routes!(sold::cancel_reservation))
         .routes(routes!(sold::return_reservation))
+        .routes(routes!(carts::create_cart))
+        .routes(routes!(carts::get_cart, carts::delete_cart))
+        .routes(routes!(carts::add_item))
+        .routes(routes!(carts::add_item_to_cart))
+        .routes(routes!(carts::change_item, carts::remove_item))
+        .routes(routes!(carts::extend_cart))
+        .routes(routes!(carts::merge_carts))
+        .routes(routes!(carts::check_out_cart))
+        .routes(routes!(orders::list_orders))
+        .routes(routes!(orders::get_order))
+        .routes(routes!(orders::confirm_order))
+        .routes(routes!(orders::fail_order))
+        .routes(routes!(orders::cancel_order))
+        .routes(routes!(orders::fulfil_order))
+        .routes(routes!(orders::return_order))
+        .routes(routes!(orders::close_refund))
         .routes(routes!(admin::get_policy, admin::put_policy))
         .routes(routes!(admin::get_config))
         .routes(routes!(admin::get_hot_variants))

@@ -1,8 +1,10 @@
 //! What the handlers share: the shop, and the few limits of the edge itself.
+use super::auth::Guest;
 use crate::app::{Context, RequestKey, Shop};
 use crate::clock::Clock;
 use crate::config::{Config, Loaded};
 use crate::domain::ids::StoreId;
+use axum::http::request::Parts;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,19 +68,27 @@ impl Edge {
         }
     }
 
-    /// Who asks, and until when they wait.
-    pub(super) fn context(&self, key: Option<RequestKey>) -> Context {
+    /// Who asks: the guest it was let in as, or whoever has the key.
+    pub(super) fn caller<'a>(&'a self, parts: &'a Parts) -> &'a Arc<str> {
+        parts
+            .extensions
+            .get::<Guest>()
+            .map_or(&self.caller, |Guest(caller)| caller)
+    }
+
+    /// A caller's context, and until when they wait.
+    pub(super) fn context(&self, caller: &Arc<str>, key: Option<RequestKey>) -> Context {
         Context {
             store: self.store.clone(),
-            caller: Arc::clone(&self.caller),
+            caller: Arc::clone(caller),
             key,
             deadline: self.clock.now().saturating_add(self.request_deadline_ms),
         }
     }
 
     /// The key of a request: the same key of another store or caller is another key.
-    pub(super) fn request_key(&self, key: &str, route: &str, target: &str, body: &[u8]) -> RequestKey {
-        RequestKey::new(&self.store, &self.caller, key, (route, target, body))
+    pub(super) fn request_key(&self, caller: &str, key: &str, request: (&str, &str, &[u8])) -> RequestKey {
+        RequestKey::new(&self.store, caller, key, request)
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! <data>/LOCK            flock of the process that uses the directory; holds its process id
 //! <data>/CURRENT         format version and current epoch, replaced in one step
+//! <data>/secret          32 random bytes that only the server's user may read; what it proves is not stored anywhere
 //! <data>/RESERVE         bytes kept back for the day the disk is full, see `disk_reserve`
 //! <data>/epochs/<n>/     journal/ and state/ of epoch n; a restore builds n + 1 beside it and then swaps CURRENT
 //! <data>/snapshots/      portable snapshot files
@@ -15,6 +16,7 @@
 //! next start completes. A directory with other content, or one that lost its `CURRENT`, is refused rather than guessed at.
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -25,6 +27,8 @@ use super::engine::{EngineError, parent_of, sync_dir};
 const LOCK: &str = "LOCK";
 const CURRENT: &str = "CURRENT";
 const CURRENT_UNFINISHED: &str = "CURRENT.new";
+const SECRET: &str = "secret";
+const SECRET_UNFINISHED: &str = "secret.new";
 const EPOCHS: &str = "epochs";
 const SNAPSHOTS: &str = "snapshots";
 /// The name of the file that keeps disk space back.
@@ -127,6 +131,29 @@ impl DataDir {
         self.root.join(SNAPSHOTS)
     }
 
+    /// The secret of this directory: made at the first call, the same ever after, through restores too.
+    ///
+    /// # Errors
+    /// [`DataDirError::Damaged`] when the file is not 32 bytes: a new secret would void what the old one proved.
+    /// [`DataDirError::Disk`] when the file system or the source of randomness refuses.
+    pub fn secret(&self) -> Result<[u8; 32], DataDirError> {
+        let path = self.root.join(SECRET);
+        let kept = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let fresh = random_bytes()?;
+                replace_private_file(&self.root, SECRET, &fresh)?;
+                return Ok(fresh);
+            }
+            Err(error) => return Err(EngineError::io("read", &path)(error).into()),
+        };
+        let bytes = kept.len();
+        kept.try_into().map_err(|_| DataDirError::Damaged {
+            path,
+            problem: format!("has {bytes} bytes instead of 32"),
+        })
+    }
+
     /// Whether the current epoch has never held anything.
     ///
     /// # Errors
@@ -213,10 +240,12 @@ fn sync_parent(root: &Path) -> Result<(), EngineError> {
 /// Refuses a directory with an entry that neither we nor a freshly made file system put there. Runs before the lock is taken, so
 /// that a wrong path is left as it was.
 fn refuse_foreign(root: &Path) -> Result<(), DataDirError> {
-    const OURS: [&str; 7] = [
+    const OURS: [&str; 9] = [
         LOCK,
         CURRENT,
         CURRENT_UNFINISHED,
+        SECRET,
+        SECRET_UNFINISHED,
         EPOCHS,
         SNAPSHOTS,
         RESERVE,
@@ -353,13 +382,37 @@ fn publish_epoch(root: &Path, epoch: u64) -> Result<(), EngineError> {
 /// Writes `dir/name` so that after a crash it holds the old or the new bytes, never a mixture: a file beside it, synced, renamed
 /// over it, and the directory synced.
 pub(super) fn replace_file(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), EngineError> {
+    replace(dir, name, bytes, 0o666)
+}
+
+/// The same for a file that only its owner may read.
+fn replace_private_file(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), EngineError> {
+    replace(dir, name, bytes, 0o600)
+}
+
+/// `mode` is what the process's umask takes from.
+fn replace(dir: &Path, name: &str, bytes: &[u8], mode: u32) -> Result<(), EngineError> {
     let unfinished = dir.join(format!("{name}.new"));
     let path = dir.join(name);
-    File::create(&unfinished)
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(&unfinished)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
         .map_err(EngineError::io("write", &unfinished))?;
     fs::rename(&unfinished, &path).map_err(EngineError::io("put in place", &path))?;
     sync_dir(dir)
+}
+
+fn random_bytes() -> Result<[u8; 32], EngineError> {
+    let source = Path::new("/dev/urandom");
+    let mut bytes = [0; 32];
+    File::open(source)
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .map_err(EngineError::io("draw random bytes from", source))?;
+    Ok(bytes)
 }
 
 fn create_dirs(parent: &Path, names: &[&str]) -> Result<(), EngineError> {
@@ -442,6 +495,26 @@ mod tests {
         drop(dir);
         let dir = DataDir::open(home.path()).unwrap();
         assert_eq!(dir.journal_dir(), home.path().join("epochs/2/journal"));
+    }
+
+    #[test]
+    fn the_secret_is_made_once_and_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path().join("data");
+        let secret = DataDir::open(&root).unwrap().secret().unwrap();
+        assert_ne!(secret, [0; 32]);
+        let mode = fs::metadata(root.join("secret")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let dir = DataDir::open(&root).unwrap();
+        assert_eq!(dir.secret().unwrap(), secret, "the same ever after");
+        let other = DataDir::open(&home.path().join("other")).unwrap();
+        assert_ne!(other.secret().unwrap(), secret);
+        fs::write(root.join("secret"), b"short").unwrap();
+        assert!(
+            matches!(dir.secret(), Err(DataDirError::Damaged { problem, .. }) if problem.contains("5 bytes")),
+            "not replaced by another"
+        );
     }
 
     #[test]

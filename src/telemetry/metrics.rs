@@ -142,6 +142,10 @@ label! {
         Order = "order",
         /// Create or change a variant or its stock.
         Administer = "administer",
+        /// Make or change a cart.
+        Cart = "cart",
+        /// Move an order on.
+        Order = "order",
     }
 }
 

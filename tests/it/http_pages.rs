@@ -78,6 +78,24 @@ fn every_operation_has_a_name_of_its_own_and_documented_problems() {
         assert_eq!(links[link]["parameters"]["id"], "$response.body#/id");
         assert!(names.contains(target));
     }
+    let link = |path: &str, link: &str| {
+        let links = &document["paths"][path]["post"]["responses"]["201"]["links"];
+        assert_eq!(
+            links[link]["parameters"]["id"], "$response.body#/id",
+            "{path} {link}"
+        );
+        links[link]["operationId"].as_str().unwrap().to_owned()
+    };
+    let onward = [
+        link("/api/cart/items", "checkout"),
+        link("/api/cart/{id}/checkout", "confirm"),
+    ];
+    assert_eq!(
+        onward,
+        ["check_out_cart", "confirm_order"],
+        "from a first line to a paid order"
+    );
+    assert!(onward.iter().all(|target| names.contains(target)));
 }
 
 fn collect_references(value: &Value, found: &mut Vec<String>) {

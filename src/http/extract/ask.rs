@@ -1,7 +1,7 @@
 //! A whole request that changes something: its body, and the key that makes a retry safe.
 use super::bodies::Body;
 use super::body::{check_content_type, parse};
-use super::header::{Expected, idempotency_key, required_if_match};
+use super::header::{Expected, idempotency_key, if_match, required_if_match};
 use super::query::Params;
 use crate::app::Context;
 use crate::http::problem::{Code, Problem};
@@ -68,13 +68,14 @@ impl<S: HasEdge, T: Body> FromRequest<S> for Ask<T> {
             check_content_type(&parts.headers)?;
             parse(&bytes)?
         };
+        let caller = edge.caller(&parts);
         let key = key.map(|key| {
             let (route, target) = address(&parts);
-            edge.request_key(key, &route, target, &bytes)
+            edge.request_key(caller, key, (&route, target, &bytes))
         });
         Ok(Self {
             body,
-            context: edge.context(key),
+            context: edge.context(caller, key),
         })
     }
 }
@@ -116,8 +117,9 @@ pub struct Look(pub Context);
 impl<S: HasEdge> FromRequestParts<S> for Look {
     type Rejection = Problem;
 
-    async fn from_request_parts(_: &mut Parts, state: &S) -> Result<Self, Problem> {
-        Ok(Self(state.edge().context(None)))
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let edge = state.edge();
+        Ok(Self(edge.context(edge.caller(parts), None)))
     }
 }
 
@@ -130,6 +132,18 @@ impl<S: Sync> FromRequestParts<S> for RequiredIfMatch {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         required_if_match(&parts.headers).map(Self)
+    }
+}
+
+/// If-Match where it is optional: without one, whatever is there.
+#[derive(Clone, Copy, Debug)]
+pub struct IfMatch(pub Expected);
+
+impl<S: Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        if_match(&parts.headers).map(|expected| Self(expected.unwrap_or(Expected::Any)))
     }
 }
 

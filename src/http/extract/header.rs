@@ -6,6 +6,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Set on an answer that repeats an earlier one.
 pub const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// What a guest shows to act on its cart.
+pub const CART_TOKEN: HeaderName = HeaderName::from_static("cart-token");
 /// The longest idempotency key, in bytes.
 pub const KEY_BYTES_MAX: usize = 255;
 /// The most digits of a version in an entity tag: so many always fit.
@@ -23,6 +25,18 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let text = value.to_str().map_err(|_| refused())?;
     let fits = (1..=KEY_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
     fits.then_some(Some(text)).ok_or_else(refused)
+}
+
+/// Reads what a guest shows as its cart's token. A header that cannot be one, or came twice, is as good as a wrong one.
+///
+/// # Errors
+/// `cart-token-invalid`.
+pub fn cart_token(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let refused = || Problem::new(Code::CartTokenInvalid);
+    let value = single(headers, &CART_TOKEN).map_err(|Repeated| refused())?;
+    value
+        .map(|value| value.to_str().map_err(|_| refused()))
+        .transpose()
 }
 
 /// The version that a caller means to change.

@@ -89,6 +89,14 @@ const TAGS: &[(&str, &str)] = &[
         "Units held for a shopper until they are confirmed, released or expire.",
     ),
     (
+        "carts",
+        "What a shopper means to buy, held line by line. A guest acts on its cart with the `Cart-Token` that came with it.",
+    ),
+    (
+        "orders",
+        "From checkout through payment to shipping, cancellation and return.",
+    ),
+    (
         "admin",
         "For operators: policy, hot variants, configuration, quarantine, drain.",
     ),
@@ -123,8 +131,8 @@ fn complete(path: &str, method: &str, operation: &mut Operation) {
     {
         body.required = Some(Required::False);
     }
-    if name == "reserve" {
-        link_onward(operation);
+    if let Some((_, onward)) = LINKS.iter().find(|(from, _)| *from == name) {
+        link_onward(operation, onward);
     }
 }
 
@@ -179,22 +187,49 @@ fn problem_response(codes: &[Code]) -> Response {
     response.build()
 }
 
-/// From a created reservation to what can be done with it.
-fn link_onward(operation: &mut Operation) {
+/// From what an operation made to what can be done with it: the link's name and its operation.
+const LINKS: &[(&str, &[(&str, &str)])] = &[
+    (
+        "reserve",
+        &[
+            ("get", "get_reservation"),
+            ("extend", "extend_reservation"),
+            ("confirm", "confirm_reservation"),
+            ("release", "release_reservation"),
+        ],
+    ),
+    ("create_cart", &[("get", "get_cart"), ("add", "add_item_to_cart")]),
+    ("add_item", ON_FROM_A_LINE),
+    ("add_item_to_cart", ON_FROM_A_LINE),
+    (
+        "check_out_cart",
+        &[
+            ("get", "get_order"),
+            ("confirm", "confirm_order"),
+            ("fail", "fail_order"),
+            ("cancel", "cancel_order"),
+        ],
+    ),
+];
+
+const ON_FROM_A_LINE: &[(&str, &str)] = &[
+    ("get", "get_cart"),
+    ("add", "add_item_to_cart"),
+    ("extend", "extend_cart"),
+    ("checkout", "check_out_cart"),
+];
+
+/// From what was made to what can be done with it.
+fn link_onward(operation: &mut Operation, onward: &[(&str, &str)]) {
     let Some(RefOr::T(created)) = operation.responses.responses.get_mut("201") else {
         return;
     };
-    for (link, target) in [
-        ("get", "get_reservation"),
-        ("extend", "extend_reservation"),
-        ("confirm", "confirm_reservation"),
-        ("release", "release_reservation"),
-    ] {
+    for (link, target) in onward {
         let onward = Link::builder()
-            .operation_id(target)
+            .operation_id(*target)
             .parameter("id", "$response.body#/id")
             .build();
-        created.links.insert(link.to_owned(), RefOr::T(onward));
+        created.links.insert((*link).to_owned(), RefOr::T(onward));
     }
 }
 

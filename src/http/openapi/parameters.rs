@@ -1,10 +1,12 @@
 //! Parameters: those that follow from path, method and refusals are added, those that a handler named get their limits.
+use crate::http::auth::GUEST_ROUTES;
 use crate::http::extract::bodies::{BodyKind, LINES_MAX};
 use crate::http::extract::header::{KEY_BYTES_MAX, VERSION_DIGITS_MAX};
 use crate::http::extract::query::{CURSOR_BYTES_MAX, LIMIT_DEFAULT, LIMIT_MAX};
 use crate::http::extract::shape::id_text;
 use crate::http::problem::Code;
-use crate::http::routes::reservations::STATUSES;
+use crate::http::routes::{orders, reservations};
+use crate::http::view::order_status;
 use std::collections::BTreeSet;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
@@ -22,12 +24,32 @@ pub(super) fn describe(
     let parameters = operation.parameters.get_or_insert_default();
     for parameter in parameters.iter_mut() {
         if let RefOr::T(parameter) = parameter {
-            limit(parameter);
+            limit(parameter, &name);
         }
     }
     let mut add = |parameter: ParameterBuilder| parameters.push(RefOr::T(parameter.build()));
     if path.contains("{id}") {
         add(made("id", ParameterIn::Path, id_text(), "Its id.").required(Required::True));
+    }
+    for (name, about) in [
+        ("lineId", "The line's id within the cart."),
+        ("paymentReference", "The payment."),
+    ] {
+        if path.contains(&format!("{{{name}}}")) {
+            add(made(name, ParameterIn::Path, id_text(), about).required(Required::True));
+        }
+    }
+    if GUEST_ROUTES
+        .iter()
+        .any(|(verb, guests)| verb == method && *guests == path)
+    {
+        let about = "A guest's, for its own cart; a caller with the key needs none.";
+        add(made(
+            "Cart-Token",
+            ParameterIn::Header,
+            text("^[0-9a-f]{64}$".to_owned()),
+            about,
+        ));
     }
     if method != "GET" && !body.is_some_and(|body| body.reads) {
         let key = text(format!("^[!-~]{{1,{KEY_BYTES_MAX}}}$"));
@@ -87,12 +109,12 @@ fn text(pattern: String) -> ObjectBuilder {
 }
 
 /// Says of a parameter that a handler named by what limits it is read.
-fn limit(parameter: &mut Parameter) {
+fn limit(parameter: &mut Parameter, operation: &str) {
     let schema = match parameter.name.as_str() {
         "variantId" | "customerId" | "cartId" | "reservationId" => id_text(),
         "status" => ObjectBuilder::new()
             .schema_type(Type::String)
-            .enum_values(Some(STATUSES.map(|(word, _)| word))),
+            .enum_values(Some(statuses(operation))),
         "ids" => {
             let id = r"[^\u0000-\u001f\u007f-\u009f,]{1,128}";
             text(format!("^{id}(,{id}){{0,{}}}$", LINES_MAX - 1))
@@ -100,4 +122,13 @@ fn limit(parameter: &mut Parameter) {
         _ => return,
     };
     parameter.schema = Some(schema.into());
+}
+
+/// The words that a list goes by.
+fn statuses(operation: &str) -> Vec<&'static str> {
+    if operation == "list_orders" {
+        orders::STATUSES.map(order_status).to_vec()
+    } else {
+        reservations::STATUSES.map(|(word, _)| word).to_vec()
+    }
 }

@@ -1,4 +1,5 @@
 //! Which problems each operation can answer. The edge's tests hold every answer they get against it.
+use crate::http::auth::GUEST_ROUTES;
 use crate::http::extract::bodies::BodyKind;
 use crate::http::problem::Code;
 use std::collections::BTreeSet;
@@ -11,6 +12,18 @@ pub(super) fn of(path: &str, method: &str, name: &str, body: Option<BodyKind>) -
         if !body.is_some_and(|body| body.reads) {
             codes.extend(CHANGING);
         }
+    }
+    if path.starts_with("/api/cart") || path.starts_with("/api/orders/") {
+        codes.extend(ASKING_A_VARIANT);
+    }
+    if GUEST_ROUTES
+        .iter()
+        .any(|(verb, guests)| verb == method && *guests == path)
+    {
+        codes.insert(Code::CartTokenInvalid);
+    }
+    if path.starts_with("/api/cart/") && method != "GET" {
+        codes.extend(CHANGING_A_CART);
     }
     if path.starts_with("/api/stock/") && !NO_VARIANT.contains(&name) {
         codes.extend(ASKING_A_VARIANT);
@@ -127,6 +140,44 @@ const REFUSALS: &[(&str, &[Code])] = &[
     ("fulfil_reservation", AFTER_SALE),
     ("cancel_reservation", AFTER_SALE),
     ("return_reservation", AFTER_SALE),
+    ("get_cart", &[Code::CartNotFound]),
+    ("create_cart", &[Code::LimitReached]),
+    ("add_item", ADDS),
+    ("add_item_to_cart", ADDS),
+    ("change_item", CHANGES),
+    ("remove_item", &[Code::LineNotFound]),
+    (
+        "extend_cart",
+        &[Code::ExtensionLimit, Code::SaleNotOpen, Code::ReservationExpired],
+    ),
+    (
+        "merge_carts",
+        &[
+            Code::CartTokenInvalid,
+            Code::MergeConflict,
+            Code::LimitReached,
+            Code::CurrencyMismatch,
+        ],
+    ),
+    (
+        "check_out_cart",
+        &[Code::LinesUnavailable, Code::CartEmpty, Code::LimitReached],
+    ),
+    ("get_order", &[Code::OrderNotFound]),
+    (
+        "confirm_order",
+        &[
+            Code::OrderNotFound,
+            Code::OrderState,
+            Code::RefundRequired,
+            Code::AmountMismatch,
+        ],
+    ),
+    ("fail_order", &[Code::OrderNotFound, Code::OrderState]),
+    ("cancel_order", ORDER_LINES),
+    ("fulfil_order", ORDER_LINES),
+    ("return_order", ORDER_LINES),
+    ("close_refund", &[Code::OrderNotFound, Code::RefundNotFound]),
     ("put_policy", &[Code::StaleVersion, Code::PreconditionRequired]),
     (
         "rebuild_quarantined",
@@ -134,6 +185,41 @@ const REFUSALS: &[(&str, &[Code])] = &[
     ),
 ];
 
+/// Wherever a cart that is there is changed.
+const CHANGING_A_CART: &[Code] = &[
+    Code::CartNotFound,
+    Code::CartCheckingOut,
+    Code::CartOrdered,
+    Code::CartMerged,
+    Code::CartAbandoned,
+    Code::StaleVersion,
+];
+/// Units are put into a cart.
+const ADDS: &[Code] = &[
+    Code::VariantNotFound,
+    Code::InsufficientStock,
+    Code::SaleNotOpen,
+    Code::LimitReached,
+    Code::AlreadyHeld,
+    Code::CurrencyMismatch,
+];
+/// A line of a cart gets more or fewer units.
+const CHANGES: &[Code] = &[
+    Code::LineNotFound,
+    Code::VariantNotFound,
+    Code::InsufficientStock,
+    Code::SaleNotOpen,
+    Code::LimitReached,
+    Code::AlreadyHeld,
+    Code::CurrencyMismatch,
+];
+/// Units of an order's lines move.
+const ORDER_LINES: &[Code] = &[
+    Code::OrderNotFound,
+    Code::LineNotFound,
+    Code::OrderState,
+    Code::TooManyUnits,
+];
 /// A live hold is extended, changed or sold.
 const ACTS: &[Code] = &[
     Code::ReservationNotFound,

@@ -1,12 +1,14 @@
 //! The handlers, one file per resource: typed path, query and body in, one call of the app, one view out.
 pub(crate) mod admin;
 pub(crate) mod bulk;
+pub(crate) mod carts;
+pub(crate) mod orders;
 pub(crate) mod reservations;
 pub(crate) mod sold;
 pub(crate) mod stock;
 pub(crate) mod variants;
 
-use super::extract::header::{Expected, IDEMPOTENT_REPLAYED, etag};
+use super::extract::header::{CART_TOKEN, Expected, IDEMPOTENT_REPLAYED, etag};
 use super::extract::query::Cursor;
 use super::view::ListPage;
 use axum::Json;
@@ -41,6 +43,15 @@ impl Reply {
         let path = format!("{collection}/{}", escaped(&id.to_string()));
         let path = HeaderValue::try_from(path).expect("escaped to visible ASCII");
         self.0.headers_mut().insert(header::LOCATION, path);
+        self
+    }
+
+    /// The token that a guest's new cart is acted on with.
+    fn cart_token(mut self, token: Option<&str>) -> Self {
+        if let Some(token) = token {
+            let token = HeaderValue::try_from(token).expect("hexadecimal digits");
+            self.0.headers_mut().insert(CART_TOKEN, token);
+        }
         self
     }
 

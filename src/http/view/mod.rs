@@ -2,6 +2,8 @@
 //! structs; nothing else is serialised at the edge.
 mod admin;
 mod bulk;
+mod cart;
+mod order;
 mod reservation;
 mod variant;
 
@@ -10,6 +12,10 @@ pub use admin::{
     PolicyView, QuarantinedView,
 };
 pub use bulk::{BulkLineView, BulkView};
+pub use cart::{
+    CartItemView, CartView, CurrencyText, ExtendedCart, ExtendedLine, LineHandle, TotalsView, WarningView,
+};
+pub use order::{OrderLineView, OrderView, RefundView, order_status};
 pub use reservation::{
     CleanupView, FulfilmentView, ReservationView, StatisticsView, ValidationView, ValidationsView,
 };

@@ -5,6 +5,7 @@ mod bulk;
 mod cuts;
 mod departed;
 mod durability;
+mod carts;
 mod expiry;
 mod gate;
 mod held;
@@ -13,8 +14,10 @@ mod ledger;
 mod lists;
 mod policy;
 mod quarantine;
+mod orders;
 mod race;
 mod rules;
+mod web;
 
 use holdfast::{
     app::{

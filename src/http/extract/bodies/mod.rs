@@ -1,10 +1,17 @@
 //! The bodies of requests, one struct per shape of the contract, and what they mean to the domain.
 mod bulk;
+mod cart;
+mod order;
 mod policy;
 mod reservation;
 mod variant;
 
 pub use bulk::{BulkActionWord, BulkBody, BulkLineBody, BulkLines, BulkModeWord, ReservationRefs};
+pub use cart::{CartBody, CartExtendBody, CartItemBody, CheckoutBody, ItemBody, MergeBody, StrategyWord};
+pub use order::{
+    OrderCancelBody, OrderFulfilBody, OrderLineBody, OrderLines, OrderReturnBody, PaymentConfirmBody,
+    after_sale_lines,
+};
 pub use policy::{
     CartLines, ExpiredLinesWord, Extensions, GuestLengthsBody, HoldLengthsBody, LimitsBody, PaymentBody,
     PolicyBody, Version, WindowDays,
@@ -79,6 +86,8 @@ bodies! {
     ReserveBody ReservationActionBody QuantityBody
     ExtendBody { OPTIONAL } ConfirmBody { OPTIONAL } AfterSaleBody { OPTIONAL }
     ValidateBody { BULK READS } BulkBody { BULK } CleanupBody { OPTIONAL } PolicyBody
+    CartBody { OPTIONAL } ItemBody CartItemBody CartExtendBody { OPTIONAL } MergeBody CheckoutBody { OPTIONAL }
+    PaymentConfirmBody OrderCancelBody { OPTIONAL } OrderFulfilBody { OPTIONAL } OrderReturnBody { OPTIONAL }
 }
 
 /// What one action of a body takes, beside the members that every action takes. The document says the same.
@@ -175,6 +184,16 @@ mod tests {
         holds::<BulkBody>(bytes);
         holds::<CleanupBody>(bytes);
         holds::<PolicyBody>(bytes);
+        holds::<CartBody>(bytes);
+        holds::<ItemBody>(bytes);
+        holds::<CartItemBody>(bytes);
+        holds::<CartExtendBody>(bytes);
+        holds::<MergeBody>(bytes);
+        holds::<CheckoutBody>(bytes);
+        holds::<PaymentConfirmBody>(bytes);
+        holds::<OrderCancelBody>(bytes);
+        holds::<OrderFulfilBody>(bytes);
+        holds::<OrderReturnBody>(bytes);
     }
 
     #[test]
@@ -211,7 +230,9 @@ mod tests {
         );
     }
 
-    const SEEDS: [&str; 4] = [
+    const SEEDS: [&str; 6] = [
+        r#"{"variantId":"123","quantity":2,"cartId":"cart_1","campaign":"spring","fromCartId":"c","strategy":"max"}"#,
+        r#"{"paymentReference":"p","amount":1,"currency":"USD","lines":[{"variantId":1}],"restock":false,"closeCart":true}"#,
         r#"{"variantId":"123","quantity":2,"customerId":7,"ttlSeconds":60,"allowPartial":true}"#,
         r#"{"id":"1","price":{"amount":1,"currency":"USD"},"tags":["a"],"attributes":{"a":"b"},"opensAt":"2026-11-21T00:00:00Z"}"#,
         r#"{"action":"reserve","mode":"best_effort","lines":[{"variantId":1,"quantity":1}],"reservationIds":["rsv_1"]}"#,

@@ -1,4 +1,9 @@
-//! A business no of the domain as a problem: its code, its figures under the contract's names.
+//! A business no of the domain as a problem: its code, its figures under the contract's names. Here a variant's; those of
+//! carts and orders, which quote it line by line, stand beside.
+mod agents;
+
+pub use agents::{of_cart, of_order};
+
 use super::problem::{Code, Problem};
 use super::time::Moment;
 use crate::domain::ids::{ReservationId, VariantId};
