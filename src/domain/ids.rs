@@ -203,6 +203,19 @@ impl ReservationId {
         self.0
     }
 
+    /// The id of the reservation made at `created_at` in this one's place: derived, so that it is the same whenever it is
+    /// asked for again.
+    #[must_use]
+    pub const fn successor(self, created_at: Timestamp) -> Self {
+        let salt = (self.0 & 0x3fff_ffff) as u32;
+        Self::new(
+            created_at,
+            self.slot(),
+            self.variant(),
+            salt.wrapping_mul(0x9e37_79b1) ^ 1,
+        )
+    }
+
     /// When the reservation was granted.
     pub const fn created_at(self) -> Timestamp {
         Timestamp::from_millis((self.0 >> 80) as i64)
@@ -277,6 +290,13 @@ mod tests {
             (created, slot, VariantOrdinal(u32::MAX))
         );
         assert_eq!(id.to_string().parse(), Ok(id));
+        let later = Timestamp::from_millis(1_800_000_000_124);
+        let next = id.successor(later);
+        assert_eq!(
+            (next.created_at(), next.slot(), next.variant()),
+            (later, slot, id.variant())
+        );
+        assert!(next != id && next == id.successor(later) && id.successor(created) != id);
     }
 
     #[test]
