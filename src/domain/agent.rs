@@ -55,7 +55,8 @@ pub trait Agent: Clone + PartialEq + std::fmt::Debug + Sized {
     /// What the work in hand asks of others, in a fixed order; empty without work. The same until it is concluded.
     fn asks(&self) -> Vec<Ask>;
 
-    /// Goes on with the work in hand: one answer for each ask, in that order.
+    /// Goes on with the work in hand: one answer for each ask, in that order. If it is as it was and still working, whoever
+    /// has not answered or said no is asked again after a while; a yes stands.
     fn conclude(&self, answers: &[Answer], now: Timestamp) -> Next<Self>;
 
     /// The earliest moment something happens by itself.

@@ -203,14 +203,14 @@ impl ReservationId {
         self.0
     }
 
-    /// The id of the next try after this one: another of the same variant, drawn from this one because the domain draws
-    /// nothing at random.
+    /// The id of the reservation made at `created_at` in this one's place: another of the same variant, derived because the
+    /// domain draws nothing at random, so that it is the same whenever it is asked for again.
     #[must_use]
-    pub const fn next_try(self, now: Timestamp) -> Self {
+    pub const fn successor(self, created_at: Timestamp) -> Self {
         // A step of a full-period generator over the 30 bits of salt.
         let salt = (self.0 & 0x3fff_ffff) as u32;
         let next = salt.wrapping_mul(0x0019_660d).wrapping_add(0x3c6e_f35f);
-        Self::new(now, self.slot(), self.variant(), next)
+        Self::new(created_at, self.slot(), self.variant(), next)
     }
 
     /// When the reservation was granted.
@@ -287,20 +287,27 @@ mod tests {
             (created, slot, VariantOrdinal(u32::MAX))
         );
         assert_eq!(id.to_string().parse(), Ok(id));
+        let later = Timestamp::from_millis(1_800_000_000_124);
+        let next = id.successor(later);
+        assert_eq!(
+            (next.created_at(), next.slot(), next.variant()),
+            (later, slot, id.variant())
+        );
+        assert!(next != id && next == id.successor(later) && id.successor(created) != id);
     }
 
     #[test]
-    fn the_next_try_is_another_reservation_of_the_same_variant() {
+    fn the_successor_is_another_reservation_of_the_same_variant() {
         let first = ReservationId::new(
             Timestamp::from_millis(5),
             Slot(0xabc),
             VariantOrdinal(7),
             u32::MAX,
         );
-        let second = first.next_try(Timestamp::from_millis(5));
+        let second = first.successor(Timestamp::from_millis(5));
         assert_ne!(first, second);
-        assert_ne!(second, second.next_try(Timestamp::from_millis(5)));
-        let third = second.next_try(Timestamp::from_millis(6));
+        assert_ne!(second, second.successor(Timestamp::from_millis(5)));
+        let third = second.successor(Timestamp::from_millis(6));
         assert_eq!(
             (third.created_at(), third.slot(), third.variant()),
             (Timestamp::from_millis(6), Slot(0xabc), VariantOrdinal(7))

@@ -70,6 +70,21 @@ pub struct Terms {
     pub window_days: Option<u32>,
 }
 
+impl Terms {
+    /// The terms of an entity that nobody has asked for yet.
+    pub const NONE: Self = Self {
+        lengths: HoldLengths {
+            ttl_ms: 0,
+            extension_ms: 0,
+            max_extensions: 0,
+        },
+        payment_ttl_ms: 0,
+        max_ttl_ms: 0,
+        units_per_customer: None,
+        window_days: None,
+    };
+}
+
 impl Policy {
     /// The terms for a shopper with or without a customer id.
     pub fn terms(&self, guest: bool) -> Terms {

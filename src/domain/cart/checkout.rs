@@ -202,7 +202,7 @@ impl Turn {
             Told::Nothing => self.line(line.id).hold = LineHold::None,
             Told::Hold(_) | Told::Refused(_) => {
                 self.line(line.id).hold = LineHold::Unconfirmed {
-                    reservation: id.next_try(now),
+                    reservation: id.successor(now),
                     again_at: now,
                     tries: 0,
                 };

@@ -464,7 +464,7 @@ fn as_of(line: Line, now: Timestamp) -> Line {
 /// What stands behind a line whose hold is not there any more.
 fn gone(hold: &LineHold, now: Timestamp) -> LineHold {
     let asked_anew = |reservation: ReservationId| LineHold::Unconfirmed {
-        reservation: reservation.next_try(now),
+        reservation: reservation.successor(now),
         again_at: now,
         tries: 0,
     };

@@ -366,17 +366,6 @@ pub struct Capped {
     pub got: u32,
 }
 
-/// A line of which a merge left fewer units than were wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Capped {
-    /// The variant.
-    pub variant: VariantId,
-    /// Units wanted.
-    pub wanted: u32,
-    /// Units in the cart now; 0 without a line.
-    pub got: u32,
-}
-
 /// How far a merge is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MergeStage {

@@ -278,7 +278,7 @@ impl Turn {
         if used_up {
             return self.go_on(Task::Hold {
                 line: asked.line,
-                reservation: asked.reservation.next_try(now),
+                reservation: asked.reservation.successor(now),
                 quantity: asked.quantity,
                 new: asked.new,
             });
@@ -388,7 +388,7 @@ impl Turn {
         self.say(Happened::LineEnded(line));
         self.go_on(Task::Hold {
             line,
-            reservation: kept.reservation.next_try(now),
+            reservation: kept.reservation.successor(now),
             quantity,
             new: false,
         })

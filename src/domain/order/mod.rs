@@ -6,22 +6,28 @@
 //!  Settling  Settle(commit)               all settled                           -
 //!  (awaits payment: pay, fail, cancel, deadline)
 //!  Retaking  Prepare Reserve               late payment, units free              Settle(abort), refund required
-//!  Confirming Confirm                      all sold: confirmed                   - (decided: told until done)
+//!  Confirming Confirm                      all sold: confirmed; a hold was lost: Retaking
 //!  GivingBack Release or Reopen            all back                              -
-//!  AfterSale  absolute totals              done                                  - (refused lines stay as they were)
+//!  Moving    absolute totals               done                                  - (refused lines stay as they were)
+//!  TellingCart (the cart) OrderStands      done                                  -
 //! ```
 //! The order's own record is the decision of its two-phase steps: without it after a crash everything prepared is let go, with it
 //! the lines are told until they have done it. `payment_accepted` and `payment_expired` are logged before any variant hears of
 //! them, and variants judge by that moment (decisions 20).
 mod command;
+mod decide;
+mod invariant;
 mod refusal;
+mod saga;
 
 pub use command::{AfterSaleLine, Command, Movement};
 pub use refusal::Refusal;
 
 use super::{
-    ids::{CartId, CustomerId, OrderId, ReservationId, SessionId, StoreId, VariantId, VariantOrdinal},
+    agent::{Agent, Answer, Ask, Next},
+    ids::{CartId, CustomerId, OrderId, ReservationId, SessionId, Slot, StoreId, VariantId, VariantOrdinal},
     key::KeyMark,
+    law::Violation,
     money::Money,
     policy::Terms,
     time::Timestamp,
@@ -82,6 +88,8 @@ pub struct Order {
     pub payment: Option<Payment>,
     /// Payments that cannot be honoured, one each.
     pub refunds: Vec<Refund>,
+    /// Why it could not be had, line by line: its cart may ask twice. Empty also when a line did not answer.
+    pub refused: Vec<(VariantId, variant::Refusal)>,
     /// When it was made.
     pub created_at: Timestamp,
     /// Counts changes that a caller can see; the ETag.
@@ -138,7 +146,7 @@ pub struct Refund {
 /// Why a payment cannot be honoured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefundReason {
-    /// It came after the deadline and the units are gone.
+    /// The units are gone: it came after the deadline, or they were lost.
     Expired,
     /// The order had failed.
     Failed,
@@ -175,6 +183,8 @@ pub enum Step {
     Settling {
         /// Of which try.
         attempt: u32,
+        /// Which reservations, line by line.
+        reservations: Vec<ReservationId>,
         /// Kept?
         commit: bool,
         /// When that was decided.
@@ -195,6 +205,8 @@ pub enum Step {
     GivingBack {
         /// Back to the cart phase instead of to the shelf.
         reopen: bool,
+        /// The payment that came after the deadline and before its timer: taken up once everything is back.
+        late: Option<Late>,
     },
     /// Units leave, are cancelled or come back: lines are told their new totals.
     Moving {
@@ -204,12 +216,23 @@ pub enum Step {
         restock: bool,
         /// The totals wanted, line by line.
         totals: Vec<Fulfilment>,
+        /// Who asks, for the ledger.
+        by: String,
     },
     /// The cart is told how the order stands.
     TellingCart {
         /// The cart is the shopper's again.
         reopen: bool,
     },
+}
+
+/// A payment that came late.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// The caller's reference.
+    pub reference: String,
+    /// The ids new reservations will have, line by line.
+    pub reservations: Vec<ReservationId>,
 }
 
 /// What comes after promises are settled.
@@ -221,6 +244,8 @@ pub enum Then {
     Confirm,
     /// Nothing: the order was refused, or the late payment is to be refunded.
     End,
+    /// What was sold of the order before comes back: a hold was lost and its units are gone.
+    Undo,
     /// The first try collided with another coordinator: once more, in variant-id order.
     TryInOrder,
 }
@@ -263,4 +288,88 @@ pub enum Happened {
     Cancelled,
     /// Units came back.
     Returned,
+    /// Of the units asked for these could not move; their lines are as they were.
+    LinesRefused {
+        /// Every line that said no.
+        lines: Vec<(VariantId, variant::Refusal)>,
+    },
+}
+
+impl Order {
+    /// An order that has not been asked for yet.
+    pub fn unborn(id: OrderId, store: StoreId) -> Self {
+        // Replaced when it is opened; an order is made of a cart of its own place.
+        let cart = id.bits().and_then(CartId::from_bits);
+        Self {
+            cart: cart.unwrap_or_else(|| CartId::made(Timestamp::default(), Slot::of_cart(0), 0)),
+            id,
+            store,
+            customer: None,
+            session: None,
+            status: Status::Opening,
+            lines: Vec::new(),
+            terms: Terms::NONE,
+            payment_deadline: Timestamp::default(),
+            grace_ms: 0,
+            payment: None,
+            refunds: Vec::new(),
+            refused: Vec::new(),
+            created_at: Timestamp::default(),
+            version: 0,
+            revision: 0,
+            work: None,
+        }
+    }
+
+    /// Whether it has been asked for.
+    pub fn exists(&self) -> bool {
+        !self.lines.is_empty()
+    }
+
+    /// Whether a caller may see it: not before its holds are taken, nor if they could not be.
+    pub fn is_shown(&self) -> bool {
+        self.exists() && !matches!(self.status, Status::Opening | Status::Refused)
+    }
+}
+
+impl Agent for Order {
+    type Command = Command;
+    type Happened = Happened;
+    type Refusal = Refusal;
+
+    fn decide(&self, command: &Command, key: Option<KeyMark>, now: Timestamp) -> Result<Next<Self>, Refusal> {
+        self.judge(command, key, now)
+    }
+
+    fn is_working(&self) -> bool {
+        self.work.is_some()
+    }
+
+    fn asks(&self) -> Vec<Ask> {
+        self.work
+            .as_ref()
+            .map_or_else(Vec::new, |work| self.asks_of(work))
+    }
+
+    fn conclude(&self, answers: &[Answer], now: Timestamp) -> Next<Self> {
+        match &self.work {
+            Some(work) => self.goes(work, answers, now),
+            None => saga::waiting(self),
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Timestamp> {
+        let awaits = self.status == Status::PendingPayment && self.work.is_none();
+        // The deadline itself is still in time.
+        awaits.then(|| self.payment_deadline.saturating_add(1))
+    }
+
+    fn due(&self, now: Timestamp) -> Option<Next<Self>> {
+        let due = self.next_deadline().is_some_and(|deadline| deadline <= now);
+        due.then(|| self.expires(now))
+    }
+
+    fn check(&self) -> Result<(), Violation> {
+        self.lawful()
+    }
 }
