@@ -536,7 +536,11 @@ impl Directory {
     }
 
     /// Starts an actor and keeps who it is, for the supervisor.
-    pub(super) fn enter_actor<M>(&self, who: Who, spawn: impl FnOnce(ActorCell) -> ActorRef<M>) -> ActorRef<M> {
+    pub(super) fn enter_actor<M>(
+        &self,
+        who: Who,
+        spawn: impl FnOnce(ActorCell) -> ActorRef<M>,
+    ) -> ActorRef<M> {
         let supervisor = self.supervisor.get().expect("set at start").clone();
         // Its end may be told before this returns, and finds it here.
         let mut actors = self.actors.lock();

@@ -152,6 +152,7 @@ fn is_done_to_a_cart(happened: &cart::Happened) -> bool {
         | Of::LineRemoved(_)
         | Of::Extended
         | Of::TookOver(_)
+        | Of::Capped(_)
         | Of::CheckedOut(_)
         | Of::Abandoned => true,
         Of::Began
@@ -180,7 +181,7 @@ fn is_done_to_an_order(happened: &order::Happened) -> bool {
         | Of::Fulfilled
         | Of::Cancelled
         | Of::Returned => true,
-        Of::Began | Of::Went | Of::Refused { .. } | Of::PaymentAccepted => false,
+        Of::Began | Of::Went | Of::Refused { .. } | Of::PaymentAccepted | Of::LinesRefused { .. } => false,
     }
 }
 

@@ -300,6 +300,7 @@ impl Running {
                 hold.map_or(Told::Nothing, |hold| Told::Hold(Box::new(hold)))
             }
             Ok(Decision::Repeat(hold)) => Told::Hold(hold),
+            Ok(Decision::Nothing) => Told::Nothing,
             Ok(Decision::Refused { events, refusal }) => {
                 self.log(silent(events), now);
                 Told::Refused(refusal)

@@ -2,20 +2,15 @@
 //! the caller's deadline. The answer is what the record says, so that a replay by key repeats it.
 use super::{Answered, AppError, Context, Keyed, Shop};
 use crate::{
-    actor::{AgentId, AgentJob, Answer, Port},
-    clock::Stopwatch,
+    actor::{AgentId, AgentJob, Answer, Port, Unroutable},
     domain::{
         agent::Agent,
         cart::{self, Cart},
-        ids::{CartId, CustomerId, OrderId, StoreId},
+        ids::{CartId, CustomerId, OrderId},
         order::{self, Order},
         time::Timestamp,
     },
-    storage::{
-        projection::OrderFilter,
-        record::{Fact, Turn},
-    },
-    telemetry::metrics::{Operation, Outcome},
+    storage::record::{Fact, Turn},
 };
 use tokio::sync::oneshot;
 
@@ -29,24 +24,40 @@ pub struct CartDone {
 }
 
 impl Shop {
-    /// One command to one cart, once per key. A `fresh` cart is made by it.
+    /// One command to one cart, once per key.
     pub(super) async fn ask_cart(
         &self,
         ctx: &Context,
         id: &CartId,
-        fresh: bool,
         command: cart::Command,
     ) -> Result<Answered<CartDone>, AppError> {
-        let begun = Stopwatch::start();
-        let route = |job| self.directory.route_cart(id, fresh, job);
-        let not_found = cart::Refusal::NotFound;
-        let done = self
-            .ask_agent(ctx, command, route, |at| AppError::CartRefused {
-                refusal: not_found,
-                at,
-            })
-            .await;
-        let done = done.and_then(|(answer, replayed)| match answer {
+        self.ask_a_cart(ctx, command, |job| self.directory.route_cart(id, job))
+            .await
+    }
+
+    /// One command, once per key, to the cart a customer shops with; who has none, and a guest, gets the cart `fresh`,
+    /// which it makes.
+    pub(super) async fn ask_cart_of(
+        &self,
+        ctx: &Context,
+        customer: Option<&CustomerId>,
+        fresh: &CartId,
+        command: cart::Command,
+    ) -> Result<Answered<CartDone>, AppError> {
+        let route = |job| self.directory.route_new_cart(customer, fresh, job);
+        self.ask_a_cart(ctx, command, route).await
+    }
+
+    async fn ask_a_cart(
+        &self,
+        ctx: &Context,
+        command: cart::Command,
+        route: impl FnOnce(AgentJob<Cart>) -> Result<(), Unroutable>,
+    ) -> Result<Answered<CartDone>, AppError> {
+        let refusal = cart::Refusal::NotFound;
+        let not_found = |at| AppError::CartRefused { refusal, at };
+        let (answer, replayed) = self.ask_agent(ctx, command, route, not_found).await?;
+        match answer {
             Answer::Logged(logged) => cart_done(logged.turn, replayed),
             Answer::Cart { cart, at } => Ok(Answered {
                 body: CartDone {
@@ -61,9 +72,7 @@ impl Shop {
             | Answer::Order { .. }
             | Answer::Count(_)
             | Answer::Holds { .. } => Err(AppError::bug("a cart was answered for by something else")),
-        });
-        tell(Operation::Cart, begun, &done);
-        done
+        }
     }
 
     /// One command to one order, once per key.
@@ -73,7 +82,6 @@ impl Shop {
         id: &OrderId,
         command: order::Command,
     ) -> Result<Answered<Box<Order>>, AppError> {
-        let begun = Stopwatch::start();
         let route = |job| self.directory.route_order(id, job);
         let not_found = order::Refusal::NotFound;
         let done = self
@@ -82,7 +90,7 @@ impl Shop {
                 at,
             })
             .await;
-        let done = done.and_then(|(answer, replayed)| match answer {
+        done.and_then(|(answer, replayed)| match answer {
             Answer::Logged(logged) => order_done(logged.turn, replayed),
             Answer::Order { order, at } => Ok(Answered {
                 body: order,
@@ -94,16 +102,14 @@ impl Shop {
             | Answer::Cart { .. }
             | Answer::Count(_)
             | Answer::Holds { .. } => Err(AppError::bug("an order was answered for by something else")),
-        });
-        tell(Operation::Order, begun, &done);
-        done
+        })
     }
 
     async fn ask_agent<A: Agent>(
         &self,
         ctx: &Context,
         command: A::Command,
-        route: impl FnOnce(AgentJob<A>) -> Result<(), crate::actor::Unroutable>,
+        route: impl FnOnce(AgentJob<A>) -> Result<(), Unroutable>,
         not_found: impl FnOnce(Timestamp) -> AppError,
     ) -> Result<(Answer, bool), AppError> {
         let key = match self.claim(ctx).await? {
@@ -120,7 +126,7 @@ impl Shop {
             deadline: ctx.deadline,
             port,
         };
-        if route(job) == Err(crate::actor::Unroutable::Gone) {
+        if route(job) == Err(Unroutable::Gone) {
             return Err(not_found(self.clock.now()));
         }
         Ok((self.answer(ctx, answer).await?, false))
@@ -179,25 +185,9 @@ impl Shop {
         let (port, answer): (Port, _) = oneshot::channel();
         match self.directory.look_at(id, permit, port) {
             Ok(()) => self.answer(ctx, answer).await.map(Some),
-            Err(crate::actor::Unroutable::Gone) => Ok(None),
-            Err(crate::actor::Unroutable::Quarantined) => Err(AppError::Quarantined),
+            Err(Unroutable::Gone) => Ok(None),
+            Err(Unroutable::Quarantined) => Err(AppError::Quarantined),
         }
-    }
-
-    /// The active cart of a customer; who has none gets the id `fresh`, which is not made yet.
-    pub(super) fn cart_of_customer(&self, store: &StoreId, customer: &CustomerId, fresh: &CartId) -> CartId {
-        self.directory.cart_of_customer(store, customer, fresh)
-    }
-
-    /// Order ids of a store, by customer and status, after a cursor.
-    pub(super) fn order_ids(
-        &self,
-        store: &StoreId,
-        filter: &OrderFilter,
-        after: Option<OrderId>,
-        limit: usize,
-    ) -> Vec<OrderId> {
-        self.projection.orders(store, filter, after, limit)
     }
 }
 
@@ -224,13 +214,4 @@ fn order_done(turn: Turn, replayed: bool) -> Result<Answered<Box<Order>>, AppErr
         at: turn.at,
         replayed,
     })
-}
-
-fn tell<T>(operation: Operation, begun: Stopwatch, done: &Result<Answered<T>, AppError>) {
-    let outcome = match done {
-        Ok(Answered { replayed: true, .. }) => Some(Outcome::Repeated),
-        Ok(_) => None,
-        Err(error) => Some(error.outcome()),
-    };
-    super::reservations::count(operation, outcome, begun, done.as_ref().err());
 }

@@ -213,7 +213,10 @@ impl Shop {
         loop {
             let page = self.list_reservations(ctx, &filter, after, LINES_MAX).await?;
             // One that is being paid is its order's to decide.
-            let free = page.items.into_iter().filter(|item| item.hold.owning_order().is_none());
+            let free = page
+                .items
+                .into_iter()
+                .filter(|item| item.hold.owning_order().is_none());
             ids.extend(free.map(|item| item.hold.id));
             if ids.len() > LINES_MAX {
                 ids.truncate(LINES_MAX);

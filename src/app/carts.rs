@@ -164,23 +164,7 @@ impl Shop {
         cart: &CartId,
         expected: Option<u64>,
     ) -> Result<Answered<CartDone>, AppError> {
-        match self.act_on_cart(ctx, cart, expected, Command::Delete).await {
-            Err(AppError::CartRefused {
-                refusal: Refusal::Abandoned,
-                ..
-            }) => {
-                let Answered { body: cart, at, .. } = self.look_at_cart(ctx, cart).await?;
-                Ok(Answered {
-                    body: CartDone {
-                        cart,
-                        happened: Vec::new(),
-                    },
-                    at,
-                    replayed: false,
-                })
-            }
-            done => done,
-        }
+        self.act_on_cart(ctx, cart, expected, Command::Delete).await
     }
 
     /// Moves the deadline of every line.
@@ -295,17 +279,13 @@ impl Shop {
             }
             let fresh = self.fresh_cart(ctx);
             for _ in 1..LOOKUPS_MAX {
-                let id = match customer {
-                    Some(customer) => self.cart_of_customer(&ctx.store, customer, fresh.clone()),
-                    None => fresh.clone(),
-                };
-                match self.ask_cart(ctx, &id, command.clone()).await {
+                match self.ask_cart_of(ctx, customer, &fresh, command.clone()).await {
                     // It ended between being found and being asked: find the next one.
-                    Err(AppError::CartRefused { refusal, .. }) if id != fresh && has_ended(&refusal) => {}
+                    Err(AppError::CartRefused { refusal, .. }) if has_ended(&refusal) => {}
                     done => return done,
                 }
             }
-            self.ask_cart(ctx, &fresh, command).await
+            self.ask_cart_of(ctx, customer, &fresh, command).await
         };
         counted(Operation::Cart, begun, done.await)
     }

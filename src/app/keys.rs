@@ -90,9 +90,12 @@ impl Shop {
         let _ = self.directory.append(payload, pending);
         match self.answer(ctx, answer).await? {
             Answer::Logged(logged) => Ok(*logged),
-            Answer::Repeat { .. } | Answer::Variant(_) | Answer::Holds { .. } | Answer::Count(_) => {
-                Err(AppError::bug("what was told was answered by something else"))
-            }
+            Answer::Repeat { .. }
+            | Answer::Variant(_)
+            | Answer::Cart { .. }
+            | Answer::Order { .. }
+            | Answer::Holds { .. }
+            | Answer::Count(_) => Err(AppError::bug("what was told was answered by something else")),
         }
     }
 
@@ -140,6 +143,8 @@ pub(super) fn hold_of(logged: Logged) -> Result<(Hold, crate::domain::time::Time
         Fact::Told(Told::Done | Told::Variant(_) | Told::CleanedUp { .. })
         | Fact::Policy { .. }
         | Fact::Gate(_)
-        | Fact::Bulk { .. } => Err(AppError::KeyReused),
+        | Fact::Bulk { .. }
+        | Fact::Cart(_)
+        | Fact::Order(_) => Err(AppError::KeyReused),
     }
 }

@@ -10,7 +10,9 @@ use super::{
     token::CartTokens,
 };
 use crate::{
-    actor::{ActorLimits, AgentId, Admission, AdmissionLimits, Directory, Durable, Pending, Rebuild, Services},
+    actor::{
+        ActorLimits, Admission, AdmissionLimits, AgentId, Directory, Durable, Pending, Rebuild, Services,
+    },
     clock::{Clock, ClockGap, SystemClock},
     config::{Config, JournalBackend},
     domain::{agree::Mend, ids::VariantOrdinal, rules::Gate, variant::Variant},
@@ -337,10 +339,18 @@ impl Rebuild for FromDisk {
 
     fn agent(&self, id: AgentId) -> Result<Option<Vec<u8>>, String> {
         let read = match id {
-            AgentId::Cart(bits) => recovery::rebuild_cart(&self.0, bits),
-            AgentId::Order(bits) => recovery::rebuild_order(&self.0, bits),
+            AgentId::Cart(bits) => {
+                recovery::rebuild_cart(&self.0, bits).map(|(cart, _)| dto::encode_cart(&cart))
+            }
+            AgentId::Order(bits) => {
+                recovery::rebuild_order(&self.0, bits).map(|(order, _)| dto::encode_order(&order))
+            }
         };
-        read.map_err(|error| error.to_string())
+        match read {
+            Ok(encoded) => Ok(Some(encoded)),
+            Err(RecoverError::NoSuchEntity(_)) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
     }
 }
 
@@ -385,7 +395,10 @@ async fn settle_agents(
     }
     if !busy.is_empty() {
         directory.caught_up().await;
-        tracing::info!(agents = busy.len(), "brought carts and orders to the end of what they were doing");
+        tracing::info!(
+            agents = busy.len(),
+            "brought carts and orders to the end of what they were doing"
+        );
     }
 }
 

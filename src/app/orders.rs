@@ -8,6 +8,7 @@ use crate::{
         order::{AfterSaleLine, Command, Order, Refusal, Status},
         time::Timestamp,
     },
+    storage::projection::{self, OrderPage},
     telemetry::metrics::Operation,
 };
 
@@ -164,12 +165,7 @@ impl Shop {
     /// No such order, or an error of the way.
     pub async fn get_order(&self, ctx: &Context, id: &OrderId) -> Result<Answered<Box<Order>>, AppError> {
         self.order_made_here(id)?;
-        let answered = self.look_at_order(ctx, id).await?;
-        if is_shown(&answered.body) {
-            Ok(answered)
-        } else {
-            Err(self.order_refused(Refusal::NotFound))
-        }
+        self.look_at_order(ctx, id).await
     }
 
     /// Orders in order of creation, after `after`, at most `limit`.
@@ -184,15 +180,19 @@ impl Shop {
         limit: usize,
     ) -> Result<ListedOrders, AppError> {
         let at = self.clock.now();
-        let mut ids = self.order_ids(&ctx.store, filter, after, limit + 1);
-        let more = ids.len() > limit;
-        ids.truncate(limit);
-        let next = if more { ids.last().cloned() } else { None };
+        let wanted = projection::OrderFilter {
+            store: ctx.store.clone(),
+            customer: filter.customer.clone(),
+            status: filter.status,
+        };
+        let OrderPage { ids, next } = self.projection.orders(&wanted, after.as_ref(), limit);
         let mut items = Vec::with_capacity(ids.len());
         for id in &ids {
             // An order may have moved on between the index and here: what is told is what stands.
             match self.look_at_order(ctx, id).await {
-                Ok(Answered { body, .. }) if fits(&body, filter) => items.push(body),
+                Ok(Answered { body, .. }) if filter.status.is_none_or(|status| body.status == status) => {
+                    items.push(body);
+                }
                 Ok(_)
                 | Err(AppError::OrderRefused {
                     refusal: Refusal::NotFound,
@@ -230,13 +230,4 @@ impl Shop {
             at: self.clock.now(),
         }
     }
-}
-
-fn fits(order: &Order, filter: &OrderFilter) -> bool {
-    is_shown(order) && filter.status.is_none_or(|status| order.status == status)
-}
-
-/// An order that is being made, or was refused, is its cart's business.
-const fn is_shown(order: &Order) -> bool {
-    !matches!(order.status, Status::Opening | Status::Refused)
 }

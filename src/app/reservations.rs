@@ -333,9 +333,14 @@ impl Shop {
         };
         match self.look(ctx, entry, What::Holds(ids.to_vec())).await? {
             Answer::Holds { holds, at } => Ok((holds, at)),
-            Answer::Logged(_) | Answer::Repeat { .. } | Answer::Variant(_) | Answer::Count(_) => Err(
-                AppError::bug("a look at reservations was answered by something else"),
-            ),
+            Answer::Logged(_)
+            | Answer::Repeat { .. }
+            | Answer::Variant(_)
+            | Answer::Cart { .. }
+            | Answer::Order { .. }
+            | Answer::Count(_) => Err(AppError::bug(
+                "a look at reservations was answered by something else",
+            )),
         }
     }
 

@@ -4,6 +4,7 @@ use super::{
     entity_rows,
 };
 use crate::domain::{
+    agent::Agent,
     cart::Cart,
     ids::{CustomerId, StoreId},
     law::Violation,
@@ -71,15 +72,15 @@ macro_rules! stored {
             }
 
             fn is_working(&self) -> bool {
-                self.work.is_some()
+                Agent::is_working(self)
             }
 
             fn next_deadline(&self) -> Option<Timestamp> {
-                None
+                Agent::next_deadline(self)
             }
 
             fn check(&self) -> Result<(), Violation> {
-                Ok(())
+                Agent::check(self)
             }
         }
     };

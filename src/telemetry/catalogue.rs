@@ -108,6 +108,8 @@ catalogue! {
         "Idle actors put to sleep.";
     ACTOR_RESTARTS = Kind::Counter, Count, "holdfast_actor_restarts_total",
         "Actors started again after a failure.";
+    MENDED = Kind::Counter, Count, "holdfast_mended_total",
+        "Holds and cart lines that did not agree after a restart and were brought together.";
     ACTORS_RUNNING = Kind::Gauge, Count, "holdfast_actors_running",
         "Actors that are awake.";
     QUARANTINED = Kind::Gauge, Count, "holdfast_quarantined_variants",

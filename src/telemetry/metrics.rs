@@ -142,10 +142,6 @@ label! {
         Order = "order",
         /// Create or change a variant or its stock.
         Administer = "administer",
-        /// Make or change a cart.
-        Cart = "cart",
-        /// Move an order on.
-        Order = "order",
     }
 }
 
@@ -290,6 +286,8 @@ pub struct Metrics {
     pub actor_passivations: Counter,
     /// Actors started again after a failure.
     pub actor_restarts: Counter,
+    /// Holds and cart lines brought together by a start.
+    pub mended: Counter,
     /// Actors awake.
     pub actors_running: Gauge,
     /// Variants closed by a broken law.
@@ -350,6 +348,7 @@ impl Metrics {
             actor_starts: counter(of, names::ACTOR_STARTS),
             actor_passivations: counter(of, names::ACTOR_PASSIVATIONS),
             actor_restarts: counter(of, names::ACTOR_RESTARTS),
+            mended: counter(of, names::MENDED),
             actors_running: gauge(of, names::ACTORS_RUNNING),
             quarantined_variants: gauge(of, names::QUARANTINED),
             checkpoint_record_number: gauge(of, names::CHECKPOINT_NUMBER),

@@ -60,8 +60,16 @@ impl AgentId {
 pub(in crate::actor) struct Homes {
     pub(super) carts: Home<Cart>,
     pub(super) orders: Home<Order>,
-    /// The one active cart of each customer.
-    customers: Mutex<HashMap<(StoreId, CustomerId), u128>>,
+    /// Locked before any shard.
+    customers: Mutex<Customers>,
+}
+
+/// The one cart that each customer shops with.
+#[derive(Default)]
+struct Customers {
+    carts: HashMap<(StoreId, CustomerId), u128>,
+    /// Carts that somebody was sent to and that are not made yet.
+    unmade: HashMap<u128, (StoreId, CustomerId)>,
 }
 
 impl Homes {
@@ -76,16 +84,43 @@ impl Homes {
         );
         let key = (cart.store.clone(), customer.clone());
         let mut customers = self.customers.lock();
+        if cart.exists() {
+            customers.unmade.remove(&bits);
+        }
         if shops {
-            customers.entry(key).or_insert(bits);
-        } else if customers.get(&key) == Some(&bits) {
-            customers.remove(&key);
+            customers.carts.entry(key).or_insert(bits);
+        } else if customers.carts.get(&key) == Some(&bits) {
+            customers.carts.remove(&key);
         }
     }
 
-    fn cart_of(&self, store: &StoreId, customer: &CustomerId, fresh: u128) -> u128 {
+    /// Sends to the cart of a customer; who has none gets `fresh`. Nobody else looks meanwhile, so that two first commands
+    /// make one cart.
+    fn with_cart_of<T>(
+        &self,
+        store: &StoreId,
+        customer: &CustomerId,
+        fresh: u128,
+        send: impl FnOnce(u128) -> T,
+    ) -> T {
         let key = (store.clone(), customer.clone());
-        *self.customers.lock().entry(key).or_insert(fresh)
+        let mut customers = self.customers.lock();
+        let bits = *customers.carts.entry(key.clone()).or_insert(fresh);
+        if bits == fresh {
+            customers.unmade.insert(fresh, key);
+        }
+        send(bits)
+    }
+
+    /// A cart has left its seat without being made: its customer has none, unless somebody was sent to it since.
+    pub(super) fn was_not_made(&self, bits: u128) {
+        let mut customers = self.customers.lock();
+        if self.carts.shard(bits).lock().contains_key(&bits) {
+            return;
+        }
+        if let Some(key) = customers.unmade.remove(&bits) {
+            customers.carts.remove(&key);
+        }
     }
 }
 
@@ -137,15 +172,36 @@ pub(super) struct Left {
 impl Directory {
     // --- carts and orders from outside ---
 
-    /// Sends a command to a cart; `fresh` ones are made.
+    /// Sends a command to a cart.
     ///
     /// # Errors
     /// There is no such cart.
-    pub fn route_cart(&self, id: &CartId, fresh: bool, job: super::AgentJob<Cart>) -> Result<(), Unroutable> {
-        let store = job.store.clone();
-        let unborn = || fresh.then(|| Cart::unborn(id.clone(), store));
+    pub fn route_cart(&self, id: &CartId, job: super::AgentJob<Cart>) -> Result<(), Unroutable> {
         let bits = id.bits().ok_or(Unroutable::Gone)?;
-        self.route_agent(bits, AgentMessage::Job(Box::new(job)), unborn)
+        self.route_agent(bits, AgentMessage::Job(Box::new(job)), || None)
+    }
+
+    /// Sends a command to the cart that a customer shops with. Who has none, and a guest, gets `fresh`, which the command
+    /// makes.
+    ///
+    /// # Errors
+    /// The cart's state cannot be read.
+    pub fn route_new_cart(
+        &self,
+        customer: Option<&CustomerId>,
+        fresh: &CartId,
+        job: super::AgentJob<Cart>,
+    ) -> Result<(), Unroutable> {
+        let store = job.store.clone();
+        let fresh = fresh.bits().ok_or(Unroutable::Gone)?;
+        let send = |bits| {
+            let unborn = || CartId::from_bits(bits).map(|id| Cart::unborn(id, store.clone()));
+            self.route_agent(bits, AgentMessage::Job(Box::new(job)), unborn)
+        };
+        match customer {
+            Some(customer) => self.homes().with_cart_of(&store, customer, fresh, send),
+            None => send(fresh),
+        }
     }
 
     /// Sends a command to an order.
@@ -197,13 +253,6 @@ impl Directory {
             }
             None => self.route_agent::<A>(bits, AgentMessage::Look { permit, port }, || None),
         }
-    }
-
-    /// The active cart of a customer; who has none gets `fresh`, which is not made yet.
-    pub fn cart_of_customer(&self, store: &StoreId, customer: &CustomerId, fresh: &CartId) -> CartId {
-        let bits = fresh.bits().expect("drawn here");
-        let bits = self.homes().cart_of(store, customer, bits);
-        CartId::from_bits(bits).expect("an id made here")
     }
 
     /// Carts and orders, for gauges.
@@ -391,10 +440,12 @@ impl Directory {
             generation,
             directory: self.myself(),
         };
-        let (actor, _) =
-            ActorRuntime::<Shell<A>>::spawn_linked_instant(None, Shell::default(), start, self.supervisor())
-                .expect("an actor without a name cannot clash with another");
-        self.enter_actor(actor.get_id(), id.into());
+        let actor = self.enter_actor(id.into(), |supervisor| {
+            let (actor, _) =
+                ActorRuntime::<Shell<A>>::spawn_linked_instant(None, Shell::default(), start, supervisor)
+                    .expect("an actor without a name cannot clash with another");
+            actor
+        });
         let mut routed = 0;
         for message in messages {
             routed += 1;
@@ -430,6 +481,8 @@ impl Directory {
             self.sleepers().add(id.into(), left.next_deadline);
         } else {
             seats.remove(&bits);
+            drop(seats);
+            A::gone(self, bits);
         }
         true
     }
@@ -492,6 +545,8 @@ impl Directory {
             // It was never logged; whoever waits for it learns that nothing is known.
             Ok(None) => {
                 seats.remove(&bits);
+                drop(seats);
+                A::gone(self, bits);
             }
             Err(reason) => {
                 tracing::error!(agent = ?bits, reason, "an agent cannot be read again; restart to try once more");

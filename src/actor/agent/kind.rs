@@ -72,6 +72,9 @@ pub(in crate::actor) trait Housed:
 
     /// Keeps the directory's indexes in step with a record that is on its way.
     fn index(&self, directory: &Directory);
+
+    /// One has left its seat and there is nothing of it.
+    fn gone(directory: &Directory, bits: u128);
 }
 
 impl Housed for Cart {
@@ -137,6 +140,10 @@ impl Housed for Cart {
     fn index(&self, directory: &Directory) {
         directory.homes().index_customer(self);
     }
+
+    fn gone(directory: &Directory, bits: u128) {
+        directory.homes().was_not_made(bits);
+    }
 }
 
 impl Housed for Order {
@@ -200,4 +207,6 @@ impl Housed for Order {
     }
 
     fn index(&self, _: &Directory) {}
+
+    fn gone(_: &Directory, _: u128) {}
 }

@@ -18,9 +18,8 @@ mod home;
 mod kind;
 mod shell;
 
-pub(super) use home::Homes;
 pub use home::AgentId;
-pub(super) use kind::Housed;
+pub(super) use home::Homes;
 
 use super::{
     admission::Permit,

@@ -166,8 +166,10 @@ impl<A: Housed> Actor for Shell<A> {
         running.receive(message, now);
         running.go_on(now);
         if !running.agent.is_working() {
-            // Whoever waited may have given up.
-            running.settled.drain(..).for_each(|settled| drop(settled.send(())));
+            for settled in running.settled.drain(..) {
+                // Whoever waited may have given up.
+                let _ = settled.send(());
+            }
         }
         running.try_to_leave(&myself, now);
         if running.leaving {
@@ -523,7 +525,7 @@ impl<A: Housed> Running<A> {
             // A caller that hung up needs no answer.
             let _ = port.send(outcome);
         } else {
-            self.directory.after_durable(Pending::Later {
+            self.directory.repeat(Pending::Later {
                 port,
                 outcome,
                 permit,

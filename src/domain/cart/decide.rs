@@ -1,7 +1,7 @@
 //! Judging a command: refusals first and in a fixed order; then it is done at once, or work begins.
 use super::{
-    Cart, Command, Happened, Line, LineHold, LineId, Merge, MergeStage, MergeStrategy, Refusal, Status, Task,
-    turn::Turn,
+    Cart, Command, Happened, Kept, Line, LineHold, LineId, Merge, MergeStage, MergeStrategy, Refusal, Status,
+    Task, turn::Turn,
 };
 use crate::domain::{
     agent::{Agent, Answer, Ask, Next, Verdict},
@@ -103,6 +103,7 @@ impl Agent for Cart {
             Command::Thaw { into, merged } => Ok(self.thaw(into, *merged, now)),
             Command::OrderStands { order, reopen } => Ok(self.order_stands(order, *reopen, now)),
             Command::HoldChanged(hold) => Ok(self.hold_changed(hold)),
+            Command::HoldLost { reservation } => Ok(self.hold_lost(*reservation, now)),
         }
     }
 
@@ -228,6 +229,24 @@ impl Cart {
         if turn.happened.is_empty() {
             turn.say(Happened::LineChanged(line.id));
         }
+        turn.changed();
+        turn.done()
+    }
+}
+
+impl Cart {
+    /// No variant keeps this hold: the line ends as if its deadline had come.
+    fn hold_lost(&self, reservation: ReservationId, now: Timestamp) -> Next<Self> {
+        let lost = self.lines.iter().find_map(|line| match line.hold {
+            LineHold::Held(kept) if kept.reservation == reservation => Some((line.id, kept)),
+            LineHold::None | LineHold::Held(_) | LineHold::Ended(_) | LineHold::Unconfirmed { .. } => None,
+        });
+        let Some((line, kept)) = lost else {
+            return self.unchanged();
+        };
+        let mut turn = Turn::of(self);
+        let expires_at = kept.expires_at.min(now);
+        turn.end_line(line, Kept { expires_at, ..kept });
         turn.changed();
         turn.done()
     }

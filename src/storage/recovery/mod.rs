@@ -27,12 +27,7 @@ pub use seed::{SeedError, Seeded, seed_from_snapshot};
 pub use verify::{VerifyReport, verify};
 
 use super::{agents::StoredAgent, checkpoint::Checkpointer, journal::RecordNumber};
-use crate::domain::{
-    cart::Cart,
-    ids::{CartId, OrderId, VariantOrdinal},
-    order::Order,
-    variant::Variant,
-};
+use crate::domain::{cart::Cart, ids::VariantOrdinal, order::Order, variant::Variant};
 use replay::{Agents, Only, Replay};
 
 /// About how many bytes of log are read at once.
@@ -56,31 +51,29 @@ pub fn rebuild_variant(
     Ok((variant, number))
 }
 
-/// One cart again, like [`rebuild_variant`].
+/// One cart again, by the bits of its id, like [`rebuild_variant`].
 ///
 /// # Errors
 /// As [`rebuild_variant`].
-pub fn rebuild_cart(checkpointer: &Checkpointer, id: &CartId) -> Result<(Cart, u64), RecoverError> {
-    rebuild_agent(checkpointer, id, id.bits(), Only::Cart, |replay| replay.carts)
+pub fn rebuild_cart(checkpointer: &Checkpointer, bits: u128) -> Result<(Cart, u64), RecoverError> {
+    rebuild_agent(checkpointer, bits, Only::Cart, |replay| replay.carts)
 }
 
-/// One order again, like [`rebuild_variant`].
+/// One order again, by the bits of its id, like [`rebuild_variant`].
 ///
 /// # Errors
 /// As [`rebuild_variant`].
-pub fn rebuild_order(checkpointer: &Checkpointer, id: &OrderId) -> Result<(Order, u64), RecoverError> {
-    rebuild_agent(checkpointer, id, id.bits(), Only::Order, |replay| replay.orders)
+pub fn rebuild_order(checkpointer: &Checkpointer, bits: u128) -> Result<(Order, u64), RecoverError> {
+    rebuild_agent(checkpointer, bits, Only::Order, |replay| replay.orders)
 }
 
 fn rebuild_agent<A: StoredAgent>(
     checkpointer: &Checkpointer,
-    id: impl std::fmt::Display,
-    bits: Option<u128>,
+    bits: u128,
     only: fn(u128) -> Only,
     agents: fn(Replay<'static>) -> Agents<A>,
 ) -> Result<(A, u64), RecoverError> {
-    let missing = || RecoverError::NoSuchEntity(format!("{} {id}", A::NOUN));
-    let bits = bits.ok_or_else(missing)?;
+    let missing = || RecoverError::NoSuchEntity(format!("{} {bits:032x}", A::NOUN));
     let found = agents(replayed(checkpointer, only(bits))?).remove(&bits);
     let (agent, number) = found.flatten().ok_or_else(missing)?;
     agent

@@ -9,9 +9,7 @@
 //! would. It takes the directory's lock, so it never runs beside a server.
 use super::{
     RecoverError, RecoverOptions,
-    open::{
-        Backend, JournalPlace, each_agent, each_variant, epoch_of, load_small, names_in, other_backend,
-    },
+    open::{Backend, JournalPlace, each_agent, each_variant, epoch_of, load_small, names_in, other_backend},
     replay::{Agents, Replay, StateDigest},
 };
 use crate::{

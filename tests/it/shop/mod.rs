@@ -2,19 +2,19 @@
 //! good order or dropped hard, and opened again; what it left behind is audited record by record.
 mod audit;
 mod bulk;
+mod carts;
 mod cuts;
 mod departed;
 mod durability;
-mod carts;
 mod expiry;
 mod gate;
 mod held;
 mod keys;
 mod ledger;
 mod lists;
+mod orders;
 mod policy;
 mod quarantine;
-mod orders;
 mod race;
 mod rules;
 mod web;

@@ -254,15 +254,53 @@ enum Task<'a> {
         from: &'a str,
         strategy: StrategyWord,
         stage: MergeStage<'a>,
+        capped: List<'a, Capped<'a>>,
     },
-    Checkout(Bits),
+    Checkout {
+        order: Bits,
+        customer: Option<&'a str>,
+        grace_ms: i64,
+    },
+    Undo {
+        line: u32,
+        reservation: Bits,
+        new: bool,
+    },
 }
 
 #[derive(Encode, BorrowDecode)]
 enum MergeStage<'a> {
     Freezing,
-    Moving(List<'a, Line<'a>>),
+    Moving(List<'a, Line<'a>>, List<'a, Line<'a>>),
     Ending(bool),
+}
+
+/// A line of which there are fewer units than were wanted.
+#[derive(Encode, BorrowDecode)]
+pub(in crate::storage::dto) struct Capped<'a> {
+    variant: &'a str,
+    wanted: u32,
+    got: u32,
+}
+
+impl<'a> Mirror<'a> for Capped<'a> {
+    type Domain = cart::Capped;
+
+    fn of(domain: &'a cart::Capped) -> Self {
+        Self {
+            variant: domain.variant.as_str(),
+            wanted: domain.wanted,
+            got: domain.got,
+        }
+    }
+
+    fn restore(self) -> Result<cart::Capped, FormatError> {
+        Ok(cart::Capped {
+            variant: VariantId::parse(self.variant)?,
+            wanted: self.wanted,
+            got: self.got,
+        })
+    }
 }
 
 /// A line's number in a list.
@@ -333,11 +371,31 @@ impl<'a> Mirror<'a> for Task<'a> {
                 strategy: merge.strategy.into(),
                 stage: match &merge.stage {
                     cart::MergeStage::Freezing => MergeStage::Freezing,
-                    cart::MergeStage::Moving { lines } => MergeStage::Moving(List::Of(lines)),
+                    cart::MergeStage::Moving { lines, surplus } => {
+                        MergeStage::Moving(List::Of(lines), List::Of(surplus))
+                    }
                     cart::MergeStage::Ending { merged } => MergeStage::Ending(*merged),
                 },
+                capped: List::Of(&merge.capped),
             },
-            cart::Task::Checkout { order } => Self::Checkout(order.into()),
+            cart::Task::Checkout {
+                order,
+                customer,
+                grace_ms,
+            } => Self::Checkout {
+                order: order.into(),
+                customer: customer.as_ref().map(CustomerId::as_str),
+                grace_ms: *grace_ms,
+            },
+            cart::Task::Undo {
+                line,
+                reservation,
+                new,
+            } => Self::Undo {
+                line: line.0,
+                reservation: (*reservation).into(),
+                new: *new,
+            },
         }
     }
 
@@ -367,19 +425,37 @@ impl<'a> Mirror<'a> for Task<'a> {
                 from,
                 strategy,
                 stage,
+                capped,
             } => cart::Task::Merge(cart::Merge {
                 from: CartId::parse(from)?,
                 strategy: strategy.into(),
                 stage: match stage {
                     MergeStage::Freezing => cart::MergeStage::Freezing,
-                    MergeStage::Moving(lines) => cart::MergeStage::Moving {
+                    MergeStage::Moving(lines, surplus) => cart::MergeStage::Moving {
                         lines: bounded(lines.restore()?)?,
+                        surplus: bounded(surplus.restore()?)?,
                     },
                     MergeStage::Ending(merged) => cart::MergeStage::Ending { merged },
                 },
+                capped: bounded(capped.restore()?)?,
             }),
-            Self::Checkout(order) => cart::Task::Checkout {
+            Self::Checkout {
+                order,
+                customer,
+                grace_ms,
+            } => cart::Task::Checkout {
                 order: order.try_into()?,
+                customer: customer.map(CustomerId::parse).transpose()?,
+                grace_ms,
+            },
+            Self::Undo {
+                line,
+                reservation,
+                new,
+            } => cart::Task::Undo {
+                line: LineId(line),
+                reservation: reservation.try_into()?,
+                new,
             },
         })
     }
@@ -407,6 +483,7 @@ pub(in crate::storage::dto) enum Happened<'a> {
     Ordered(Bits),
     Abandoned,
     Forgotten,
+    Capped(Capped<'a>),
 }
 
 impl<'a> Mirror<'a> for Happened<'a> {
@@ -434,6 +511,7 @@ impl<'a> Mirror<'a> for Happened<'a> {
             Of::Ordered(order) => Self::Ordered(order.into()),
             Of::Abandoned => Self::Abandoned,
             Of::Forgotten => Self::Forgotten,
+            Of::Capped(capped) => Self::Capped(Capped::of(capped)),
         }
     }
 
@@ -459,6 +537,7 @@ impl<'a> Mirror<'a> for Happened<'a> {
             Self::Ordered(order) => Of::Ordered(order.try_into()?),
             Self::Abandoned => Of::Abandoned,
             Self::Forgotten => Of::Forgotten,
+            Self::Capped(capped) => Of::Capped(capped.restore()?),
         })
     }
 }

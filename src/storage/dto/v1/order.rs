@@ -47,7 +47,7 @@ words!(
 
 words!(
     /// What comes after promises are settled.
-    ThenWord of Then { Await, Confirm, End, TryInOrder }
+    ThenWord of Then { Await, Confirm, End, Undo, TryInOrder }
 );
 
 /// An order.
@@ -65,6 +65,7 @@ pub(in crate::storage::dto) struct Order<'a> {
     grace_ms: i64,
     payment: Option<(&'a str, Moment)>,
     refunds: List<'a, Refund<'a>>,
+    refused: List<'a, Unavailable<'a>>,
     created_at: Moment,
     version: u64,
     revision: u64,
@@ -89,6 +90,7 @@ impl<'a> Mirror<'a> for Order<'a> {
             grace_ms: domain.grace_ms,
             payment: payment.map(|payment| (payment.reference.as_str(), payment.at.into())),
             refunds: List::Of(&domain.refunds),
+            refused: List::Of(&domain.refused),
             created_at: domain.created_at.into(),
             version: domain.version,
             revision: domain.revision,
@@ -116,6 +118,7 @@ impl<'a> Mirror<'a> for Order<'a> {
             grace_ms: self.grace_ms,
             payment,
             refunds: bounded(self.refunds.restore()?)?,
+            refused: bounded(self.refused.restore()?)?,
             created_at: self.created_at.into(),
             version: self.version,
             revision: self.revision,
@@ -213,6 +216,7 @@ enum Step<'a> {
     },
     Settling {
         attempt: u32,
+        reservations: Vec<Bits>,
         commit: bool,
         decided_at: Moment,
         then: ThenWord,
@@ -222,13 +226,24 @@ enum Step<'a> {
         reservations: Vec<Bits>,
     },
     Confirming,
-    GivingBack(bool),
+    GivingBack {
+        reopen: bool,
+        late: Option<Late<'a>>,
+    },
     Moving {
         movement: MovementWord,
         restock: bool,
         totals: Vec<Fulfilment>,
+        by: &'a str,
     },
     TellingCart(bool),
+}
+
+/// A payment that came late, with the reservations it may need.
+#[derive(Encode, BorrowDecode)]
+struct Late<'a> {
+    reference: &'a str,
+    reservations: Vec<Bits>,
 }
 
 impl<'a> Work<'a> {
@@ -258,11 +273,13 @@ impl<'a> Step<'a> {
             },
             order::Step::Settling {
                 attempt,
+                reservations,
                 commit,
                 decided_at,
                 then,
             } => Self::Settling {
                 attempt: *attempt,
+                reservations: bits_of(reservations),
                 commit: *commit,
                 decided_at: (*decided_at).into(),
                 then: then.clone().into(),
@@ -272,18 +289,26 @@ impl<'a> Step<'a> {
                 reservations,
             } => Self::Retaking {
                 reference,
-                reservations: reservations.iter().copied().map(Bits::from).collect(),
+                reservations: bits_of(reservations),
             },
             order::Step::Confirming => Self::Confirming,
-            order::Step::GivingBack { reopen } => Self::GivingBack(*reopen),
+            order::Step::GivingBack { reopen, late } => Self::GivingBack {
+                reopen: *reopen,
+                late: late.as_ref().map(|late| Late {
+                    reference: &late.reference,
+                    reservations: bits_of(&late.reservations),
+                }),
+            },
             order::Step::Moving {
                 movement,
                 restock,
                 totals,
+                by,
             } => Self::Moving {
                 movement: (*movement).into(),
                 restock: *restock,
                 totals: totals.iter().copied().map(Fulfilment::from).collect(),
+                by,
             },
             order::Step::TellingCart { reopen } => Self::TellingCart(*reopen),
         }
@@ -295,6 +320,10 @@ impl<'a> Step<'a> {
                 .then_some(())
                 .ok_or(FormatError::Invalid("a step with other lines than its order"))
         };
+        let ids = |reservations: Vec<Bits>| -> Result<Vec<ReservationId>, FormatError> {
+            for_each_line(reservations.len())?;
+            reservations.into_iter().map(ReservationId::try_from).collect()
+        };
         Ok(match self {
             Self::Taking { attempt, promised } => {
                 if promised as usize > lines.len() {
@@ -304,11 +333,13 @@ impl<'a> Step<'a> {
             }
             Self::Settling {
                 attempt,
+                reservations,
                 commit,
                 decided_at,
                 then,
             } => order::Step::Settling {
                 attempt,
+                reservations: ids(reservations)?,
                 commit,
                 decided_at: decided_at.into(),
                 then: then.into(),
@@ -316,20 +347,28 @@ impl<'a> Step<'a> {
             Self::Retaking {
                 reference,
                 reservations,
-            } => {
-                for_each_line(reservations.len())?;
-                let ids = reservations.into_iter().map(ReservationId::try_from);
-                order::Step::Retaking {
-                    reference: reference.to_owned(),
-                    reservations: ids.collect::<Result<_, _>>()?,
+            } => order::Step::Retaking {
+                reference: reference.to_owned(),
+                reservations: ids(reservations)?,
+            },
+            Self::Confirming => order::Step::Confirming,
+            Self::GivingBack { reopen, late } => {
+                let late = late.map(|late| {
+                    Ok::<_, FormatError>(order::Late {
+                        reference: late.reference.to_owned(),
+                        reservations: ids(late.reservations)?,
+                    })
+                });
+                order::Step::GivingBack {
+                    reopen,
+                    late: late.transpose()?,
                 }
             }
-            Self::Confirming => order::Step::Confirming,
-            Self::GivingBack(reopen) => order::Step::GivingBack { reopen },
             Self::Moving {
                 movement,
                 restock,
                 totals,
+                by,
             } => {
                 for_each_line(totals.len())?;
                 let totals = totals.into_iter().zip(lines);
@@ -338,6 +377,7 @@ impl<'a> Step<'a> {
                     movement: movement.into(),
                     restock,
                     totals: totals.collect::<Result<Vec<variant::Fulfilment>, _>>()?,
+                    by: by.to_owned(),
                 }
             }
             Self::TellingCart(reopen) => order::Step::TellingCart { reopen },
@@ -345,11 +385,15 @@ impl<'a> Step<'a> {
     }
 }
 
+fn bits_of(reservations: &[ReservationId]) -> Vec<Bits> {
+    reservations.iter().copied().map(Bits::from).collect()
+}
+
 /// A line that cannot be had.
 #[derive(Encode, BorrowDecode)]
 pub(in crate::storage::dto) struct Unavailable<'a> {
     variant: &'a str,
-    refusal: Refusal,
+    refusal: Refusal<'a>,
 }
 
 impl<'a> Mirror<'a> for Unavailable<'a> {
@@ -383,6 +427,7 @@ pub(in crate::storage::dto) enum Happened<'a> {
     Fulfilled,
     Cancelled,
     Returned,
+    LinesRefused(List<'a, Unavailable<'a>>),
 }
 
 impl<'a> Mirror<'a> for Happened<'a> {
@@ -404,6 +449,7 @@ impl<'a> Mirror<'a> for Happened<'a> {
             Of::Fulfilled => Self::Fulfilled,
             Of::Cancelled => Self::Cancelled,
             Of::Returned => Self::Returned,
+            Of::LinesRefused { lines } => Self::LinesRefused(List::Of(lines)),
         }
     }
 
@@ -429,6 +475,9 @@ impl<'a> Mirror<'a> for Happened<'a> {
             Self::Fulfilled => Of::Fulfilled,
             Self::Cancelled => Of::Cancelled,
             Self::Returned => Of::Returned,
+            Self::LinesRefused(lines) => Of::LinesRefused {
+                lines: bounded(lines.restore()?)?,
+            },
         })
     }
 }
