@@ -194,32 +194,6 @@ pub enum Command {
         /// The store's terms.
         terms: Terms,
     },
-    /// From a cart: hold units if that is when this variant takes them; otherwise only say whether they could be had.
-    Take(Reserve),
-    /// From a cart that takes over another's lines: the hold is this shopper's from now on, with as many of these units as
-    /// stock and limits allow.
-    Rehome {
-        /// Which reservation.
-        id: ReservationId,
-        /// Whose it is from now on.
-        shopper: Shopper,
-        /// Units wanted together.
-        quantity: u32,
-        /// The store's terms.
-        terms: Terms,
-    },
-    /// From a cart that takes over another's lines: two holds become one with the later deadline, with as many of these units
-    /// as stock and limits allow.
-    Fold {
-        /// The hold that stays.
-        into: ReservationId,
-        /// The hold that is folded into it, if it is still there.
-        from: Option<ReservationId>,
-        /// Units wanted together.
-        quantity: u32,
-        /// The store's terms.
-        terms: Terms,
-    },
     /// Sell.
     Confirm(Confirm),
     /// Give back.

@@ -74,19 +74,6 @@ impl Variant {
             Command::Take(ask) => self.take_in(ask, now),
             Command::Extend(ask) => self.extend(ask, now),
             Command::Resize { id, quantity, terms } => self.resize(*id, *quantity, terms, now),
-            Command::Take(ask) => self.take_for_cart(ask, now),
-            Command::Rehome {
-                id,
-                shopper,
-                quantity,
-                terms,
-            } => self.rehome(*id, shopper, *quantity, terms, now),
-            Command::Fold {
-                into,
-                from,
-                quantity,
-                terms,
-            } => self.fold(*into, *from, *quantity, terms, now),
             Command::Confirm(ask) => self.confirm(ask, now),
             Command::Release { id } => self.release(*id, now),
             Command::Cleanup => Ok(Decision::Granted(self.expire_due(now, EXPIRIES_PER_TURN))),
@@ -221,7 +208,7 @@ impl Variant {
         })
     }
 
-    pub(super) fn ttl(&self, ask: &Reserve) -> Result<i64, Refusal> {
+    fn ttl(&self, ask: &Reserve) -> Result<i64, Refusal> {
         let max_ms = ask.terms.max_ttl_ms;
         match ask.ttl_ms {
             Some(wanted) if wanted > max_ms => Err(Refusal::TtlTooLong { max_ms }),

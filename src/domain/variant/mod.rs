@@ -36,7 +36,6 @@
 //! # Ok::<(), InvalidId>(())
 //! ```
 mod after_sale;
-mod cart;
 mod command;
 mod decide;
 mod event;
