@@ -68,7 +68,6 @@ impl Bench {
             allow_partial: false,
             for_order: None,
             terms: TERMS,
-            for_order: None,
         })
     }
 

@@ -286,7 +286,6 @@ impl Shop {
             allow_partial: false,
             for_order: None,
             terms: TERMS,
-            for_order: None,
         };
         (ordinal, Command::Reserve(reserve))
     }

@@ -112,7 +112,6 @@ impl House {
             allow_partial: false,
             for_order: None,
             terms: TERMS,
-            for_order: None,
         };
         let answer = self.variants[variant].ask(&Command::Reserve(ask), START);
         assert!(matches!(answer, Answer::Granted(_)));

@@ -399,6 +399,7 @@ impl House {
                 .last()
                 .and_then(Event::hold)
                 .map_or(Told::Nothing, |hold| Told::Hold(Box::new(hold.clone()))),
+            Decided::Nothing => Told::Nothing,
             Decided::Repeat(hold) => Told::Hold(hold),
             Decided::Refused(_, refusal) => Told::Refused(refusal),
         };

@@ -2,9 +2,7 @@
 use super::house::{Fate, House, POLICY, price};
 use holdfast::domain::{
     agent::Agent,
-    cart::{
-        Capped, Cart, Command, ENDED_KEPT_MS, Happened, LineHold, LineStatus, MergeStrategy, Refusal, Status,
-    },
+    cart::{Cart, Command, ENDED_KEPT_MS, Happened, LineHold, MergeStrategy, Refusal, Status},
     key::KeyMark,
     policy::{ExpiredLines, Limits},
     time::Timestamp,
@@ -575,7 +573,8 @@ fn every_law_of_a_cart_bites() {
     let removing = begun(Command::Remove {
         line: sound.lines[0].id,
     });
-    let breaches: [(&str, fn(&mut Cart)); 9] = [
+    type Breach = fn(&mut Cart);
+    let breaches: [(&str, Breach); 9] = [
         ("a line id twice", |cart| cart.lines[1].id = cart.lines[0].id),
         ("a line id to come", |cart| cart.next_line = cart.lines[1].id.0),
         ("a variant twice", |cart| {

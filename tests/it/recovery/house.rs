@@ -416,7 +416,6 @@ impl House {
             allow_partial: false,
             for_order: None,
             terms: TERMS,
-            for_order: None,
         })
     }
 
