@@ -223,9 +223,12 @@ impl Shop {
             policy: self.policies.of(&ctx.store),
         };
         let Answered { body, at, replayed } = self.act_on_cart(ctx, cart, expected, checkout).await?;
-        let order = body.happened.into_iter().find_map(|happened| match happened {
-            Happened::CheckedOut(order) => Some(order),
-            _ => None,
+        let order = body.happened.into_iter().find_map(|happened| {
+            if let Happened::CheckedOut(order) = happened {
+                Some(order)
+            } else {
+                None
+            }
         });
         Ok(Answered {
             // Another kind of command under the same key had another fingerprint, so this record is a checkout's.

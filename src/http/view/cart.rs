@@ -206,9 +206,12 @@ impl CartView {
     /// A cart as a command left it, with what the shopper should know of that.
     pub fn after(done: &CartDone, at: Timestamp) -> Self {
         let mut view = Self::new(&done.cart, at);
-        let capped = done.happened.iter().filter_map(|happened| match happened {
-            Happened::Capped(capped) => Some(WarningView::capped(capped)),
-            _ => None,
+        let capped = done.happened.iter().filter_map(|happened| {
+            if let Happened::Capped(capped) = happened {
+                Some(WarningView::capped(capped))
+            } else {
+                None
+            }
         });
         view.warnings.extend(capped);
         view
