@@ -340,7 +340,7 @@ async fn a_repeat_of_what_changed_nothing_says_so() {
         ("POST", "/api/admin/drain", 200),
     ];
     for (method, path, status) in asked {
-        let (key, body) = (format!("key of {path}"), json!({}));
+        let (key, body) = (format!("key-of-{path}"), json!({}));
         let first = house.keyed(method, path, &key, &body).await;
         assert_eq!(first.status, status, "{path}: {}", first.text);
         assert!(!first.headers.contains_key("idempotent-replayed"), "{path}");

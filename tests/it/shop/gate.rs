@@ -255,8 +255,9 @@ fn coordinators_of_before_wait_for_their_slots(backend: JournalBackend) {
     whole.close();
     let mut turns = whole.audit().turns;
     // Three coordinators that have logged their intent and no more.
-    let intent = turns.swap_remove(2);
-    turns.truncate(2);
+    // Behind the gate of the log and the two variants.
+    let intent = turns.swap_remove(3);
+    turns.truncate(3);
     for number in 0..3 {
         let Fact::Bulk { event, .. } = intent.fact.clone() else {
             panic!("{intent:?}");
