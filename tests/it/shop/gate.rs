@@ -291,6 +291,8 @@ fn a_draining_shop_turns_new_requests_away_and_ends_what_it_has(backend: Journal
     let mut house = House::new(backend);
     house.run(async |shop| {
         stock(&shop, "a", 10).await;
+        // An answer leaves before its permit is free.
+        super::until(|| shop.in_flight() == 0).await;
         let asking = {
             let shop = shop.clone();
             tokio::spawn(async move { shop.reserve(&ctx(), wish("a", 1)).await })
