@@ -105,12 +105,14 @@ pub(super) struct Running {
     unsettled: BTreeSet<(u32, usize)>,
     timeout: Option<AbortHandle>,
     done: Option<oneshot::Sender<()>>,
+    /// The id is free again.
+    left: bool,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         // Also after a panic: the id must not stay taken. What was promised is settled at the next start.
-        self.directory.leave_bulk(self.bulk.id);
+        self.leave();
         if let Some(timeout) = self.timeout.take() {
             timeout.abort();
         }
@@ -148,6 +150,7 @@ impl Actor for BulkActor {
             unsettled,
             timeout: None,
             done,
+            left: false,
         };
         if fresh {
             running.begin(&myself);
@@ -367,10 +370,19 @@ impl Running {
         }
     }
 
+    /// Gives the id free, once: somebody else may have it after that.
+    fn leave(&mut self) {
+        if !std::mem::replace(&mut self.left, true) {
+            self.directory.leave_bulk(self.bulk.id);
+        }
+    }
+
     fn finish_if_settled(&mut self, myself: &ActorRef<BulkMessage>) {
         let decided = matches!(self.bulk.stage, Stage::Decided { .. });
         if decided && self.unsettled.is_empty() {
             self.log(Event::Finished, self.directory.now());
+            // Before anybody is told: whoever hears of the end may start another one of this id.
+            self.leave();
             if let Some(done) = self.done.take() {
                 // Whoever resumed it may have given up waiting.
                 let _ = done.send(());

@@ -61,7 +61,8 @@ pub fn line_problem(line: &BulkLine, outcome: &LineOutcome) -> Option<Value> {
     let problem = match outcome {
         LineOutcome::Done(_) => return None,
         LineOutcome::Refused(refusal) => refusal::problem(refusal, subject),
-        LineOutcome::Unanswered => subject.name(Problem::new(Code::OutcomeUnknown)),
+        LineOutcome::Unanswered => subject
+            .name(Problem::new(Code::Overloaded).detail("not judged before the deadline; nothing was done")),
     };
     Some(problem.as_line())
 }

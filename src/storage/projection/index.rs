@@ -156,14 +156,16 @@ impl StoreIndex {
         }
     }
 
-    /// Whether a decision to keep or sell `hold` is news here. A line of a best-effort request has logged its own record
-    /// long before, and may have moved on since.
+    /// Whether a decision to keep, sell or give back `hold` is news here. A line that was sold already may have moved on since.
     pub(super) fn awaits(&self, hold: &Hold) -> bool {
         let before = self.kept.get(&hold.id).map(|kept| kept.status());
         matches!(
             (before, hold.status),
             (Some(HoldStatus::Tentative), HoldStatus::Active)
-                | (Some(HoldStatus::Active), HoldStatus::Confirmed)
+                | (
+                    Some(HoldStatus::Active),
+                    HoldStatus::Confirmed | HoldStatus::Released
+                )
         )
     }
 

@@ -199,6 +199,10 @@ async fn a_bulk_is_listed_and_given_back_as_soon_as_it_is_answered() {
             2
         );
         house.send("DELETE", &cart, &[], Body::empty()).await;
+        assert_eq!(
+            house.get("/api/stock/reservations/statistics").await.json()["active"],
+            0
+        );
         let given_back = house.get("/api/stock/variants/156").await.json();
         assert_eq!(given_back["held"], 0, "{round}: {given_back}");
     }
@@ -309,5 +313,50 @@ async fn bulk_is_all_or_nothing_or_each_for_itself() {
     assert_eq!(
         (sold.status, &sold.json()["results"][1]["reservation"]["status"]),
         (201, &json!("confirmed"))
+    );
+}
+
+#[tokio::test]
+async fn a_repeat_of_what_changed_nothing_says_so() {
+    let house = House::stocked().await;
+    let in_cart = json!({"variantId": "123", "quantity": 1, "cartId": "c"});
+    house.post("/api/stock/reservations", in_cart.clone()).await;
+    let sold = house.reserve(1).await["id"].as_str().unwrap().to_owned();
+    let confirm = format!("/api/stock/reservations/{sold}/confirm");
+    house.post(&confirm, json!({})).await;
+    let given_back = house.reserve(1).await["id"].as_str().unwrap().to_owned();
+    let release = format!("/api/stock/reservations/{given_back}");
+    house.send("DELETE", &release, &[], Body::empty()).await;
+
+    let cart = "/api/stock/reservations?cartId=c";
+    let nobody = "/api/stock/reservations?cartId=nobody";
+    let cleanup = "/api/stock/reservations/cleanup";
+    let asked = [
+        ("POST", confirm.as_str(), 200),
+        ("DELETE", release.as_str(), 204),
+        ("DELETE", cart, 204),
+        ("DELETE", nobody, 204),
+        ("POST", cleanup, 200),
+        ("POST", "/api/admin/drain", 200),
+    ];
+    for (method, path, status) in asked {
+        let (key, body) = (format!("key-of-{path}"), json!({}));
+        let first = house.keyed(method, path, &key, &body).await;
+        assert_eq!(first.status, status, "{path}: {}", first.text);
+        assert!(!first.headers.contains_key("idempotent-replayed"), "{path}");
+        house.clock.advance(1_000);
+        house.post("/api/stock/reservations", in_cart.clone()).await;
+        let again = house.keyed(method, path, &key, &body).await;
+        assert_eq!((again.status, &again.text), (status, &first.text), "{path}");
+        assert_eq!(again.header("idempotent-replayed"), "true", "{path}");
+    }
+    let left = house
+        .get("/api/stock/reservations?cartId=c&status=active")
+        .await
+        .json();
+    assert_eq!(
+        left["items"].as_array().unwrap().len(),
+        4,
+        "a repeat touches nothing that was held since: {left}"
     );
 }

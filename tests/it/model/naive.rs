@@ -310,6 +310,10 @@ impl Model {
                 if self.all[at].pin.is_some_and(|(by, _)| by == *try_) {
                     return Ok(Said::Repeat);
                 }
+                if *what == 1 && self.all[at].state == State::Sold {
+                    // A sale may be confirmed again; there is nothing to promise.
+                    return Ok(Said::Repeat);
+                }
                 self.live(at)?;
                 let wish = match what {
                     0 => Wish::Extend(self.extended(at, None, None)?.1),
