@@ -285,6 +285,7 @@ mod tests {
             grace_ms: 1,
             payment: None,
             refunds: Vec::new(),
+            refused: Vec::new(),
             created_at: NOW,
             version: 1,
             revision: 1,

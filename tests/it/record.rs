@@ -190,7 +190,7 @@ proptest! {
         let wrong = with(Line { fulfilment, ..line });
         prop_assert_eq!(read(&wrong), "more units shipped and cancelled than sold");
         let lines = order.lines.len();
-        let moving = |totals| Step::Moving { movement: Movement::Fulfil, restock: false, totals };
+        let moving = |totals| Step::Moving { movement: Movement::Fulfil, restock: false, totals, by: "a".to_owned() };
         let wrong = order::Order { work: work(moving(vec![Fulfilment::default(); lines + 1])), ..order.clone() };
         prop_assert_eq!(read(&wrong), "a step with other lines than its order");
         let totals = vec![Fulfilment { shipped: 0, cancelled: 0, returned: 1 }; lines];

@@ -72,7 +72,7 @@ fn cart_id() -> impl Strategy<Value = CartId> {
     text().prop_map(|text| CartId::parse(&text).unwrap())
 }
 
-fn order() -> impl Strategy<Value = OrderId> {
+fn order_id() -> impl Strategy<Value = OrderId> {
     text().prop_map(|text| OrderId::parse(&text).unwrap())
 }
 
@@ -151,7 +151,7 @@ pub(crate) fn hold() -> BoxedStrategy<Hold> {
             select(vec![Phase::Cart, Phase::Payment]),
             shopper(),
         ),
-        option::of(order()),
+        option::of(order_id()),
         (at(), at(), any::<u8>(), any::<u32>()),
         (at(), reason, option::of(pin())),
     )
@@ -434,7 +434,7 @@ fn refusal() -> BoxedStrategy<Refusal> {
             committed,
             least,
         }),
-        order().prop_map(|order| Refusal::OwnedByOrder { order }),
+        order_id().prop_map(|order| Refusal::OwnedByOrder { order }),
         any::<u64>().prop_map(|on_hand| Refusal::ExpectedMismatch { on_hand }),
         any::<u64>().prop_map(|current| Refusal::VersionMismatch { current }),
         (any::<u64>(), any::<u64>())

@@ -249,6 +249,7 @@ mod tests {
             grace_ms: 60_000,
             payment: None,
             refunds: Vec::new(),
+            refused: Vec::new(),
             created_at: AT,
             version: 2,
             revision: 4,

@@ -443,6 +443,7 @@ impl House {
             grace_ms: *grace_ms,
             payment: None,
             refunds: Vec::new(),
+            refused: Vec::new(),
             created_at: self.now,
             version: 1,
             revision: 1,

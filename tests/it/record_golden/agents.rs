@@ -1,12 +1,12 @@
 //! Carts and orders of the golden bytes: every state, every work, everything that happens.
 use super::{at, hold, policy, refusals, reservation};
 use holdfast::domain::{
-    cart::{self, Cart, Kept, LineHold, LineId, Merge, MergeStage, MergeStrategy, Task},
+    cart::{self, Capped, Cart, Kept, LineHold, LineId, Merge, MergeStage, MergeStrategy, Task},
     ids::{CartId, CustomerId, OrderId, SessionId, StoreId, VariantId, VariantOrdinal},
     key::KeyMark,
     money::{Currency, Money},
-    order::{self, Movement, Order, Payment, Refund, RefundReason, Status, Step, Then},
-    variant::Fulfilment,
+    order::{self, Late, Movement, Order, Payment, Refund, RefundReason, Status, Step, Then},
+    variant::{Fulfilment, Refusal},
 };
 use holdfast::storage::record::{CartFact, Fact, OrderFact};
 
@@ -135,10 +135,20 @@ pub(super) fn order() -> Order {
             at: at(100),
         }),
         refunds: Vec::new(),
+        refused: Vec::new(),
         created_at: at(80),
         version: 4,
         revision: 9,
         work: None,
+    }
+}
+
+fn refused_order() -> Order {
+    let refused = (VariantId::parse("123").unwrap(), Refusal::InFlight);
+    Order {
+        status: Status::Refused,
+        refused: vec![refused],
+        ..order()
     }
 }
 
@@ -169,16 +179,26 @@ pub(super) fn facts() -> Vec<(String, Fact)> {
     carts.chain(orders).collect()
 }
 
-fn carts() -> [(&'static str, Cart); 9] {
+fn capped() -> Capped {
+    Capped {
+        variant: VariantId::parse("123").unwrap(),
+        wanted: 3,
+        got: 1,
+    }
+}
+
+fn carts() -> [(&'static str, Cart); 10] {
     let merge = |strategy, stage| {
         Task::Merge(Merge {
             from: cart_id(2),
             strategy,
             stage,
+            capped: vec![capped()],
         })
     };
     let moving = MergeStage::Moving {
         lines: vec![line(4, LineHold::None)],
+        surplus: vec![line(5, LineHold::Ended(kept()))],
     };
     let ending = MergeStage::Ending { merged: true };
     let order = order_id;
@@ -243,14 +263,29 @@ fn carts() -> [(&'static str, Cart); 9] {
             "checking_out",
             cart(
                 cart::Status::CheckingOut { order: order() },
-                Task::Checkout { order: order() },
+                Task::Checkout {
+                    order: order(),
+                    customer: Some(CustomerId::parse("c42").unwrap()),
+                    grace_ms: 60_000,
+                },
+            ),
+        ),
+        (
+            "undoing",
+            cart(
+                cart::Status::Active,
+                Task::Undo {
+                    line: LineId(3),
+                    reservation: reservation(),
+                    new: true,
+                },
             ),
         ),
     ]
 }
 
 /// Everything that happens, for as many carts as there are above.
-fn cart_happened() -> [Vec<cart::Happened>; 9] {
+fn cart_happened() -> [Vec<cart::Happened>; 10] {
     use cart::Happened as Of;
     let line = LineId(1);
     [
@@ -268,12 +303,14 @@ fn cart_happened() -> [Vec<cart::Happened>; 9] {
             Of::CheckedOut(Box::new(order())),
             Of::Reopened(order_id()),
         ],
+        vec![Of::Capped(capped())],
     ]
 }
 
 fn orders() -> Vec<(&'static str, Order)> {
     let settling = |then| Step::Settling {
         attempt: 1,
+        reservations: vec![reservation()],
         commit: true,
         decided_at: at(91),
         then,
@@ -282,6 +319,7 @@ fn orders() -> Vec<(&'static str, Order)> {
         movement,
         restock: true,
         totals: vec![order().lines[0].fulfilment],
+        by: "shop".to_owned(),
     };
     let retaking = Step::Retaking {
         reference: "pay-2".to_owned(),
@@ -310,7 +348,17 @@ fn orders() -> Vec<(&'static str, Order)> {
         payment: None,
         ..order()
     };
-    let giving_back = Step::GivingBack { reopen: true };
+    let giving_back = Step::GivingBack {
+        reopen: true,
+        late: None,
+    };
+    let expiring = Step::GivingBack {
+        reopen: false,
+        late: Some(Late {
+            reference: "pay-2".to_owned(),
+            reservations: vec![reservation()],
+        }),
+    };
     let telling = Step::TellingCart { reopen: false };
     vec![
         ("taking", working(Status::Opening, taking)),
@@ -329,6 +377,9 @@ fn orders() -> Vec<(&'static str, Order)> {
         ("cancelling", working(Status::Cancelled, moving(Movement::Cancel))),
         ("returning", working(Status::Returned, moving(Movement::Return))),
         ("refunded", refunded),
+        ("undoing", working(Status::RefundRequired, settling(Then::Undo))),
+        ("expiring", working(Status::Expired, expiring)),
+        ("refused", refused_order()),
     ]
 }
 
@@ -336,11 +387,11 @@ fn orders() -> Vec<(&'static str, Order)> {
 fn order_happened() -> Vec<Vec<order::Happened>> {
     use order::Happened as Of;
     let variant = || VariantId::parse("123").unwrap();
-    let refused = refusals().map(|refusal| (variant(), refusal)).collect();
+    let refused = || refusals().map(|refusal| (variant(), refusal)).collect();
     let reference = || "pay-2".to_owned();
     vec![
         vec![Of::Began],
-        vec![Of::Refused { lines: refused }],
+        vec![Of::Refused { lines: refused() }],
         vec![Of::Opened],
         vec![Of::Went],
         vec![Of::PaymentAccepted],
@@ -359,5 +410,8 @@ fn order_happened() -> Vec<Vec<order::Happened>> {
                 reference: reference(),
             },
         ],
+        vec![Of::Went],
+        vec![Of::PaymentExpired],
+        vec![Of::LinesRefused { lines: refused() }],
     ]
 }

@@ -162,6 +162,8 @@ fn a_snapshot_with_carts_and_orders_becomes_the_house_at_its_position() {
         created_at_ms: house.now().as_millis(),
         epoch: 1,
         position: 7,
+        rules: Rules::CURRENT.0,
+        rules_since: "9.9.9".to_owned(),
         totals: [].into(),
         attribution: Vec::new(),
         source: "a test".to_owned(),
@@ -182,7 +184,8 @@ fn a_snapshot_with_carts_and_orders_becomes_the_house_at_its_position() {
     house.close();
 
     let mut dir = DataDir::open(&home.root()).unwrap();
-    seed_from_snapshot(&mut dir, &home.options, || SnapshotReader::open(&path)).unwrap();
+    let journal = home.options.journal();
+    seed_from_snapshot(&mut dir, &home.options, &journal, || SnapshotReader::open(&path)).unwrap();
     let report = verify(&dir, &home.options).unwrap();
     assert!(report.is_sound(), "{report:?}");
     assert_eq!((report.carts, report.orders, report.digest), (1, 2, digest));

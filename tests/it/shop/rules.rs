@@ -27,7 +27,12 @@ fn a_log_begins_with_its_rules(backend: JournalBackend) {
         .zip(&audit.turns)
         .filter_map(|(place, turn)| match &turn.fact {
             Fact::Gate(gate) => Some((place, gate)),
-            Fact::Variant(_) | Fact::Policy { .. } | Fact::Bulk { .. } | Fact::Told(_) => None,
+            Fact::Variant(_)
+            | Fact::Policy { .. }
+            | Fact::Bulk { .. }
+            | Fact::Told(_)
+            | Fact::Cart(_)
+            | Fact::Order(_) => None,
         })
         .collect();
     let first = Gate {

@@ -4,9 +4,9 @@ use super::{
     text, variant_id,
 };
 use holdfast::domain::{
-    cart::{self, Cart, Kept, LineHold, LineId, Merge, MergeStage, MergeStrategy, Task},
+    cart::{self, Capped, Cart, Kept, LineHold, LineId, Merge, MergeStage, MergeStrategy, Task},
     ids::{CartId, OrderId, Slot, VariantOrdinal},
-    order::{self, Movement, Order, Payment, Refund, RefundReason, Status, Step, Then},
+    order::{self, Late, Movement, Order, Payment, Refund, RefundReason, Status, Step, Then},
     time::Timestamp,
     variant::Fulfilment,
 };
@@ -71,10 +71,19 @@ fn line() -> BoxedStrategy<cart::Line> {
         .boxed()
 }
 
+fn capped() -> impl Strategy<Value = Capped> {
+    (variant_id(), any::<u32>(), any::<u32>()).prop_map(|(variant, wanted, got)| Capped {
+        variant,
+        wanted,
+        got,
+    })
+}
+
 fn task() -> BoxedStrategy<Task> {
+    let lines = || collection::vec(line(), 0..3);
     let stage = prop_oneof![
         Just(MergeStage::Freezing),
-        collection::vec(line(), 0..3).prop_map(|lines| MergeStage::Moving { lines }),
+        (lines(), lines()).prop_map(|(lines, surplus)| MergeStage::Moving { lines, surplus }),
         any::<bool>().prop_map(|merged| MergeStage::Ending { merged }),
     ];
     let strategy = select(vec![MergeStrategy::Sum, MergeStrategy::Max, MergeStrategy::Keep]);
@@ -91,12 +100,28 @@ fn task() -> BoxedStrategy<Task> {
         (collection::vec(line_id(), 0..4), any::<bool>())
             .prop_map(|(lines, abandon)| Task::Remove { lines, abandon }),
         any::<Option<i64>>().prop_map(|by_ms| Task::Extend { by_ms }),
-        (cart_id(), strategy, stage).prop_map(|(from, strategy, stage)| Task::Merge(Merge {
-            from,
-            strategy,
-            stage,
-        })),
-        made_order().prop_map(|order| Task::Checkout { order }),
+        (cart_id(), strategy, stage, collection::vec(capped(), 0..3)).prop_map(
+            |(from, strategy, stage, capped)| {
+                Task::Merge(Merge {
+                    from,
+                    strategy,
+                    stage,
+                    capped,
+                })
+            }
+        ),
+        (made_order(), option::of(customer()), any::<i64>()).prop_map(|(order, customer, grace_ms)| {
+            Task::Checkout {
+                order,
+                customer,
+                grace_ms,
+            }
+        }),
+        (line_id(), reservation(), any::<bool>()).prop_map(|(line, reservation, new)| Task::Undo {
+            line,
+            reservation,
+            new,
+        }),
     ]
     .boxed()
 }
@@ -174,32 +199,50 @@ fn order_line() -> BoxedStrategy<order::Line> {
 /// A step of an order with these lines.
 fn step(lines: &[order::Line]) -> BoxedStrategy<Step> {
     let count = lines.len();
+    let reservations = move || collection::vec(reservation(), count);
+    let late = move || {
+        (text(), reservations()).prop_map(|(reference, reservations)| Late {
+            reference,
+            reservations,
+        })
+    };
     let totals: Vec<Fulfilment> = lines.iter().map(|line| line.fulfilment).collect();
-    let then = select(vec![Then::Await, Then::Confirm, Then::End, Then::TryInOrder]);
+    let then = select(vec![
+        Then::Await,
+        Then::Confirm,
+        Then::End,
+        Then::Undo,
+        Then::TryInOrder,
+    ]);
     let movement = select(vec![Movement::Fulfil, Movement::Cancel, Movement::Return]);
     prop_oneof![
         (any::<u32>(), 0..=u32::try_from(count).unwrap())
             .prop_map(|(attempt, promised)| Step::Taking { attempt, promised }),
-        (any::<u32>(), any::<bool>(), at(), then).prop_map(|(attempt, commit, decided_at, then)| {
-            Step::Settling {
+        (any::<u32>(), reservations(), any::<bool>(), at(), then).prop_map(
+            |(attempt, reservations, commit, decided_at, then)| Step::Settling {
                 attempt,
+                reservations,
                 commit,
                 decided_at,
                 then,
             }
-        }),
-        (text(), collection::vec(reservation(), count)).prop_map(|(reference, reservations)| {
-            Step::Retaking {
+        ),
+        late().prop_map(
+            |Late {
+                 reference,
+                 reservations,
+             }| Step::Retaking {
                 reference,
                 reservations,
             }
-        }),
+        ),
         Just(Step::Confirming),
-        any::<bool>().prop_map(|reopen| Step::GivingBack { reopen }),
-        (movement, any::<bool>()).prop_map(move |(movement, restock)| Step::Moving {
+        (any::<bool>(), option::of(late())).prop_map(|(reopen, late)| Step::GivingBack { reopen, late }),
+        (movement, any::<bool>(), text()).prop_map(move |(movement, restock, by)| Step::Moving {
             movement,
             restock,
             totals: totals.clone(),
+            by,
         }),
         any::<bool>().prop_map(|reopen| Step::TellingCart { reopen }),
     ]
@@ -253,12 +296,13 @@ pub(crate) fn order() -> BoxedStrategy<Order> {
             (Just(lines), option::of(work))
         });
     let payment = (text(), at()).prop_map(|(reference, at)| Payment { reference, at });
-    let paid = (option::of(payment), collection::vec(refund(), 0..3));
+    let refused = collection::vec((variant_id(), refusal()), 0..3);
+    let paid = (option::of(payment), collection::vec(refund(), 0..3), refused);
     let figures = (at(), at(), any::<i64>(), any::<u64>(), any::<u64>());
     let stands = (select(STATUSES.to_vec()), terms());
     (who, stands, lines, paid, figures)
         .prop_map(
-            |(who, (status, terms), (lines, work), (payment, refunds), figures)| Order {
+            |(who, (status, terms), (lines, work), (payment, refunds, refused), figures)| Order {
                 id: who.0,
                 store: who.1,
                 cart: who.2,
@@ -271,6 +315,7 @@ pub(crate) fn order() -> BoxedStrategy<Order> {
                 grace_ms: figures.2,
                 payment,
                 refunds,
+                refused,
                 created_at: figures.1,
                 version: figures.3,
                 revision: figures.4,
@@ -319,6 +364,7 @@ fn cart_happened() -> BoxedStrategy<cart::Happened> {
         )
             .prop_map(|(order, of)| of(order)),
         order().prop_map(|order| Of::CheckedOut(Box::new(order))),
+        capped().prop_map(Of::Capped),
     ]
     .boxed()
 }
@@ -339,6 +385,7 @@ fn order_happened() -> BoxedStrategy<order::Happened> {
             Of::Returned,
         ]),
         collection::vec((variant_id(), refusal()), 0..3).prop_map(|lines| Of::Refused { lines }),
+        collection::vec((variant_id(), refusal()), 0..3).prop_map(|lines| Of::LinesRefused { lines }),
         text().prop_map(|reference| Of::RefundRequired { reference }),
         text().prop_map(|reference| Of::RefundDone { reference }),
     ]
