@@ -190,7 +190,11 @@ impl<A: Housed> Running<A> {
             }
             AgentMessage::Asked { command, from } => {
                 self.used(now);
-                self.queue(*command, Caller::Agent(from));
+                if self.agent.is_working() && !self.agent.waits(&command) {
+                    self.at_once(&command, from, now);
+                } else {
+                    self.queue(*command, Caller::Agent(from));
+                }
             }
             AgentMessage::Notice(command) => {
                 self.used(now);
@@ -303,6 +307,22 @@ impl<A: Housed> Running<A> {
         }
     }
 
+    /// Judges what may not wait for the work in hand and does not touch it. Without a slot for its record nothing happens, and
+    /// the other agent asks again.
+    fn at_once(&mut self, command: &A::Command, from: AgentAddress, now: Timestamp) {
+        let Ok(slot) = self.directory.reserve_slots(1) else {
+            return;
+        };
+        let current = Current {
+            caller: Caller::Agent(from),
+            key: None,
+        };
+        match self.agent.decide(command, None, now) {
+            Ok(next) => self.step(next, current, Some(slot), now),
+            Err(refusal) => self.directory.answer_agent(from, A::answer(Err(refusal))),
+        }
+    }
+
     /// Judges a command; `false` when there is no room for its work and it waits on.
     fn command(&mut self, waiting: Waiting<A>, now: Timestamp) -> bool {
         let late = match &waiting.current.caller {
@@ -322,6 +342,12 @@ impl<A: Housed> Running<A> {
             self.refuse(waiting.current, A::not_done(not_found, now), None);
             return true;
         }
+        let overtaken = |key: &KeyClaim| key.claim.is_overtaken();
+        if waiting.current.key.as_ref().is_some_and(overtaken) {
+            // Work of before a restart has come to its end under this key: the caller asks again and is answered by its record.
+            self.refuse(waiting.current, NotDone::Late, None);
+            return true;
+        }
         let mark = waiting.current.key.as_ref().map(KeyClaim::mark);
         match self.agent.decide(&waiting.command, mark, now) {
             Ok(next) => {
@@ -333,7 +359,7 @@ impl<A: Housed> Running<A> {
                     self.waiting.push_front(waiting);
                     return false;
                 }
-                self.step(next, waiting.current, now);
+                self.step(next, waiting.current, None, now);
                 true
             }
             Err(refusal) => {
@@ -351,7 +377,7 @@ impl<A: Housed> Running<A> {
             self.round.again_at = Some(now.saturating_add(PAUSE_MS));
             return false;
         }
-        self.step(next, current, now);
+        self.step(next, current, None, now);
         true
     }
 
@@ -400,11 +426,11 @@ impl<A: Housed> Running<A> {
             caller: Caller::Nobody,
             key: None,
         });
-        self.step(next, current, now);
+        self.step(next, current, None, now);
     }
 
-    /// Takes over the next state, logs it, and tells whoever asked.
-    fn step(&mut self, next: Next<A>, current: Current, now: Timestamp) {
+    /// Takes over the next state, logs it, and tells whoever asked. `slot` is for what happens beside the work in hand.
+    fn step(&mut self, next: Next<A>, current: Current, slot: Option<Permit>, now: Timestamp) {
         let Next {
             mut after,
             happened,
@@ -454,7 +480,7 @@ impl<A: Housed> Running<A> {
             }
             (Verdict::Refused(_), Caller::Nobody, _) => (None, None, None),
         };
-        let slots = if ends { self.slots.take() } else { None };
+        let slots = slot.or_else(|| if ends { self.slots.take() } else { None });
         let permit = match (permit, slots) {
             (Some(permit), Some(slots)) => Some(permit.with(slots)),
             (permit, slots) => permit.or(slots),
