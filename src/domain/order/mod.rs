@@ -345,6 +345,11 @@ impl Agent for Order {
         self.work.is_some()
     }
 
+    /// A cart whose answer was lost asks again to open it, while the order may be waiting for that cart.
+    fn waits(&self, command: &Command) -> bool {
+        self.is_working() && (self.status == Status::Opening || !matches!(command, Command::Open { .. }))
+    }
+
     fn asks(&self) -> Vec<Ask> {
         self.work
             .as_ref()
