@@ -113,6 +113,8 @@ struct Round {
     /// When the same is asked again, or work that found no room is tried.
     again_at: Option<Timestamp>,
     again_ms: i64,
+    /// An answer came while the next try was waited for.
+    came_late: bool,
 }
 
 impl<A: Housed> Actor for Shell<A> {
@@ -145,6 +147,7 @@ impl<A: Housed> Actor for Shell<A> {
                 until: None,
                 again_at: None,
                 again_ms: AGAIN_MIN_MS,
+                came_late: false,
             },
             slots: None,
             settled: Vec::new(),
@@ -215,6 +218,7 @@ impl<A: Housed> Running<A> {
                     && let Some(slot @ None) = self.round.answers.get_mut(from.place)
                 {
                     *slot = Some(*answer);
+                    self.round.came_late = self.round.again_at.is_some();
                 }
             }
             AgentMessage::Wake => self.handled += 1,
@@ -270,11 +274,14 @@ impl<A: Housed> Running<A> {
     /// Does what can be done now: gathers, asks again, begins what waits, does what is due.
     fn go_on(&mut self, now: Timestamp) {
         loop {
-            if self.round.again_at.is_some_and(|at| at > now) {
+            // An answer that came late may be the one that was missing: then nobody is asked again.
+            let complete = self.round.came_late && self.round.answers.iter().all(Option::is_some);
+            if self.round.again_at.is_some_and(|at| at > now) && !complete {
                 return;
             }
             if self.agent.is_working() {
-                if self.round.again_at.take().is_some() || self.round.asks.is_empty() {
+                let again = self.round.again_at.take().is_some() && !complete;
+                if again || self.round.asks.is_empty() {
                     if !self.ask(now) {
                         return;
                     }
@@ -412,15 +419,23 @@ impl<A: Housed> Running<A> {
 
     /// Every ask has its answer.
     fn conclude(&mut self, now: Timestamp) {
-        let answers: Vec<Answer> = self.round.answers.drain(..).flatten().collect();
-        self.round.asks.clear();
+        let answers: Vec<Answer> = self.round.answers.iter().flatten().cloned().collect();
         self.round.until = None;
+        self.round.came_late = false;
         let next = self.agent.conclude(&answers, now);
         if next.after == self.agent && matches!(next.verdict, Verdict::Working) {
+            let missing = self
+                .round
+                .answers
+                .iter_mut()
+                .filter(|answer| **answer == Some(Answer::Unanswered));
+            missing.for_each(|answer| *answer = None);
             self.round.again_at = Some(now.saturating_add(self.round.again_ms));
             self.round.again_ms = (self.round.again_ms * 2).min(AGAIN_MAX_MS);
             return;
         }
+        self.round.asks.clear();
+        self.round.answers.clear();
         self.round.again_ms = AGAIN_MIN_MS;
         let current = self.current.take().unwrap_or(Current {
             caller: Caller::Nobody,
