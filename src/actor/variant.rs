@@ -461,7 +461,7 @@ impl Running {
             self.directory.repeat(Pending::Later {
                 port,
                 outcome,
-                permit,
+                permit: Some(permit),
             });
         }
     }
