@@ -5,7 +5,7 @@ use super::{
     admission::Permit,
     directory::{Directory, Unroutable},
     durable::Pending,
-    message::{BulkAddress, BulkMessage, KeyClaim, Message, Port},
+    message::{Answer, BulkAddress, BulkMessage, KeyClaim, Logged, Message, Port},
 };
 use crate::{
     domain::{
@@ -287,8 +287,21 @@ impl Running {
                 }
             }
         }
-        self.log(Event::Decided { commit, outcomes }, now);
+        let decided = self.log(Event::Decided { commit, outcomes }, now);
         self.settle_as_decided(number);
+        self.answer(decided);
+    }
+
+    /// Answers from the decision, once it is durable. Queued behind the settlements, which are in the lines' mailboxes by
+    /// now: whoever hears of the decision and looks at a line finds what it made of it.
+    fn answer(&mut self, decided: Option<Logged>) {
+        if let (Some(port), Some(decided)) = (self.port.take(), decided) {
+            self.directory.repeat(Pending::Later {
+                port,
+                outcome: Ok(Answer::Logged(Box::new(decided))),
+                permit: None,
+            });
+        }
     }
 
     fn settle_as_decided(&mut self, number: u32) {
@@ -391,7 +404,8 @@ impl Running {
         }
     }
 
-    fn log(&mut self, event: Event, at: Timestamp) {
+    /// Hands a record on; `None` when the journal has ended, and with it the process.
+    fn log(&mut self, event: Event, at: Timestamp) -> Option<Logged> {
         self.bulk.apply(&event, at);
         // Only a kept promise is remembered under its key: an abort is a refusal, and a retry is judged afresh.
         let (kept, last) = match &event {
@@ -410,25 +424,19 @@ impl Running {
             key: key.as_ref().map(KeyClaim::mark),
         });
         let payload = dto::encode_turn(&turn);
-        let port = if decided {
-            self.port.take().map(|port| (port, None))
-        } else {
-            None
-        };
         if decided && !kept {
             self.key = None;
         }
         let permit = self.permit.take_if(|_| last);
         let claim = key.map(|key| key.claim);
-        // Refused only when the journal has ended, and with it the process.
-        let _ = self.directory.append(
-            payload,
-            Pending::Turn {
-                turn,
-                claim,
-                port,
-                permit,
-            },
-        );
+        let logged = (*turn).clone();
+        let pending = Pending::Turn {
+            turn,
+            claim,
+            port: None,
+            permit,
+        };
+        let number = self.directory.append(payload, pending)?;
+        Some(Logged { number, turn: logged })
     }
 }

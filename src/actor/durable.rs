@@ -35,8 +35,8 @@ pub enum Pending {
         port: Port,
         /// For what.
         outcome: Outcome,
-        /// The slot it uses.
-        permit: Permit,
+        /// The slot it uses; a coordinator's are its own.
+        permit: Option<Permit>,
     },
 }
 
@@ -226,7 +226,7 @@ impl DurableObserver<Pending> for Durable {
                     completions.push(Completion {
                         port,
                         outcome,
-                        _permit: Some(permit),
+                        _permit: permit,
                     });
                 }
             }

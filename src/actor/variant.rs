@@ -513,7 +513,7 @@ impl Running {
             self.directory.repeat(Pending::Later {
                 port,
                 outcome,
-                permit,
+                permit: Some(permit),
             });
         }
     }

@@ -30,10 +30,10 @@ pub const DECIDE_WITHIN_MS: i64 = 4_000;
 /// The most lines of one coordinator.
 pub const LINES_MAX: usize = 200;
 
-/// The most records a coordinator over `lines` lines leads to: two tries with a promise and a settlement each, and its own
-/// three.
+/// The most journal entries a coordinator over `lines` lines leads to: two tries with a promise and a settlement each, its
+/// own three records, and its answer.
 pub const fn records_max(lines: usize) -> usize {
-    4 * lines + 3
+    4 * lines + 4
 }
 
 /// Whether lines stand and fall together.

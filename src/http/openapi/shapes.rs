@@ -45,10 +45,12 @@ fn nullable(items: &[RefOr<Schema>], about: Option<&String>) -> Option<Schema> {
 
 fn with(schema: &Schema, about: Option<&String>, null: bool) -> Option<Schema> {
     let mut schema = schema.clone();
-    let (kind, description) = match &mut schema {
-        Schema::Object(object) => (&mut object.schema_type, &mut object.description),
-        Schema::Array(array) => (&mut array.schema_type, &mut array.description),
-        _ => return None,
+    let (kind, description) = if let Schema::Object(object) = &mut schema {
+        (&mut object.schema_type, &mut object.description)
+    } else if let Schema::Array(array) = &mut schema {
+        (&mut array.schema_type, &mut array.description)
+    } else {
+        return None;
     };
     if let Some(about) = about {
         *description = Some(about.clone());

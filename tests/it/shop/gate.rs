@@ -166,7 +166,7 @@ fn every_admission_limit_has_its_edge(backend: JournalBackend) {
     let house = House::in_one_thread(backend, |config| {
         config.admission.max_in_flight = 5;
         config.admission.max_per_variant = 3;
-        config.admission.reserved = 11;
+        config.admission.reserved = 12;
     });
     house.run(async |shop| {
         stock(&shop, "a", 100).await;
@@ -197,7 +197,7 @@ fn every_admission_limit_has_its_edge(backend: JournalBackend) {
             assert_eq!(shop.in_flight(), 5);
         }
         super::until(|| shop.in_flight() == 0).await;
-        // A bulk of two lines can use 4 slots a line and 3 of its own.
+        // A bulk of two lines can use 4 slots a line and 4 of its own.
         let two = shop
             .bulk(&ctx(), super::all_or_nothing(&[("a", 1), ("b", 1)]))
             .await;
@@ -214,7 +214,7 @@ fn many_variants_that_wake_and_leave_at_once_never_overflow_the_queue(backend: J
     let mut house = House::in_one_thread(backend, |config| {
         config.admission.max_in_flight = 1;
         config.admission.max_per_variant = 1;
-        config.admission.reserved = 11;
+        config.admission.reserved = 12;
         config.journal.queue_capacity = 12;
         config.journal.group_records = 12;
     });
@@ -268,7 +268,7 @@ fn coordinators_of_before_wait_for_their_slots(backend: JournalBackend) {
             ..intent.clone()
         });
     }
-    for (reserved, opens) in [(10, false), (11, true)] {
+    for (reserved, opens) in [(11, false), (12, true)] {
         let opened = std::panic::catch_unwind(|| {
             // One request, and what a coordinator over two lines can use: exactly one of them at a time.
             let house = House::from_log(backend, &turns, |config| {
