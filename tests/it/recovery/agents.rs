@@ -6,11 +6,11 @@ use holdfast::{
     domain::{
         agree::Mend,
         cart::{self, Cart, Kept, LineHold, LineId, Task, Work},
-        ids::{CartId, CustomerId, OrderId, Slot, StoreId, VariantId, VariantOrdinal},
-        order::{self, Order, Status, Step},
+        ids::{CartId, CustomerId, OrderId, ReservationId, Slot, StoreId, VariantId, VariantOrdinal},
+        order::{self, Order, Payment, Refund, RefundReason, Status, Step},
         policy::{ExpiredLines, Limits, Policy},
         time::Timestamp,
-        variant::{Command, Fulfilment, Hold, Shopper},
+        variant::{Command, Fulfilment, Hold, HoldStatus, Phase, Shopper},
     },
     storage::{
         data_dir::DataDir,
@@ -105,9 +105,55 @@ pub(super) fn cart<'a>(n: u64, held: impl IntoIterator<Item = &'a Hold>) -> Cart
     }
 }
 
+/// An order that stands like this and obeys its laws.
 pub(super) fn order(n: u64, status: Status) -> Order {
     let now = Timestamp::from_millis(START_MS);
-    let reservation = holdfast::domain::ids::ReservationId::new(now, slot(), VariantOrdinal(0), 1);
+    let reservation = ReservationId::new(now, slot(), VariantOrdinal(0), 1);
+    let paid = matches!(
+        status,
+        Status::Confirmed | Status::PartiallyFulfilled | Status::Fulfilled | Status::Returned
+    );
+    let (shipped, returned) = match status {
+        Status::PartiallyFulfilled => (1, 0),
+        Status::Fulfilled => (2, 0),
+        Status::Returned => (2, 2),
+        _ => (0, 0),
+    };
+    let fulfilment = Fulfilment {
+        shipped,
+        cancelled: 0,
+        returned,
+    };
+    let holds = paid || status == Status::PendingPayment;
+    let hold = holds.then(|| Hold {
+        id: reservation,
+        quantity: 2,
+        status: if paid {
+            HoldStatus::Confirmed
+        } else {
+            HoldStatus::Active
+        },
+        phase: Phase::Payment,
+        shopper: Shopper::default(),
+        order: Some(order_id(n)),
+        expires_at: now,
+        max_expires_at: now,
+        extensions_left: 0,
+        version: 1,
+        ended: None,
+        fulfilment,
+        pin: None,
+    });
+    let refund = Refund {
+        reference: "pay-2".to_owned(),
+        reason: RefundReason::Expired,
+        at: now,
+        done_at: None,
+    };
+    let taking = Step::Taking {
+        attempt: 1,
+        promised: 0,
+    };
     Order {
         id: order_id(n),
         store: store(n),
@@ -122,19 +168,29 @@ pub(super) fn order(n: u64, status: Status) -> Order {
             unit_price: None,
             reservation,
             held: true,
-            hold: None,
-            fulfilment: Fulfilment::default(),
+            hold,
+            fulfilment,
         }],
         terms: TERMS,
         payment_deadline: now,
         grace_ms: 60_000,
-        payment: None,
-        refunds: Vec::new(),
+        payment: paid.then(|| Payment {
+            reference: "pay-1".to_owned(),
+            at: now,
+        }),
+        refunds: (status == Status::RefundRequired)
+            .then_some(refund)
+            .into_iter()
+            .collect(),
         refused: Vec::new(),
         created_at: now,
         version: 1,
         revision: 0,
-        work: None,
+        work: (status == Status::Opening).then_some(order::Work {
+            step: taking,
+            key: None,
+            begun_at: now,
+        }),
     }
 }
 
@@ -147,17 +203,15 @@ fn step(house: &mut House, rng: &mut fastrand::Rng) {
         let known = house.orders.get(&order_id(n).bits().unwrap());
         let placed = known.is_some_and(is_placed);
         let status = STATUSES[rng.usize(if placed { 2 } else { 0 }..STATUSES.len())];
-        let telling = rng.u32(0..4) == 0;
-        let work = telling.then(|| order::Work {
-            step: Step::TellingCart { reopen: true },
-            key: None,
-            begun_at: house.now(),
-        });
-        let order = Order {
-            work,
-            version: rng.u64(..),
-            ..order(n, status)
-        };
+        let mut order = order(n, status);
+        order.version = rng.u64(..);
+        if is_placed(&order) && rng.u32(0..4) == 0 {
+            order.work = Some(order::Work {
+                step: Step::TellingCart { reopen: true },
+                key: None,
+                begun_at: house.now(),
+            });
+        }
         house.put_order(order, vec![order::Happened::Went]);
         return;
     }
@@ -210,7 +264,7 @@ fn story(backend: Backend, seed: u64) {
     let (digest, carts, orders) = (house.digest(), house.carts.len(), house.orders.len());
     let rows = house
         .state
-        .scan(Family::Entity, &[5], Some(&[7]), usize::MAX)
+        .scan(Family::Entity, &[6], Some(&[8]), usize::MAX)
         .count();
     assert_eq!(rows, carts + orders, "what is forgotten has no row");
     house.close();
