@@ -581,11 +581,13 @@ impl Directory {
 
     /// Hands a record on; `None` when the journal has ended, and with it the process.
     pub fn append(&self, payload: Vec<u8>, pending: Pending) -> Option<u64> {
-        self.services
-            .queue
-            .append(payload, pending)
-            .ok()
-            .map(|number| number.0)
+        let queue = &self.services.queue;
+        let queued = if pending.is_awaited() {
+            queue.append(payload, pending)
+        } else {
+            queue.append_unawaited(payload, pending)
+        };
+        queued.ok().map(|number| number.0)
     }
 
     /// Answers when everything before it is durable.

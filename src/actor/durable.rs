@@ -40,6 +40,16 @@ pub enum Pending {
     },
 }
 
+impl Pending {
+    /// Whether somebody waits until it is durable.
+    pub(super) fn is_awaited(&self) -> bool {
+        match self {
+            Self::Turn { port, .. } => port.is_some(),
+            Self::Later { .. } => true,
+        }
+    }
+}
+
 impl fmt::Debug for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

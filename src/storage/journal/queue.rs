@@ -121,9 +121,17 @@ struct State<T> {
     added: u64,
     last: RecordNumber,
     closed: bool,
+    /// How many of them somebody waits for.
+    awaited: usize,
     /// The writer sleeps until so many entries wait; waking it for each would cost a system call an entry.
     wake_at: usize,
+    /// It sleeps until somebody waits for an entry.
+    idle_for_nobody: bool,
 }
+
+/// How long an entry that nobody waits for may wait for one that somebody does, before it goes to the disk alone. What comes of
+/// one request in several entities, each with a record of its own, thus needs one sync, not one each.
+const NOBODY_WAITS_MAX: Duration = Duration::from_millis(1);
 
 /// How long a busy writer waits for a fuller group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +145,7 @@ pub(super) struct Gather {
 /// One waiting entry. A repeat has no record.
 pub(super) struct Entry<T> {
     pub(super) record: Option<(RecordNumber, Vec<u8>)>,
+    awaited: bool,
     pub(super) item: T,
 }
 
@@ -148,7 +157,9 @@ impl<T> JournalQueue<T> {
             added: 0,
             last: tail.last,
             closed: false,
+            awaited: 0,
             wake_at: usize::MAX,
+            idle_for_nobody: false,
         };
         let shared = Shared {
             state: Mutex::new(state),
@@ -174,13 +185,19 @@ impl<T> JournalQueue<T> {
     /// # Panics
     /// When more entries are under way than the queue's capacity: permits must make that impossible.
     pub fn append(&self, payload: Vec<u8>, item: T) -> Result<RecordNumber, Rejected<T>> {
-        if payload.len() > self.shared.limits.payload_bytes_max() {
-            return Err(Rejected {
-                item,
-                reason: RejectReason::TooLarge,
-            });
-        }
-        self.add(Some(payload), item)
+        self.add(Some(payload), item, true)
+    }
+
+    /// As [`JournalQueue::append`], for a record whose durability nobody waits for: it goes to the disk with the next one that
+    /// somebody does, or soon by itself.
+    ///
+    /// # Errors
+    /// As [`JournalQueue::append`].
+    ///
+    /// # Panics
+    /// As [`JournalQueue::append`].
+    pub fn append_unawaited(&self, payload: Vec<u8>, item: T) -> Result<RecordNumber, Rejected<T>> {
+        self.add(Some(payload), item, false)
     }
 
     /// Queues an item without a record: it is delivered, in order, once everything queued before it is durable.
@@ -191,11 +208,18 @@ impl<T> JournalQueue<T> {
     /// # Panics
     /// As [`JournalQueue::append`].
     pub fn repeat(&self, item: T) -> Result<(), Rejected<T>> {
-        self.add(None, item).map(|_| ())
+        self.add(None, item, true).map(|_| ())
     }
 
-    fn add(&self, payload: Option<Vec<u8>>, item: T) -> Result<RecordNumber, Rejected<T>> {
+    fn add(&self, payload: Option<Vec<u8>>, item: T, awaited: bool) -> Result<RecordNumber, Rejected<T>> {
         let shared = &*self.shared;
+        let largest = shared.limits.payload_bytes_max();
+        if payload.as_ref().is_some_and(|payload| payload.len() > largest) {
+            return Err(Rejected {
+                item,
+                reason: RejectReason::TooLarge,
+            });
+        }
         let mut state = shared.state.lock();
         if state.closed {
             return Err(Rejected {
@@ -214,9 +238,14 @@ impl<T> JournalQueue<T> {
             (state.last, payload)
         });
         state.added += 1;
-        state.entries.push_back(Entry { record, item });
+        state.awaited += usize::from(awaited);
+        state.entries.push_back(Entry {
+            record,
+            awaited,
+            item,
+        });
         let last = state.last;
-        let wake = state.entries.len() >= state.wake_at;
+        let wake = state.entries.len() >= state.wake_at || (awaited && state.idle_for_nobody);
         drop(state);
         if wake {
             shared.changed.notify_one();
@@ -276,16 +305,30 @@ impl<T> JournalQueue<T> {
                 state.wake_at = 1;
                 self.shared.changed.wait(&mut state);
             }
+            if state.awaited == 0 {
+                let nobody = |state: &mut State<T>| {
+                    !state.closed && state.awaited == 0 && state.entries.len() < wanted
+                };
+                (state.wake_at, state.idle_for_nobody) = (wanted, true);
+                self.shared
+                    .changed
+                    .wait_while_for(&mut state, nobody, NOBODY_WAITS_MAX);
+                state.idle_for_nobody = false;
+            }
             if let Some(Gather { entries, at_most }) = gather {
                 let more = |state: &mut State<T>| !state.closed && state.entries.len() < entries;
                 state.wake_at = entries;
                 self.shared.changed.wait_while_for(&mut state, more, at_most);
             }
             state.wake_at = usize::MAX;
+            state.awaited = 0;
             std::mem::swap(&mut state.entries, backlog);
             return true;
         }
         let missing = wanted.saturating_sub(backlog.len()).min(state.entries.len());
+        let taken = state.entries.range(..missing);
+        let awaited = taken.filter(|entry| entry.awaited).count();
+        state.awaited -= awaited;
         backlog.extend(state.entries.drain(..missing));
         true
     }
@@ -356,9 +399,59 @@ impl<T> JournalQueue<T> {
         let dropped = {
             let mut state = self.shared.state.lock();
             state.closed = true;
+            state.awaited = 0;
             std::mem::take(&mut state.entries)
         };
         self.shared.changed.notify_all();
         self.settle(dropped.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::journal::{Anchor, Epoch};
+
+    fn queue() -> JournalQueue<u32> {
+        let tail = Tail {
+            epoch: Epoch(1),
+            last: Anchor::GENESIS.last,
+            chain: Anchor::GENESIS.chain,
+            logged_at_ms: 0,
+            cut: None,
+        };
+        JournalQueue::new(&tail, JournalLimits::default())
+    }
+
+    fn taken(queue: &JournalQueue<u32>) -> Vec<u32> {
+        let mut backlog = VecDeque::new();
+        assert!(queue.take(&mut backlog, 16, None));
+        backlog.into_iter().map(|entry| entry.item).collect()
+    }
+
+    #[test]
+    fn what_nobody_waits_for_goes_with_what_somebody_does_or_alone() {
+        let queue = queue();
+        queue.append_unawaited(vec![0], 1).unwrap();
+        queue.append_unawaited(vec![0], 2).unwrap();
+        queue.append(vec![0], 3).unwrap();
+        assert_eq!(taken(&queue), [1, 2, 3]);
+        queue.append_unawaited(vec![0], 4).unwrap();
+        assert_eq!(taken(&queue), [4], "it does not wait for ever");
+        assert_eq!(queue.shared.state.lock().awaited, 0);
+    }
+
+    #[test]
+    fn those_that_are_waited_for_are_counted_when_a_group_is_filled_up() {
+        let queue = queue();
+        queue.append(vec![0], 1).unwrap();
+        let mut backlog = VecDeque::new();
+        assert!(queue.take(&mut backlog, 16, None));
+        queue.append_unawaited(vec![0], 2).unwrap();
+        queue.append(vec![0], 3).unwrap();
+        assert!(queue.take(&mut backlog, 2, None));
+        assert_eq!((backlog.len(), queue.shared.state.lock().awaited), (2, 1));
+        assert!(queue.take(&mut backlog, 16, None));
+        assert_eq!((backlog.len(), queue.shared.state.lock().awaited), (3, 0));
     }
 }
