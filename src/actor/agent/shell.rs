@@ -569,7 +569,7 @@ impl<A: Housed> Running<A> {
             self.directory.repeat(Pending::Later {
                 port,
                 outcome,
-                permit,
+                permit: Some(permit),
             });
         }
     }
