@@ -234,10 +234,15 @@ impl Member {
             lines.texts(schema);
         }
         if is_of(schema, "array") {
-            let length = |length: u64| {
-                let element = document.sample(&schema["items"]);
-                Value::Array((0..length).map(|_| element.clone()).collect())
+            // Lines of an order name each variant once.
+            let element = |place: u64| {
+                let mut element = document.sample(&schema["items"]);
+                if let Some(variant) = element.get_mut("variantId") {
+                    *variant = json!(format!("x{place}"));
+                }
+                element
             };
+            let length = |length: u64| Value::Array((0..length).map(element).collect());
             let (min, max) = (
                 schema["minItems"].as_u64().unwrap_or(0),
                 schema["maxItems"].as_u64().unwrap(),

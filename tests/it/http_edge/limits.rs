@@ -7,13 +7,18 @@ use serde_json::{Value, json};
 const JSON: (&str, &str) = ("content-type", "application/json");
 const ANY: (&str, &str) = ("if-match", "*");
 
-/// A house whose policy allows every length, so that only form is judged.
+/// A house whose policy allows every length, and whose stock every example, so that only form is judged.
 async fn lenient() -> House {
     let house = House::stocked().await;
     let mut policy = house.get("/api/admin/policy").await.json();
     policy["maxTtlSeconds"] = json!(31 * 24 * 60 * 60);
     let set = house
         .send("PUT", "/api/admin/policy", &[JSON, ANY], policy.to_string())
+        .await;
+    assert_eq!(set.status, 200, "{}", set.text);
+    let stock = json!({"onHand": 1_000}).to_string();
+    let set = house
+        .send("PUT", "/api/stock/variants/123/stock", &[JSON, ANY], stock)
         .await;
     assert_eq!(set.status, 200, "{}", set.text);
     house

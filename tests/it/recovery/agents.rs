@@ -10,7 +10,7 @@ use holdfast::{
         order::{self, Order, Payment, Refund, RefundReason, Status, Step},
         policy::{ExpiredLines, Limits, Policy},
         time::Timestamp,
-        variant::{Command, Fulfilment, Hold, HoldStatus, Phase, Shopper},
+        variant::{Command, EndReason, Ended, Fulfilment, Hold, HoldStatus, Phase, Shopper},
     },
     storage::{
         data_dir::DataDir,
@@ -140,7 +140,10 @@ pub(super) fn order(n: u64, status: Status) -> Order {
         max_expires_at: now,
         extensions_left: 0,
         version: 1,
-        ended: None,
+        ended: paid.then_some(Ended {
+            at: now,
+            reason: EndReason::Confirmed,
+        }),
         fulfilment,
         pin: None,
     });
