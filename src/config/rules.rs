@@ -1,6 +1,15 @@
 //! How limits relate to each other: asserted once, at load.
 use super::{ByteSize, Config, Length};
-use crate::domain::bulk;
+use crate::domain::{agent, bulk, policy::LINES_PER_CART_MAX};
+
+/// The journal entries of the largest piece of work: what the reserved pool must have room for.
+const ENTRIES_MAX: usize = {
+    let (cart, bulk) = (
+        agent::entries_max(LINES_PER_CART_MAX as usize),
+        bulk::records_max(bulk::LINES_MAX),
+    );
+    if cart > bulk { cart } else { bulk }
+};
 
 /// The largest group that any back end must take, bytes (a replicated log accepts no more in one append).
 pub const MAX_GROUP_BYTES: ByteSize = ByteSize::from_bytes(512 * 1024);
@@ -38,13 +47,19 @@ pub(super) fn broken(config: &Config) -> Vec<String> {
             admission.max_in_flight, admission.reserved, journal.queue_capacity
         ),
     );
-    let largest = bulk::records_max(bulk::LINES_MAX);
     assert(
-        admission.reserved >= largest,
+        admission.reserved >= ENTRIES_MAX,
         format!(
-            "admission.reserved must be at least {largest}, or a bulk of {} lines never finds room: {}",
-            bulk::LINES_MAX,
+            "admission.reserved must be at least {ENTRIES_MAX}, or the checkout of a cart of {LINES_PER_CART_MAX} lines never \
+             finds room: {}",
             admission.reserved
+        ),
+    );
+    assert(
+        policy.lines_per_cart <= LINES_PER_CART_MAX,
+        format!(
+            "policy.lines_per_cart must be at most {LINES_PER_CART_MAX}: {}",
+            policy.lines_per_cart
         ),
     );
     assert(
@@ -207,11 +222,13 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_bulk_fits_the_reserved_pool_exactly() {
-        assert!(sentences(|config| config.admission.reserved = 803).is_empty());
+    fn the_largest_cart_fits_the_reserved_pool_exactly() {
+        assert!(sentences(|config| config.admission.reserved = 6_008).is_empty());
         assert_eq!(
-            sentences(|config| config.admission.reserved = 802),
-            ["admission.reserved must be at least 803, or a bulk of 200 lines never finds room: 802"]
+            sentences(|config| config.admission.reserved = 6_007),
+            [
+                "admission.reserved must be at least 6008, or the checkout of a cart of 1000 lines never finds room: 6007"
+            ]
         );
     }
 

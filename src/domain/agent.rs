@@ -22,6 +22,13 @@ use super::{
     variant::{self, Hold, ReservationMode},
 };
 
+/// The most journal entries that work with so many asks leads to. The longest is a checkout that collides and tries again in
+/// order: a line is promised, let go, promised again and settled, with a record of the agent for each line in order; and a
+/// repeat.
+pub const fn entries_max(asks: usize) -> usize {
+    6 * asks + 8
+}
+
 /// An entity that works through others.
 pub trait Agent: Clone + PartialEq + std::fmt::Debug + Sized {
     /// What it can be asked to do.

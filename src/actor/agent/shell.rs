@@ -12,7 +12,7 @@ use crate::{
         timer::Timer,
     },
     domain::{
-        agent::{Answer, Ask, Next, Verdict},
+        agent::{Answer, Ask, Next, Verdict, entries_max},
         time::Timestamp,
     },
     storage::{dto, record::Turn},
@@ -36,12 +36,6 @@ const PAUSE_MS: i64 = 20;
 
 /// Commands of other entities and notices that may wait in front of an agent; callers' are bounded by their permits.
 const WAITING_MAX: usize = 1_024;
-
-/// Journal slots that work with so many asks can use. The longest is a checkout that collides and tries again in order: a line
-/// is promised, let go, promised again and settled, with a record of the agent for each line in order; and a repeat.
-fn slots(asks: usize) -> usize {
-    6 * asks + 8
-}
 
 /// The ractor side.
 pub(super) struct Shell<A>(PhantomData<fn() -> A>);
@@ -390,7 +384,7 @@ impl<A: Housed> Running<A> {
 
     fn have_slots(&mut self, asks: usize) -> bool {
         if self.slots.is_none() {
-            self.slots = self.directory.reserve_slots(slots(asks)).ok();
+            self.slots = self.directory.reserve_slots(entries_max(asks)).ok();
         }
         self.slots.is_some()
     }

@@ -1,5 +1,6 @@
 //! A store's policy.
 use super::MS;
+use crate::domain::policy::LINES_PER_CART_MAX;
 use crate::domain::policy::{ExpiredLines, HoldLengths, Limits, Policy};
 use crate::http::extract::body::Object;
 use crate::http::extract::member::{Quantity, SECONDS_MAX, Seconds, Whole};
@@ -10,7 +11,7 @@ use utoipa::ToSchema;
 /// How often a hold may be extended.
 pub type Extensions = Whole<0, 255>;
 /// Lines in one cart.
-pub type CartLines = Whole<1, 1000>;
+pub type CartLines = Whole<1, { LINES_PER_CART_MAX as i64 }>;
 /// Days over which purchases count.
 pub type WindowDays = Whole<1, 36_500>;
 /// The version of a policy.
