@@ -219,7 +219,9 @@ impl Running {
                 self.unsettled.remove(&(from.number, from.line));
             }
             BulkMessage::AskAgain { number, line } => {
-                if self.bulk.stage == Stage::Trying && number == self.gather.number() {
+                // The reminder may be of an earlier coordinator with this id, over other lines.
+                let known = line < self.bulk.plan.lines.len();
+                if known && self.bulk.stage == Stage::Trying && number == self.gather.number() {
                     self.ask(line);
                 }
             }

@@ -248,8 +248,19 @@ impl Shop {
             let head = (variant.store, variant.id, variant.ordinal);
             directory.restore(head, variant.encoded, variant.number, variant.next_deadline);
         }
-        for bulk in bulks {
-            directory.resume_bulk(bulk).await;
+        let resuming = tokio::spawn({
+            let directory = Arc::clone(&directory);
+            async move {
+                for bulk in bulks {
+                    directory.resume_bulk(bulk).await;
+                }
+            }
+        });
+        tokio::select! {
+            resumed = resuming => resumed.map_err(std::io::Error::other)?,
+            () = clock.sleep_until(clock.now().saturating_add(SETTLE_WITHIN_MS)) => {
+                tracing::warn!("bulk requests are still settling what was under way before the restart");
+            }
         }
         if opened.settled > 0 {
             // Ended early only with the journal, and then the process ends.

@@ -1,8 +1,9 @@
 //! A store's policy: how long holds last and how much one shopper may take.
 use super::time::Timestamp;
 
-/// The most lines a policy can allow a cart.
-pub const LINES_PER_CART_MAX: u32 = 1_000;
+/// The most lines a policy can allow a cart. With the longest ids and names the record of a checkout, which has the cart and its
+/// order, then still fits into a group.
+pub const LINES_PER_CART_MAX: u32 = 500;
 
 /// What becomes of a cart line whose hold expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

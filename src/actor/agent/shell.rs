@@ -596,7 +596,7 @@ impl<A: Housed> Running<A> {
     fn try_to_leave(&mut self, myself: &ActorRef<AgentMessage<A>>, now: Timestamp) {
         let busy = self.agent.is_working() || !self.waiting.is_empty();
         let idle = now.since(self.last_used) >= self.directory.idle_ms();
-        if busy || self.asked_to_leave || !(idle || !self.agent.exists()) {
+        if busy || self.asked_to_leave || (!idle && self.agent.exists()) {
             return;
         }
         if self.directory.told() >= self.number {

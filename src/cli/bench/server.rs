@@ -112,7 +112,7 @@ impl Server {
             "log.level=warn",
             // The largest real baskets have several hundred lines.
             "--set",
-            "policy.lines_per_cart=1000",
+            "policy.lines_per_cart=500",
         ]
         .map(str::to_owned)
         .to_vec();

@@ -315,6 +315,8 @@ impl Follower {
     fn follow(&self) -> Result<(), CheckpointError> {
         while let Some(wanted) = self.next_round()? {
             self.round()?;
+            // Also when the next round is due at once: under endless load the copy must come to its end too.
+            self.copy_some()?;
             let mut asked = self.shared.asked.lock();
             asked.done = asked.done.max(wanted);
             self.shared.changed.notify_all();
@@ -337,12 +339,17 @@ impl Follower {
             }
             if copies {
                 drop(asked);
-                let has_room = !(self.parts.disk_is_low)();
-                copies = self.parts.state.compact_if_grown(has_room)? == Compaction::UnderWay;
+                copies = self.copy_some()?;
             } else {
                 self.shared.changed.wait_for(&mut asked, left);
             }
         }
+    }
+
+    /// One turn of copying the rows into a fresh database, if they need it; whether there is more to copy.
+    fn copy_some(&self) -> Result<bool, CheckpointError> {
+        let has_room = !(self.parts.disk_is_low)();
+        Ok(self.parts.state.compact_if_grown(has_room)? == Compaction::UnderWay)
     }
 
     fn round(&self) -> Result<(), CheckpointError> {

@@ -22,9 +22,10 @@ use crate::cli::bench::schedule::{Stopwatch, real, seconds, whole};
 use crate::cli::bench::server::{Server, address_of};
 use crate::cli::bench::{BenchArgs, Judgement};
 use crate::cli::{Failure, Output};
+use crate::domain::policy::LINES_PER_CART_MAX;
 
 /// Lines of one order; larger baskets become several.
-const LINES_PER_ORDER: usize = 1_000;
+const LINES_PER_ORDER: usize = LINES_PER_CART_MAX as usize;
 /// What went wrong is told so many times.
 const TROUBLES_TOLD: usize = 10;
 
