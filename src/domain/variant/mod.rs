@@ -19,20 +19,20 @@
 //! let lengths = HoldLengths { ttl_ms: 60_000, extension_ms: 60_000, max_extensions: 1 };
 //! let (payment_ttl_ms, max_ttl_ms) = (120_000, 3_600_000);
 //! let terms = Terms { lengths, payment_ttl_ms, max_ttl_ms, units_per_customer: None, window_days: None };
-//! let ask = |salt, quantity| {
-//!     let id = ReservationId::new(now, soap_slot(), VariantOrdinal(0), salt);
+//! let ask = |salt, quantity, at| {
+//!     let id = ReservationId::new(at, soap_slot(), VariantOrdinal(0), salt);
 //!     Reserve { id, quantity, shopper: Shopper::default(), ttl_ms: None, allow_partial: false, terms, for_order: None }
 //! };
 //! # fn soap_slot() -> Slot {
 //! #     Slot::of_variant(&StoreId::parse("default").unwrap(), &VariantId::parse("123").unwrap())
 //! # }
-//! happen(&mut soap, Command::Reserve(ask(1, 2)));
+//! happen(&mut soap, Command::Reserve(ask(1, 2, now)));
 //!
 //! // Both units are held: the next buyer is refused, until the deadline has come.
-//! let refused = soap.decide(&Command::Reserve(ask(2, 1)), now).unwrap_err();
+//! let refused = soap.decide(&Command::Reserve(ask(2, 1, now)), now).unwrap_err();
 //! assert!(matches!(refused, Refusal::InsufficientStock { available: 0, .. }));
 //! let later = now.saturating_add(60_000);
-//! assert!(matches!(soap.decide(&Command::Reserve(ask(2, 1)), later), Ok(Decision::Granted(_))));
+//! assert!(matches!(soap.decide(&Command::Reserve(ask(2, 1, later)), later), Ok(Decision::Granted(_))));
 //! # Ok::<(), InvalidId>(())
 //! ```
 mod after_sale;
