@@ -20,6 +20,8 @@ pub struct AdmissionLimits {
     pub max_per_variant: usize,
     /// Journal slots for expiries, coordinators and barriers.
     pub reserved: usize,
+    /// Journal slots for orders. Carts wait for orders while they hold slots; orders wait for nobody who does.
+    pub orders: usize,
 }
 
 /// Why a request was not admitted.
@@ -41,6 +43,7 @@ pub struct Admission {
     limits: AdmissionLimits,
     in_flight: AtomicUsize,
     reserved: AtomicUsize,
+    orders: AtomicUsize,
     draining: AtomicBool,
     freed: Notify,
     /// Slots of the reserved pool came back.
@@ -55,6 +58,7 @@ impl Admission {
             limits,
             in_flight: none(),
             reserved: none(),
+            orders: none(),
             draining: AtomicBool::new(false),
             freed: Notify::new(),
             reserved_freed: Notify::new(),
@@ -94,6 +98,21 @@ impl Admission {
         })
     }
 
+    /// `slots` of the orders' pool, if it has them. Draining does not close it.
+    ///
+    /// # Errors
+    /// The pool is empty.
+    pub fn reserve_for_order(self: &Arc<Self>, slots: usize) -> Result<Permit, Shed> {
+        take(&self.orders, slots, self.limits.orders).ok_or(Shed::Reserved)?;
+        Ok(Permit {
+            admission: Arc::clone(self),
+            pool: Pool::Orders,
+            slots,
+            variant: None,
+            with: None,
+        })
+    }
+
     /// `slots` of the reserved pool, as soon as it has them: for what cannot be left undone.
     ///
     /// # Panics
@@ -127,7 +146,10 @@ impl Admission {
     pub async fn idle(&self) {
         loop {
             let freed = self.freed.notified();
-            if self.in_flight() == 0 && self.reserved_in_use() == 0 {
+            if self.in_flight() == 0
+                && self.reserved_in_use() == 0
+                && self.orders.load(Ordering::Acquire) == 0
+            {
                 return;
             }
             freed.await;
@@ -149,6 +171,7 @@ impl Admission {
 enum Pool {
     Request,
     Reserved,
+    Orders,
 }
 
 /// Room for a command on its way; dropping it frees the room.
@@ -165,8 +188,10 @@ pub struct Permit {
 impl Permit {
     /// Both permits as one.
     #[must_use]
-    pub fn with(mut self, other: Self) -> Self {
-        debug_assert!(self.with.is_none(), "two permits make one");
+    pub fn with(mut self, mut other: Self) -> Self {
+        if let Some(before) = self.with.take() {
+            other = other.with(*before);
+        }
         self.with = Some(Box::new(other));
         self
     }
@@ -195,6 +220,7 @@ impl Drop for Permit {
         let admission = &self.admission;
         let before = match self.pool {
             Pool::Request => admission.in_flight.fetch_sub(self.slots, Ordering::AcqRel),
+            Pool::Orders => admission.orders.fetch_sub(self.slots, Ordering::AcqRel),
             Pool::Reserved => {
                 let before = admission.reserved.fetch_sub(self.slots, Ordering::AcqRel);
                 admission.reserved_freed.notify_waiters();
@@ -223,6 +249,7 @@ mod tests {
             max_in_flight: 2,
             max_per_variant: 1,
             reserved: 3,
+            orders: 1,
         }))
     }
 

@@ -565,6 +565,10 @@ impl Directory {
         self.services.admission.reserve(slots)
     }
 
+    pub(super) fn reserve_order_slots(&self, slots: usize) -> Result<Permit, Shed> {
+        self.services.admission.reserve_for_order(slots)
+    }
+
     pub(super) fn sleepers(&self) -> Arc<Sleepers> {
         Arc::clone(&self.sleepers)
     }

@@ -29,10 +29,11 @@ impl Shop {
         &self,
         ctx: &Context,
         id: &CartId,
+        expected: Option<u64>,
         command: cart::Command,
     ) -> Result<Answered<CartDone>, AppError> {
-        self.ask_a_cart(ctx, command, |job| self.directory.route_cart(id, job))
-            .await
+        let route = |job| self.directory.route_cart(id, AgentJob { expected, ..job });
+        self.ask_a_cart(ctx, command, route).await
     }
 
     /// One command, once per key, to the cart a customer shops with; who has none, and a guest, gets the cart `fresh`,
@@ -121,6 +122,7 @@ impl Shop {
         let job = AgentJob {
             store: ctx.store.clone(),
             command,
+            expected: None,
             key,
             permit,
             deadline: ctx.deadline,

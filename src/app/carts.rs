@@ -13,7 +13,6 @@ use crate::{
         cart::{Cart, Command, Happened, LineId, MergeStrategy, Refusal},
         ids::{CartId, CustomerId, OrderId, ReservationId, SessionId, Slot, VariantId},
         order::Order,
-        variant,
     },
     telemetry::metrics::{Operation, Outcome},
 };
@@ -87,10 +86,10 @@ impl Shop {
         let begun = Stopwatch::start();
         let done = async {
             // An unknown cart must not come into being under an id that somebody made up.
-            let standing = self.standing(ctx, cart, expected).await;
+            let standing = self.standing(ctx, cart).await;
             self.unless_known(ctx, standing).await?;
             let command = self.add(ctx, Whose::default(), item).await?;
-            self.ask_cart(ctx, cart, command).await
+            self.ask_cart(ctx, cart, expected, command).await
         };
         counted(Operation::Cart, begun, done.await)
     }
@@ -124,7 +123,7 @@ impl Shop {
     ) -> Result<Answered<CartDone>, AppError> {
         let begun = Stopwatch::start();
         let done = async {
-            let standing = self.standing(ctx, cart, expected).await;
+            let standing = self.standing(ctx, cart).await;
             let room = standing.and_then(|cart| self.room_of_line(ctx, &cart, line));
             let room = self.unless_known(ctx, room).await?;
             let command = Command::Change {
@@ -134,7 +133,7 @@ impl Shop {
                     .unwrap_or_else(|| nobodys(&ctx.store, &unknown_variant(), self.clock.now())),
                 policy: self.policies.of(&ctx.store),
             };
-            self.ask_cart(ctx, cart, command).await
+            self.ask_cart(ctx, cart, expected, command).await
         };
         counted(Operation::Cart, begun, done.await)
     }
@@ -258,11 +257,7 @@ impl Shop {
         let begun = Stopwatch::start();
         let done = async {
             self.made_here(cart)?;
-            if expected.is_some() {
-                let standing = self.standing(ctx, cart, expected).await;
-                self.unless_known(ctx, standing).await?;
-            }
-            self.ask_cart(ctx, cart, command).await
+            self.ask_cart(ctx, cart, expected, command).await
         };
         counted(Operation::Cart, begun, done.await)
     }
@@ -336,21 +331,9 @@ impl Shop {
         Ok(entry.new_reservation(self.clock.now()))
     }
 
-    /// The cart as it stands; one that changed since the caller saw `expected` is refused.
-    async fn standing(
-        &self,
-        ctx: &Context,
-        cart: &CartId,
-        expected: Option<u64>,
-    ) -> Result<Box<Cart>, AppError> {
-        let Answered { body: cart, at, .. } = self.get_cart(ctx, cart).await?;
-        if expected.is_some_and(|expected| expected != cart.version) {
-            let refusal = variant::Refusal::VersionMismatch {
-                current: cart.version,
-            };
-            return Err(AppError::Refused { refusal, at });
-        }
-        Ok(cart)
+    /// The cart as it stands.
+    async fn standing(&self, ctx: &Context, cart: &CartId) -> Result<Box<Cart>, AppError> {
+        Ok(self.get_cart(ctx, cart).await?.body)
     }
 
     /// What was judged before the cart is asked; `None` in place of a no when the command's key is known: then the cart is

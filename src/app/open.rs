@@ -222,6 +222,7 @@ impl Shop {
             max_in_flight: config.admission.max_in_flight,
             max_per_variant: config.admission.max_per_variant,
             reserved: config.admission.reserved,
+            orders: config.admission.orders,
         }));
         let services = Services {
             clock: clock.clone(),

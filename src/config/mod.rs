@@ -139,6 +139,8 @@ sections! {
         max_per_variant: usize = "4096",
         /// Journal slots kept for expiry and other messages of the house itself.
         reserved: usize = "8192",
+        /// Journal slots kept for orders, which carts wait for.
+        orders: usize = "4096",
     }
 
     /// When changed state is saved and the log trimmed.

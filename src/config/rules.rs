@@ -38,13 +38,16 @@ pub(super) fn broken(config: &Config) -> Vec<String> {
     for (name, value) in must_be_positive(config) {
         assert(value > 0, format!("{name} must be above zero"));
     }
-    let slots = admission.max_in_flight.saturating_add(admission.reserved);
+    let slots = admission
+        .max_in_flight
+        .saturating_add(admission.reserved)
+        .saturating_add(admission.orders);
     assert(
         slots <= journal.queue_capacity,
         format!(
-            "admission.max_in_flight + admission.reserved must not exceed journal.queue_capacity, \
-             or an admitted command could find the queue full: {} + {} > {}",
-            admission.max_in_flight, admission.reserved, journal.queue_capacity
+            "admission.max_in_flight + admission.reserved + admission.orders must not exceed \
+             journal.queue_capacity, or an admitted command could find the queue full: {} + {} + {} > {}",
+            admission.max_in_flight, admission.reserved, admission.orders, journal.queue_capacity
         ),
     );
     assert(
@@ -53,6 +56,13 @@ pub(super) fn broken(config: &Config) -> Vec<String> {
             "admission.reserved must be at least {ENTRIES_MAX}, or the checkout of a cart of {LINES_PER_CART_MAX} lines never \
              finds room: {}",
             admission.reserved
+        ),
+    );
+    assert(
+        admission.orders >= ENTRIES_MAX,
+        format!(
+            "admission.orders must be at least {ENTRIES_MAX}, or an order of {LINES_PER_CART_MAX} lines never finds room: {}",
+            admission.orders
         ),
     );
     assert(
@@ -215,10 +225,10 @@ mod tests {
 
     #[test]
     fn a_full_admission_fits_the_queue_exactly() {
-        assert!(sentences(|config| config.journal.queue_capacity = 16_384).is_empty());
-        let broken = sentences(|config| config.journal.queue_capacity = 16_383);
+        assert!(sentences(|config| config.journal.queue_capacity = 20_480).is_empty());
+        let broken = sentences(|config| config.journal.queue_capacity = 20_479);
         assert_eq!(broken.len(), 1);
-        assert!(broken[0].ends_with("8192 + 8192 > 16383"), "{broken:?}");
+        assert!(broken[0].ends_with("8192 + 8192 + 4096 > 20479"), "{broken:?}");
     }
 
     #[test]

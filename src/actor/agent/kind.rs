@@ -1,6 +1,7 @@
 //! What the shell has to know of a cart and of an order.
 use super::{
     super::{
+        admission::{Permit, Shed},
         directory::Directory,
         message::{Answer as Told, NotDone},
     },
@@ -57,6 +58,15 @@ pub(in crate::actor) trait Housed:
 
     /// The key of the work in hand.
     fn work_key(&self) -> Option<KeyMark>;
+
+    /// Counts its visible changes; what a caller's If-Match is held against.
+    fn version(&self) -> u64;
+
+    /// Journal slots for work of its kind.
+    ///
+    /// # Errors
+    /// The pool has none.
+    fn reserve(directory: &Directory, slots: usize) -> Result<Permit, Shed>;
 
     /// Whether it has been made and is not forgotten.
     fn exists(&self) -> bool;
@@ -116,6 +126,14 @@ impl Housed for Cart {
 
     fn work_key(&self) -> Option<KeyMark> {
         self.work.as_ref().and_then(|work| work.key)
+    }
+
+    fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn reserve(directory: &Directory, slots: usize) -> Result<Permit, Shed> {
+        directory.reserve_slots(slots)
     }
 
     fn exists(&self) -> bool {
@@ -185,6 +203,14 @@ impl Housed for Order {
 
     fn work_key(&self) -> Option<KeyMark> {
         self.work.as_ref().and_then(|work| work.key)
+    }
+
+    fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn reserve(directory: &Directory, slots: usize) -> Result<Permit, Shed> {
+        directory.reserve_order_slots(slots)
     }
 
     fn exists(&self) -> bool {

@@ -74,6 +74,8 @@ pub struct AgentJob<A: Agent> {
     pub store: StoreId,
     /// What is asked.
     pub command: A::Command,
+    /// The version the caller saw; `None` takes any.
+    pub expected: Option<u64>,
     /// The idempotency key, claimed.
     pub key: Option<KeyClaim>,
     /// Room for it among the requests.

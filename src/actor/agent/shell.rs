@@ -14,6 +14,7 @@ use crate::{
     domain::{
         agent::{Answer, Ask, Next, Verdict, entries_max},
         time::Timestamp,
+        variant,
     },
     storage::{dto, record::Turn},
     telemetry::metrics::{self, metrics},
@@ -68,8 +69,10 @@ pub(super) struct Running<A: Housed> {
     /// Who the work in hand is for, until they are told.
     current: Option<Current>,
     round: Round,
-    /// The slots of the work in hand.
-    slots: Option<Permit>,
+    /// The slots of the work in hand, and how many.
+    slots: Option<(Permit, usize)>,
+    /// Until when nothing that needs slots is begun: the pool has none.
+    room_at: Option<Timestamp>,
     /// Told when the work of before a restart has come to its end.
     settled: Vec<oneshot::Sender<()>>,
     asked_to_leave: bool,
@@ -83,6 +86,8 @@ struct Waiting<A: Housed> {
     deadline: Option<Timestamp>,
     /// Whose shop the caller is in.
     store: Option<crate::domain::ids::StoreId>,
+    /// The version the caller saw.
+    expected: Option<u64>,
 }
 
 struct Current {
@@ -144,6 +149,7 @@ impl<A: Housed> Actor for Shell<A> {
                 came_late: false,
             },
             slots: None,
+            room_at: None,
             settled: Vec::new(),
             asked_to_leave: false,
             leaving: false,
@@ -162,7 +168,7 @@ impl<A: Housed> Actor for Shell<A> {
         let now = running.directory.now();
         running.receive(message, now);
         running.go_on(now);
-        if !running.agent.is_working() {
+        if !running.agent.is_working() && running.agent.due(now).is_none() {
             for settled in running.settled.drain(..) {
                 // Whoever waited may have given up.
                 let _ = settled.send(());
@@ -235,6 +241,7 @@ impl<A: Housed> Running<A> {
         let AgentJob {
             store,
             command,
+            expected,
             key,
             permit,
             deadline,
@@ -248,6 +255,7 @@ impl<A: Housed> Running<A> {
             },
             deadline: Some(deadline),
             store: Some(store),
+            expected,
         });
     }
 
@@ -262,6 +270,7 @@ impl<A: Housed> Running<A> {
             current: Current { caller, key: None },
             deadline: None,
             store: None,
+            expected: None,
         });
     }
 
@@ -290,6 +299,19 @@ impl<A: Housed> Running<A> {
                 continue;
             }
             self.round.again_at = None;
+            if self.room_at.is_some_and(|at| at > now) {
+                // What others ask uses their slots, and they hold theirs until it is done: it goes first.
+                let asked = |waiting: &Waiting<A>| matches!(waiting.current.caller, Caller::Agent(_));
+                let first = self.waiting.iter().position(asked);
+                let Some(waiting) = first.and_then(|place| self.waiting.remove(place)) else {
+                    return;
+                };
+                if self.command(waiting, now) {
+                    continue;
+                }
+                return;
+            }
+            self.room_at = None;
             if let Some(next) = self.agent.due(now) {
                 let current = Current {
                     caller: Caller::Nobody,
@@ -308,18 +330,14 @@ impl<A: Housed> Running<A> {
         }
     }
 
-    /// Judges what may not wait for the work in hand and does not touch it. Without a slot for its record nothing happens, and
-    /// the other agent asks again.
+    /// Judges what may not wait for the work in hand and does not touch it. The slot of its record is the asker's.
     fn at_once(&mut self, command: &A::Command, from: AgentAddress, now: Timestamp) {
-        let Ok(slot) = self.directory.reserve_slots(1) else {
-            return;
-        };
         let current = Current {
             caller: Caller::Agent(from),
             key: None,
         };
         match self.agent.decide(command, None, now) {
-            Ok(next) => self.step(next, current, Some(slot), now),
+            Ok(next) => self.step(next, current, now),
             Err(refusal) => self.directory.answer_agent(from, A::answer(Err(refusal))),
         }
     }
@@ -343,6 +361,12 @@ impl<A: Housed> Running<A> {
             self.refuse(waiting.current, A::not_done(not_found, now), None);
             return true;
         }
+        let current = self.agent.version();
+        if waiting.expected.is_some_and(|expected| expected != current) {
+            let refusal = variant::Refusal::VersionMismatch { current };
+            self.refuse(waiting.current, NotDone::Refused { refusal, at: now }, None);
+            return true;
+        }
         let overtaken = |key: &KeyClaim| key.claim.is_overtaken();
         if waiting.current.key.as_ref().is_some_and(overtaken) {
             // Work of before a restart has come to its end under this key: the caller asks again and is answered by its record.
@@ -352,15 +376,14 @@ impl<A: Housed> Running<A> {
         let mark = waiting.current.key.as_ref().map(KeyClaim::mark);
         match self.agent.decide(&waiting.command, mark, now) {
             Ok(next) => {
-                // A caller's own permit is the slot of a record that ends it at once.
-                let needs_more =
-                    next.after.is_working() || !matches!(waiting.current.caller, Caller::Port { .. });
+                // A record that ends it at once has a slot: the caller's permit, or one of the agent's that asks.
+                let needs_more = next.after.is_working() || matches!(waiting.current.caller, Caller::Nobody);
                 if needs_more && !self.have_slots(next.after.asks().len()) {
-                    self.round.again_at = Some(now.saturating_add(PAUSE_MS));
+                    self.room_at = Some(now.saturating_add(PAUSE_MS));
                     self.waiting.push_front(waiting);
                     return false;
                 }
-                self.step(next, waiting.current, None, now);
+                self.step(next, waiting.current, now);
                 true
             }
             Err(refusal) => {
@@ -375,18 +398,31 @@ impl<A: Housed> Running<A> {
     fn begin(&mut self, next: Next<A>, current: Current, now: Timestamp) -> bool {
         // Without work it still has a record.
         if !self.have_slots(next.after.asks().len()) {
-            self.round.again_at = Some(now.saturating_add(PAUSE_MS));
-            return false;
+            self.room_at = Some(now.saturating_add(PAUSE_MS));
+            // Others' asks do not wait for it.
+            let asked = |waiting: &Waiting<A>| matches!(waiting.current.caller, Caller::Agent(_));
+            return self.waiting.iter().any(asked);
         }
-        self.step(next, current, None, now);
+        self.step(next, current, now);
         true
     }
 
+    /// Makes sure of slots for work with so many asks; work that goes on with more of them needs more.
     fn have_slots(&mut self, asks: usize) -> bool {
-        if self.slots.is_none() {
-            self.slots = self.directory.reserve_slots(entries_max(asks)).ok();
+        let wanted = entries_max(asks);
+        let had = self.slots.as_ref().map_or(0, |(_, had)| *had);
+        if had >= wanted {
+            return true;
         }
-        self.slots.is_some()
+        let Ok(more) = A::reserve(&self.directory, wanted - had) else {
+            return false;
+        };
+        let slots = match self.slots.take() {
+            Some((slots, _)) => slots.with(more),
+            None => more,
+        };
+        self.slots = Some((slots, wanted));
+        true
     }
 
     /// Asks what the work in hand asks; `false` when there is no room yet, as after a restart.
@@ -424,6 +460,8 @@ impl<A: Housed> Running<A> {
                 .iter_mut()
                 .filter(|answer| **answer == Some(Answer::Unanswered));
             missing.for_each(|answer| *answer = None);
+            // Others may have the slots meanwhile: one variant that answers nobody must not stop the rest of the shop.
+            self.slots = None;
             self.round.again_at = Some(now.saturating_add(self.round.again_ms));
             self.round.again_ms = (self.round.again_ms * 2).min(AGAIN_MAX_MS);
             return;
@@ -435,11 +473,11 @@ impl<A: Housed> Running<A> {
             caller: Caller::Nobody,
             key: None,
         });
-        self.step(next, current, None, now);
+        self.step(next, current, now);
     }
 
-    /// Takes over the next state, logs it, and tells whoever asked. `slot` is for what happens beside the work in hand.
-    fn step(&mut self, next: Next<A>, current: Current, slot: Option<Permit>, now: Timestamp) {
+    /// Takes over the next state, logs it, and tells whoever asked.
+    fn step(&mut self, next: Next<A>, current: Current, now: Timestamp) {
         let Next {
             mut after,
             happened,
@@ -489,7 +527,11 @@ impl<A: Housed> Running<A> {
             }
             (Verdict::Refused(_), Caller::Nobody, _) => (None, None, None),
         };
-        let slots = slot.or_else(|| if ends { self.slots.take() } else { None });
+        let slots = if ends {
+            self.slots.take().map(|(slots, _)| slots)
+        } else {
+            None
+        };
         let permit = match (permit, slots) {
             (Some(permit), Some(slots)) => Some(permit.with(slots)),
             (permit, slots) => permit.or(slots),
@@ -577,7 +619,7 @@ impl<A: Housed> Running<A> {
         let working = self.agent.is_working();
         let by_itself = if working { None } else { self.agent.next_deadline() };
         let idle_at = (!working).then(|| self.last_used.saturating_add(self.directory.idle_ms()));
-        let next = match self.round.again_at {
+        let next = match self.round.again_at.or(self.room_at) {
             Some(again_at) => Some(again_at),
             None => [by_itself, idle_at, self.round.until].into_iter().flatten().min(),
         };

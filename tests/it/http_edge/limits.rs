@@ -309,13 +309,11 @@ async fn an_open_service_answers_to_its_own_names_only() {
         200
     );
     let site = ("sec-fetch-site", "same-site");
-    let crossed = closed
+    // No browser sends the key by itself, so whoever does may forward what a page asked of the shop.
+    let forwarded = closed
         .send("POST", "/api/admin/drain", &[key, shop, site], "")
         .await;
-    assert_eq!(
-        (crossed.status, crossed.code().as_str()),
-        (403, "cross-site-request")
-    );
+    assert_eq!(forwarded.status, 200, "{}", forwarded.text);
 }
 
 #[tokio::test]

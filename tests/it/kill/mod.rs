@@ -118,8 +118,8 @@ fn nothing_answered_is_lost(back_end: &str) {
     );
     let settings = [
         &format!("journal.backend={back_end}"),
-        "journal.segment_bytes=64KiB",
-        "journal.group_bytes=64KiB",
+        "journal.segment_bytes=448KiB",
+        "journal.group_bytes=448KiB",
         "checkpoint.every=40ms",
         // Keys and ended holds are soon asked for from the disk, not from memory.
         "keys.memory_max=1000",
