@@ -17,6 +17,7 @@ on_both_logs! {
     units_leave_and_come_back_once,
     orders_are_listed_by_customer_and_status,
     keys_answer_after_a_restart_what_they_answered_before,
+    many_checkouts_at_once_share_pools_for_three,
 }
 
 fn pay(reference: &str) -> Value {
@@ -117,6 +118,48 @@ fn a_commit_at_the_deadline_has_one_winner(backend: JournalBackend) {
             }
         });
     }
+}
+
+/// Carts hold journal slots while they wait for orders, and orders tell carts: with one pool for both they would wait for each
+/// other for ever.
+fn many_checkouts_at_once_share_pools_for_three(backend: JournalBackend) {
+    let mut house = House::build(backend, 2, true, |config| {
+        config.admission.reserved = 3 * 14;
+        config.admission.orders = 3 * 14;
+    });
+    house.run(async |shop| {
+        let web = Web::new(&house, &shop);
+        web.stock("a", 60).await;
+        let mut carts = Vec::new();
+        for shopper in 0..60 {
+            carts.push(web.cart(&format!("u{shopper}"), "a", 1).await);
+        }
+        let mut asked: Vec<_> = carts
+            .iter()
+            .map(|cart| {
+                let (web, path) = (&web, format!("{cart}/checkout"));
+                Box::pin(async move { web.post(&path, json!({})).await })
+            })
+            .collect();
+        std::future::poll_fn(|context| {
+            asked.retain_mut(|request| match request.as_mut().poll(context) {
+                std::task::Poll::Ready(told) => {
+                    told.ok(201);
+                    false
+                }
+                std::task::Poll::Pending => true,
+            });
+            if asked.is_empty() {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
+            }
+        })
+        .await;
+        assert_eq!(web.figures("a").await, (0, 60, 0));
+    });
+    house.crash();
+    house.audit();
 }
 
 fn a_payment_across_a_restart_is_judged_by_its_logged_moment(backend: JournalBackend) {
