@@ -221,6 +221,7 @@ impl Turn {
         for line in &mut self.after.lines {
             if let Some(taken) = taken(order, line) {
                 line.hold = in_payment(line, taken, order.payment_deadline);
+                line.unit_price = taken.unit_price;
             }
         }
         self.say(Happened::CheckedOut(Box::new(order.clone())));
