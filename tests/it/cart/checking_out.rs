@@ -1,7 +1,7 @@
 //! What a checkout promises, a test each.
 use super::house::{Fate, House};
 use holdfast::domain::{
-    cart::{LineStatus, Refusal, Status},
+    cart::{Command, LineStatus, Refusal, Status},
     order, variant,
 };
 
@@ -137,4 +137,18 @@ fn a_late_payment_takes_what_it_bought_out_of_the_reopened_cart() {
     assert_eq!(house.told(&cart), "v1 1 active, v2 1 expired");
     assert_eq!(house.carts[&cart].version, version + 1, "told twice");
     assert_eq!(house.carts[&cart].status, Status::Active);
+}
+
+#[test]
+fn an_ended_cart_is_not_created_again() {
+    let mut house = House::new(&[5]);
+    let cart = house.guest();
+    let create = Command::Create {
+        customer: None,
+        session: None,
+        policy: house.policy,
+    };
+    house.ask(&cart, &create).unwrap();
+    house.ask(&cart, &Command::Delete).unwrap();
+    assert_eq!(house.ask(&cart, &create), Err(Refusal::Abandoned));
 }
