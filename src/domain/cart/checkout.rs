@@ -1,6 +1,6 @@
 //! Checkout: the cart stands still while its order takes the lines, and follows what the order tells it afterwards.
 use super::{
-    Cart, Happened, Kept, Line, LineHold, Refusal, Status, Task,
+    Cart, Happened, Kept, Line, LineHold, LineId, Refusal, Status, Task,
     turn::{Turn, never_held},
 };
 use crate::domain::{
@@ -156,8 +156,12 @@ impl Cart {
         }
     }
 
-    /// The order says how it stands: paid, or over, or the cart is the shopper's again.
+    /// The order says how it stands: paid, or over, or the cart is the shopper's again. One that the cart has let go of may
+    /// have been paid late.
     pub(super) fn order_stands(&self, order: &Order, reopen: bool, now: Timestamp) -> Next<Self> {
+        if self.status == Status::Active && order.payment.is_some() {
+            return self.bought_late(order, now);
+        }
         if !matches!(&self.status, Status::CheckingOut { order: own } if *own == order.id) {
             return self.unchanged();
         }
@@ -167,6 +171,18 @@ impl Cart {
         } else {
             turn.order_over(order, now);
         }
+        turn.done()
+    }
+
+    /// What waited to be held again since the order expired has been bought; what the shopper holds anew stays.
+    fn bought_late(&self, order: &Order, now: Timestamp) -> Next<Self> {
+        let bought = self.lines.iter().filter(|line| was_left_by(order, line));
+        let bought: Vec<LineId> = bought.map(|line| line.id).collect();
+        if bought.is_empty() {
+            return self.unchanged();
+        }
+        let mut turn = Turn::of(self);
+        turn.take_out(&bought, false, now, false);
         turn.done()
     }
 }
@@ -221,6 +237,7 @@ impl Turn {
         for line in &mut self.after.lines {
             if let Some(taken) = taken(order, line) {
                 line.hold = in_payment(line, taken, order.payment_deadline);
+                line.unit_price = taken.unit_price;
             }
         }
         self.say(Happened::CheckedOut(Box::new(order.clone())));
@@ -274,6 +291,15 @@ impl Turn {
         }
         self.changed();
     }
+}
+
+/// Whether the line is as the expired order left it. While an order has a cart's lines nothing is held for them anew, so what
+/// was granted before its payment was over is its own: it has other reservations since.
+fn was_left_by(order: &Order, line: &Line) -> bool {
+    let LineHold::Ended(kept) = line.hold else {
+        return false;
+    };
+    taken(order, line).is_some() && kept.reservation.created_at() <= order.payment_deadline
 }
 
 fn taken<'a>(order: &'a Order, line: &Line) -> Option<&'a order::Line> {

@@ -27,7 +27,7 @@ impl Agent for Cart {
                 customer,
                 session,
                 policy,
-            } => Ok(self.create(customer.as_ref(), session.as_ref(), policy, now)),
+            } => self.create(customer.as_ref(), session.as_ref(), policy, now),
             Command::Add {
                 customer,
                 session,
@@ -152,20 +152,24 @@ impl Cart {
         Turn::of(self).close(Verdict::Done)
     }
 
+    /// Asked again it is the cart that is there, unless that one has ended.
     fn create(
         &self,
         customer: Option<&CustomerId>,
         session: Option<&SessionId>,
         policy: &Policy,
         now: Timestamp,
-    ) -> Next<Self> {
+    ) -> Result<Next<Self>, Refusal> {
+        if self.ended_at.is_some() {
+            self.expect_active()?;
+        }
         if self.exists() {
-            return self.unchanged();
+            return Ok(self.unchanged());
         }
         let mut turn = self.born(customer, session, policy, now);
         turn.say(Happened::Created);
         turn.touched(now);
-        turn.done()
+        Ok(turn.done())
     }
 
     /// The cart as it comes into being; it is there once something succeeded.

@@ -210,7 +210,7 @@ impl Cart {
                 let refusal = match refusal {
                     Refusal::Busy => Refusal::Busy,
                     Refusal::Merged { .. } => conflict("it was merged into another cart"),
-                    Refusal::NotFound => conflict("there is no such cart"),
+                    Refusal::NotFound => unknown(),
                     Refusal::LineNotFound { .. }
                     | Refusal::Line { .. }
                     | Refusal::LinesUnavailable { .. }
@@ -240,6 +240,9 @@ impl Cart {
     }
 
     fn expect_mergeable(&self, other: &Self) -> Result<(), Refusal> {
+        if other.store != self.store {
+            return Err(unknown()); // To this store there is no such cart.
+        }
         if other.customer.is_some() && other.customer != self.customer {
             return Err(conflict("it is another customer's"));
         }
@@ -445,6 +448,10 @@ fn capped(line: &Line, wanted: u32, got: u32) -> Capped {
         wanted,
         got,
     }
+}
+
+fn unknown() -> Refusal {
+    conflict("there is no such cart")
 }
 
 fn conflict(why: &'static str) -> Refusal {

@@ -13,6 +13,11 @@ use crate::domain::{
     variant::Fulfilment,
 };
 
+/// The most payments of one order that are asked back for what they are. Beyond it such a payment is refused by the order's
+/// status, and no record is kept of it: a caller who draws references could otherwise let an order grow without end. A payment
+/// that was taken up and whose units are gone is asked back all the same, which happens once.
+pub const REFUNDS_MAX: usize = 64;
+
 /// A payment as its caller tells of it.
 struct Paid<'a> {
     reference: &'a str,
@@ -135,7 +140,7 @@ impl Order {
     }
 
     /// One order, one payment: the same reference again is the same answer, whatever came of the order since, and a payment
-    /// that cannot be honoured is asked back once.
+    /// that cannot be honoured is asked back once, up to [`REFUNDS_MAX`] of them.
     fn confirm(&self, paid: &Paid<'_>, asked: Asked) -> Result<Next<Self>, Refusal> {
         if self
             .payment
@@ -148,6 +153,9 @@ impl Order {
             return Err(refund.refusal());
         }
         if let Some(reason) = self.dishonoured(paid) {
+            if self.refunds.len() >= REFUNDS_MAX {
+                return Err(self.not_now());
+            }
             return Ok(self.refunded(paid.reference, reason, asked.now));
         }
         let late = || Late {

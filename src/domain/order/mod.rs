@@ -21,6 +21,7 @@ mod refusal;
 mod saga;
 
 pub use command::{AfterSaleLine, Command, Movement};
+pub use decide::REFUNDS_MAX;
 pub use refusal::Refusal;
 
 use super::{
@@ -86,7 +87,7 @@ pub struct Order {
     pub grace_ms: i64,
     /// The payment that was accepted, and when that was decided.
     pub payment: Option<Payment>,
-    /// Payments that cannot be honoured, one each.
+    /// Payments that cannot be honoured, one each, and at most [`REFUNDS_MAX`] and one.
     pub refunds: Vec<Refund>,
     /// Why it could not be had, line by line: its cart may ask twice. Empty also when a line did not answer.
     pub refused: Vec<(VariantId, variant::Refusal)>,
@@ -109,7 +110,7 @@ pub struct Line {
     pub ordinal: VariantOrdinal,
     /// Units.
     pub quantity: u32,
-    /// The price of one, kept for ever.
+    /// The price of one, as it was when the order was opened; kept for ever.
     pub unit_price: Option<Money>,
     /// The reservation behind it; another one after a late payment.
     pub reservation: ReservationId,

@@ -123,7 +123,8 @@ impl Order {
             return waiting(self);
         }
         match told {
-            Some(told) if noes.is_empty() => (row.went)(self, work, &told, now),
+            Some(told) if noes.is_empty() && retaking => (row.went)(self, work, &told, now),
+            Some(told) if noes.is_empty() => (row.went)(&self.priced(&asked, answers), work, &told, now),
             Some(_) if !retaking && self.may_try_again(work, &noes, in_time) => {
                 self.try_again(work, &noes, now)
             }
@@ -150,6 +151,44 @@ impl Order {
             Some((*at, refusal))
         };
         asked.iter().zip(answers).filter_map(no).collect()
+    }
+
+    /// Only a hold that is live locks the price its cart was told. Every other line costs what its variant says as it promises.
+    fn priced(&self, asked: &[usize], answers: &[Answer]) -> Self {
+        let mut after = self.clone();
+        for (at, answer) in asked.iter().zip(answers) {
+            let line = &mut after.lines[*at];
+            if let (
+                false,
+                Answer::Variant {
+                    quote: Some(quote), ..
+                },
+            ) = (line.held, answer)
+            {
+                line.unit_price = quote.price;
+            }
+        }
+        after
+    }
+
+    /// The lines that are priced in another currency than the rest, where what the cart was promised counts first.
+    fn in_another_currency(&self) -> Refused {
+        let priced = |line: &Line| line.unit_price.map(|price| price.currency);
+        let locked = self.lines.iter().filter(|line| line.held).find_map(priced);
+        let Some(currency) = locked.or_else(|| self.lines.iter().find_map(priced)) else {
+            return Refused::new();
+        };
+        let other = |line: &&Line| priced(line).is_some_and(|other| other != currency);
+        // It is on sale, only not with the rest.
+        let refused = |line: &Line| {
+            let refusal = variant::Refusal::SaleNotOpen {
+                sale: variant::SaleState::Open,
+                opens_at: None,
+                closes_at: None,
+            };
+            (line.variant.clone(), refusal)
+        };
+        self.lines.iter().filter(other).map(refused).collect()
     }
 
     /// In the second try a collision is waited for: whoever has the first common line gets the others too.
@@ -357,6 +396,10 @@ fn took(order: &Order, work: &Work, told: &[Told], now: Timestamp) -> Next<Order
     if now > order.payment_deadline {
         // It was decided so late, after a crash perhaps, that nobody could pay.
         return refuse(order, work, Vec::new(), now);
+    }
+    let other_currency = after.in_another_currency();
+    if !other_currency.is_empty() {
+        return refuse(order, work, other_currency, now);
     }
     after.keep_promises(now);
     after.status = Status::PendingPayment;

@@ -1,8 +1,8 @@
 //! What a checkout promises, a test each.
 use super::house::{Fate, House};
 use holdfast::domain::{
-    cart::{LineStatus, Refusal, Status},
-    order,
+    cart::{Command, LineStatus, Refusal, Status},
+    order, variant,
 };
 
 #[test]
@@ -116,4 +116,39 @@ fn an_expired_order_leaves_ended_lines_and_a_closed_one_nothing() {
     assert_eq!(house.carts[&other].status, Status::Abandoned);
     assert_eq!(house.held(0), 0);
     house.change(&cart, 0, 2).unwrap();
+}
+
+#[test]
+fn a_late_payment_takes_what_it_bought_out_of_the_reopened_cart() {
+    let mut house = House::new(&[9, 9, 9]);
+    let cart = house.guest();
+    for variant in 0..3 {
+        house.add(&cart, variant, 2).unwrap();
+    }
+    let order = house.check_out(&cart).unwrap();
+    house.wait(120_001);
+    house.order_ends(&order, order::Status::Expired, true);
+    assert_eq!(house.told(&cart), "v0 2 expired, v1 2 expired, v2 2 expired");
+    house.change(&cart, 1, 1).unwrap();
+    house.change(&cart, 2, 1).unwrap();
+    house.by_id(&cart, 2, |id| variant::Command::Release { id });
+    let version = house.carts[&cart].version;
+    house.paid_late(&order);
+    assert_eq!(house.told(&cart), "v1 1 active, v2 1 expired");
+    assert_eq!(house.carts[&cart].version, version + 1, "told twice");
+    assert_eq!(house.carts[&cart].status, Status::Active);
+}
+
+#[test]
+fn an_ended_cart_is_not_created_again() {
+    let mut house = House::new(&[5]);
+    let cart = house.guest();
+    let create = Command::Create {
+        customer: None,
+        session: None,
+        policy: house.policy,
+    };
+    house.ask(&cart, &create).unwrap();
+    house.ask(&cart, &Command::Delete).unwrap();
+    assert_eq!(house.ask(&cart, &create), Err(Refusal::Abandoned));
 }

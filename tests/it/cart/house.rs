@@ -551,6 +551,27 @@ impl House {
         }
     }
 
+    /// An expired order is paid after all, under new reservations, and its cart is told.
+    pub(crate) fn paid_late(&mut self, id: &OrderId) {
+        let mut order = self.orders[id].clone();
+        order.status = order::Status::Confirmed;
+        order.payment = Some(order::Payment {
+            reference: "late".to_owned(),
+            at: self.now,
+        });
+        for line in &mut order.lines {
+            line.reservation = line.reservation.successor(self.now);
+        }
+        let cart = order.cart.clone();
+        let tell = Command::OrderStands {
+            order: Box::new(order),
+            reopen: false,
+        };
+        for _ in 0..2 {
+            self.ask(&cart, &tell).unwrap();
+        }
+    }
+
     /// Somebody acts on a hold by its id, and its cart is told.
     pub(crate) fn by_id(
         &mut self,

@@ -3,6 +3,7 @@ use super::house::{Fate, House, POLICY, price};
 use holdfast::domain::{
     agent::{Agent, Verdict},
     cart::{Capped, Command, Happened, MergeStrategy, Refusal, Status},
+    ids::StoreId,
     variant::ReservationMode,
 };
 
@@ -154,6 +155,22 @@ fn carts_that_cannot_be_merged_go_on_by_themselves() {
         assert_eq!(house.carts[cart].status, Status::Active);
     }
     house.add(&guest, 1, 1).unwrap();
+}
+
+#[test]
+fn a_cart_of_another_store_is_unknown() {
+    let mut house = House::new(&[9]);
+    let (cart, other, unborn) = (house.guest(), house.guest(), house.unborn());
+    house.add(&other, 0, 2).unwrap();
+    house.carts.get_mut(&other).unwrap().store = StoreId::parse("elsewhere").unwrap();
+    let unknown = house.merge(&cart, &unborn, MergeStrategy::Sum);
+    assert!(matches!(unknown, Err(Refusal::MergeConflict { .. })));
+    assert_eq!(house.merge(&cart, &other, MergeStrategy::Sum), unknown);
+    assert_eq!(
+        (house.told(&cart).as_str(), house.told(&other).as_str()),
+        ("", "v0 2 active")
+    );
+    assert_eq!(house.carts[&other].status, Status::Active);
 }
 
 #[test]

@@ -83,6 +83,44 @@ fn a_hold_that_ended_on_the_way_to_checkout_is_made_anew() {
     }
 }
 
+#[test]
+fn only_a_live_hold_locks_the_price() {
+    let (mut house, lines) = house(2);
+    for line in &lines {
+        house.reprice(line, 130, "USD");
+    }
+    let amounts = |order: &Order| {
+        let amount = |line: &Line| line.unit_price.unwrap().amount;
+        order.lines.iter().map(amount).collect::<Vec<_>>()
+    };
+    let begin = says(open(&lines));
+    let smooth = with_every_fault(&unborn(), &house, &begin, at(1_000), |_, ran, faults| {
+        let opened = ran.after.status == Status::PendingPayment;
+        assert!(!opened || amounts(&ran.after) == [100, 130], "{faults:?}");
+    });
+    assert_eq!(smooth.after.total().unwrap().amount, 2 * 100 + 2 * 130);
+    // Its hold ended on the way here, and the lock with it.
+    let world = house.variants.get_mut(&0).unwrap();
+    let id = lines[0].reservation;
+    world.ask(&variant::Command::Release { id }, at(500));
+    let ran = run(&unborn(), &house, &begin, &[], at(1_000));
+    assert_eq!(amounts(&ran.after), [130, 130]);
+}
+
+#[test]
+fn an_order_is_priced_in_one_currency() {
+    let (mut house, lines) = house(2);
+    house.reprice(&lines[1], 130, "EUR");
+    let before = house.stock();
+    let ran = run(&unborn(), &house, says(open(&lines)), &[], at(1_000));
+    let Some(Err(Refusal::LinesUnavailable { lines: failing })) = &ran.said else {
+        panic!("{:?}", ran.said);
+    };
+    let failing: Vec<_> = failing.iter().map(|(name, _)| name).collect();
+    assert_eq!(failing, [&lines[1].variant]);
+    assert_eq!(ran.peers.stock(), before);
+}
+
 /// An order whose asks are delivered one at a time.
 struct Slow {
     order: Order,

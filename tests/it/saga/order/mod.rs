@@ -6,11 +6,13 @@ mod payment;
 use super::{Fault, Peers, Ran, run, with_every_fault};
 use crate::world::{self, START, World};
 use holdfast::domain::{
-    agent::{Agent, Answer, Ask, Next, Told},
+    agent::{Agent, Answer, Ask, Next, Quote, Told},
     cart,
     ids::{CartId, CustomerId, OrderId, ReservationId, Slot, StoreId, VariantId, VariantOrdinal},
     money::{Currency, Money},
-    order::{AfterSaleLine, Command, Happened, Line, Order, Refund, RefundReason, Refusal, Status},
+    order::{
+        AfterSaleLine, Command, Happened, Line, Order, REFUNDS_MAX, Refund, RefundReason, Refusal, Status,
+    },
     policy::{HoldLengths, Terms},
     time::Timestamp,
     variant::{self, Fulfilment, HoldStatus, Phase, Prepare, Reserve, Shopper},
@@ -55,7 +57,12 @@ impl Peers for House {
                     world::Answer::Nothing => Told::Nothing,
                     world::Answer::Refused(_, refusal) => Told::Refused(refusal),
                 };
-                Answer::Variant { told, quote: None }
+                let settings = &world.variant.head().settings;
+                let quote = Some(Quote {
+                    price: settings.price,
+                    mode: settings.reservation_mode,
+                });
+                Answer::Variant { told, quote }
             }
             Ask::Cart { command, .. } => {
                 let cart::Command::OrderStands { order, reopen } = &**command else {
@@ -118,11 +125,28 @@ impl House {
         }
     }
 
+    fn reprice(&mut self, line: &Line, amount: i64, currency: &str) {
+        let world = self.variants.get_mut(&line.ordinal.0).unwrap();
+        let change = variant::Command::Change {
+            settings: Box::new(costs(amount, currency)),
+            expected: None,
+        };
+        world.ask(&change, START);
+    }
+
     fn take_all(&mut self, line: &Line, now: Timestamp) {
         let world = self.variants.get_mut(&line.ordinal.0).unwrap();
         let quantity = u32::try_from(world.variant.view(now).available.unwrap()).unwrap();
         let id = world.fresh_id(now);
         world.ask(&variant::Command::Reserve(reserve(id, quantity)), now);
+    }
+}
+
+fn costs(amount: i64, currency: &str) -> variant::Settings {
+    let currency = Currency::parse(currency).unwrap();
+    variant::Settings {
+        price: Some(Money { amount, currency }),
+        ..variant::Settings::default()
     }
 }
 
@@ -169,7 +193,7 @@ fn house(lines: u32) -> (House, Vec<Line>) {
         let ordinal = VariantOrdinal(number);
         let mut world = World::new(&name, ordinal);
         let create = variant::Command::Create {
-            settings: Box::default(),
+            settings: Box::new(costs(100, "USD")),
             on_hand: STOCK,
             by: "test".to_owned(),
         };
@@ -183,10 +207,7 @@ fn house(lines: u32) -> (House, Vec<Line>) {
             variant: VariantId::parse(&name).unwrap(),
             ordinal,
             quantity: 2,
-            unit_price: Some(Money {
-                amount: 100,
-                currency: Currency::parse("USD").unwrap(),
-            }),
+            unit_price: costs(100, "USD").price,
             reservation: id,
             held,
             hold: None,

@@ -33,6 +33,22 @@ fn a_payment_sells_every_line_whatever_is_lost() {
 }
 
 #[test]
+fn refunds_of_one_order_are_bounded() {
+    let mut ran = paid(1);
+    for number in 0..REFUNDS_MAX {
+        ran = go(&ran, pay_all(&ran.after, &format!("again-{number}")), at(3_000));
+        assert!(matches!(ran.said, Some(Err(Refusal::RefundRequired { .. }))));
+    }
+    let full = go(&ran, pay_all(&ran.after, "one more"), at(4_000));
+    let status = Status::Confirmed;
+    assert_eq!(full.said, Some(Err(Refusal::State { status })));
+    assert_eq!((&full.after, full.after.refunds.len()), (&ran.after, REFUNDS_MAX));
+    // Those that were asked back before are told so as ever.
+    let again = go(&ran, pay_all(&ran.after, "again-0"), at(4_000));
+    assert!(matches!(again.said, Some(Err(Refusal::RefundRequired { .. }))));
+}
+
+#[test]
 fn a_failed_or_cancelled_payment_gives_everything_back() {
     let cancel = |close_cart| Command::Cancel {
         lines: None,
