@@ -4,6 +4,8 @@
 //! only changes and cannot refuse. Time, ids and policy terms are arguments, so that replay gives the same state on any
 //! machine. Neighbours: `actor` calls `decide` and `apply`, `storage` translates events to bytes.
 //!
+//! Carts and orders work through others: see [`agent`].
+//!
 //! Deliberately absent: async, serde, disk, clock, randomness, floats, hash order.
 pub mod agent;
 pub mod agree;

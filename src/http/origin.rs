@@ -1,5 +1,6 @@
-//! What a browser may be talked into: a page of another origin changes nothing here, and a service that asks for no
-//! credentials answers to this machine's own names only.
+//! What a browser may be talked into where no credentials are asked for: a page of another origin changes nothing, and the
+//! service answers to this machine's own names only. With a key configured neither is judged: no browser sends the key by
+//! itself.
 //!
 //! Browsers say where a request comes from (`Sec-Fetch-Site`; `Origin` where that is too old), and no page can keep them
 //! from it. Who says neither is no browser: curl and a shop's back end pass. A page whose name was made to lead to this
