@@ -8,7 +8,7 @@ use crate::domain::{
     agent::{Next, Verdict},
     ids::{CartId, ReservationId},
     key::KeyMark,
-    money::{Currency, Money},
+    money::Currency,
     time::Timestamp,
     variant::Fulfilment,
 };
@@ -449,14 +449,24 @@ impl Order {
         self.refunds.iter().find(|refund| refund.reference == reference)
     }
 
-    /// What it costs; `None` when a line has no price or its currency is another one.
-    pub fn total(&self) -> Option<Money> {
-        let currency = self.lines.first()?.unit_price?.currency;
-        let amount = self.lines.iter().try_fold(0_i64, |sum, line| {
-            let price = line.unit_price.filter(|price| price.currency == currency)?;
-            sum.checked_add(price.amount.checked_mul(i64::from(line.quantity))?)
-        })?;
-        Some(Money { amount, currency })
+    /// Where a paid order stands follows from its units.
+    pub(super) fn status_of_units(&self) -> Status {
+        let sum = |units: fn(&Line) -> u32| self.lines.iter().map(|line| u64::from(units(line))).sum::<u64>();
+        let sold = sum(|line| line.quantity);
+        let shipped = sum(|line| line.fulfilment.shipped);
+        let cancelled = sum(|line| line.fulfilment.cancelled);
+        let returned = sum(|line| line.fulfilment.returned);
+        if cancelled == sold {
+            Status::Cancelled
+        } else if shipped + cancelled == sold && returned == shipped {
+            Status::Returned
+        } else if shipped + cancelled == sold {
+            Status::Fulfilled
+        } else if shipped > 0 {
+            Status::PartiallyFulfilled
+        } else {
+            Status::Confirmed
+        }
     }
 }
 
