@@ -139,14 +139,17 @@ impl Order {
         Ok(goes_on(opening.begin(taking, asked), vec![Happened::Began]))
     }
 
-    /// One order, one payment: the same reference again is the same answer, whatever came of the order since, and a payment
-    /// that cannot be honoured is asked back once, up to [`REFUNDS_MAX`] of them.
+    /// One order, one payment: the same reference again is the same answer, whatever came of the order since, unless it is told
+    /// with another amount. A payment that cannot be honoured is asked back once, up to [`REFUNDS_MAX`] of them.
     fn confirm(&self, paid: &Paid<'_>, asked: Asked) -> Result<Next<Self>, Refusal> {
-        if self
+        if let Some(payment) = self
             .payment
             .as_ref()
-            .is_some_and(|payment| payment.reference == paid.reference)
+            .filter(|payment| payment.reference == paid.reference)
         {
+            if self.is_mismatch(paid) {
+                return Err(payment.told_otherwise());
+            }
             return Ok(done(self.clone(), Vec::new()));
         }
         if let Some(refund) = self.refund(paid.reference) {
@@ -217,13 +220,17 @@ impl Order {
             | Status::Confirmed
             | Status::PartiallyFulfilled
             | Status::Fulfilled
-            | Status::Returned => {
-                let total = self.total()?;
-                let short = paid.amount.is_some_and(|amount| amount != total.amount);
-                let foreign = paid.currency.is_some_and(|currency| currency != total.currency);
-                (short || foreign).then_some(RefundReason::AmountMismatch)
-            }
+            | Status::Returned => self.is_mismatch(paid).then_some(RefundReason::AmountMismatch),
         }
+    }
+
+    /// Whether what was paid, as far as its caller says, is not what the order costs.
+    fn is_mismatch(&self, paid: &Paid<'_>) -> bool {
+        self.total().is_some_and(|total| {
+            let short = paid.amount.is_some_and(|amount| amount != total.amount);
+            let foreign = paid.currency.is_some_and(|currency| currency != total.currency);
+            short || foreign
+        })
     }
 
     fn refunded(&self, reference: &str, reason: RefundReason, now: Timestamp) -> Next<Self> {
@@ -467,6 +474,19 @@ impl Order {
         } else {
             Status::Confirmed
         }
+    }
+}
+
+impl Payment {
+    /// The accepted payment is told of with another amount. It stands as it was accepted, and none of it is owed.
+    fn told_otherwise(&self) -> Refusal {
+        let refund = Refund {
+            reference: self.reference.clone(),
+            reason: RefundReason::AmountMismatch,
+            at: self.at,
+            done_at: Some(self.at),
+        };
+        Refusal::AmountMismatch { refund }
     }
 }
 
