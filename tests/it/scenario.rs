@@ -287,6 +287,8 @@ impl Story {
                     "release" => Prepare::Release(self.id(words.first())),
                     "pay" => Prepare::Pay {
                         id: self.id(words.first()),
+                        shopper: shopper(words),
+                        terms: self.terms,
                         for_order: for_order(words).expect("whose"),
                     },
                     other => panic!("cannot prepare {other}"),
@@ -304,6 +306,7 @@ impl Story {
                 decided_at: words
                     .length("decided")
                     .map_or(self.now, |ms| START.saturating_add(ms)),
+                shopper: Some(shopper(words)).filter(|shopper| shopper.owner().is_some()),
             },
             other => panic!("no command {other}"),
         }

@@ -227,6 +227,7 @@ impl Bulk {
             id: line.reservation,
             commit,
             decided_at,
+            shopper: None,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::domain::{
     agent::{Next, Verdict},
     ids::{CartId, ReservationId},
     key::KeyMark,
-    money::{Currency, Money},
+    money::Currency,
     time::Timestamp,
     variant::Fulfilment,
 };
@@ -139,14 +139,17 @@ impl Order {
         Ok(goes_on(opening.begin(taking, asked), vec![Happened::Began]))
     }
 
-    /// One order, one payment: the same reference again is the same answer, whatever came of the order since, and a payment
-    /// that cannot be honoured is asked back once, up to [`REFUNDS_MAX`] of them.
+    /// One order, one payment: the same reference again is the same answer, whatever came of the order since, unless it is told
+    /// with another amount. A payment that cannot be honoured is asked back once, up to [`REFUNDS_MAX`] of them.
     fn confirm(&self, paid: &Paid<'_>, asked: Asked) -> Result<Next<Self>, Refusal> {
-        if self
+        if let Some(payment) = self
             .payment
             .as_ref()
-            .is_some_and(|payment| payment.reference == paid.reference)
+            .filter(|payment| payment.reference == paid.reference)
         {
+            if self.is_mismatch(paid) {
+                return Err(payment.told_otherwise());
+            }
             return Ok(done(self.clone(), Vec::new()));
         }
         if let Some(refund) = self.refund(paid.reference) {
@@ -217,13 +220,17 @@ impl Order {
             | Status::Confirmed
             | Status::PartiallyFulfilled
             | Status::Fulfilled
-            | Status::Returned => {
-                let total = self.total()?;
-                let short = paid.amount.is_some_and(|amount| amount != total.amount);
-                let foreign = paid.currency.is_some_and(|currency| currency != total.currency);
-                (short || foreign).then_some(RefundReason::AmountMismatch)
-            }
+            | Status::Returned => self.is_mismatch(paid).then_some(RefundReason::AmountMismatch),
         }
+    }
+
+    /// Whether what was paid, as far as its caller says, is not what the order costs.
+    fn is_mismatch(&self, paid: &Paid<'_>) -> bool {
+        self.total().is_some_and(|total| {
+            let short = paid.amount.is_some_and(|amount| amount != total.amount);
+            let foreign = paid.currency.is_some_and(|currency| currency != total.currency);
+            short || foreign
+        })
     }
 
     fn refunded(&self, reference: &str, reason: RefundReason, now: Timestamp) -> Next<Self> {
@@ -449,14 +456,37 @@ impl Order {
         self.refunds.iter().find(|refund| refund.reference == reference)
     }
 
-    /// What it costs; `None` when a line has no price or its currency is another one.
-    pub fn total(&self) -> Option<Money> {
-        let currency = self.lines.first()?.unit_price?.currency;
-        let amount = self.lines.iter().try_fold(0_i64, |sum, line| {
-            let price = line.unit_price.filter(|price| price.currency == currency)?;
-            sum.checked_add(price.amount.checked_mul(i64::from(line.quantity))?)
-        })?;
-        Some(Money { amount, currency })
+    /// Where a paid order stands follows from its units.
+    pub(super) fn status_of_units(&self) -> Status {
+        let sum = |units: fn(&Line) -> u32| self.lines.iter().map(|line| u64::from(units(line))).sum::<u64>();
+        let sold = sum(|line| line.quantity);
+        let shipped = sum(|line| line.fulfilment.shipped);
+        let cancelled = sum(|line| line.fulfilment.cancelled);
+        let returned = sum(|line| line.fulfilment.returned);
+        if cancelled == sold {
+            Status::Cancelled
+        } else if shipped + cancelled == sold && returned == shipped {
+            Status::Returned
+        } else if shipped + cancelled == sold {
+            Status::Fulfilled
+        } else if shipped > 0 {
+            Status::PartiallyFulfilled
+        } else {
+            Status::Confirmed
+        }
+    }
+}
+
+impl Payment {
+    /// The accepted payment is told of with another amount. It stands as it was accepted, and none of it is owed.
+    fn told_otherwise(&self) -> Refusal {
+        let refund = Refund {
+            reference: self.reference.clone(),
+            reason: RefundReason::AmountMismatch,
+            at: self.at,
+            done_at: Some(self.at),
+        };
+        Refusal::AmountMismatch { refund }
     }
 }
 

@@ -17,6 +17,7 @@
 mod command;
 mod decide;
 mod invariant;
+mod price;
 mod refusal;
 mod saga;
 

@@ -10,7 +10,8 @@ use crate::domain::{
     ids::{BulkId, ReservationId, VariantId},
     time::Timestamp,
     variant::{
-        self, Command, ForOrder, Fulfilment, Hold, HoldStatus, OrderStep, Prepare, Reserve, Shopper, settled,
+        self, Command, ForOrder, Fulfilment, Hold, HoldStatus, OrderStep, Prepare, Reserve, Shopper,
+        settled_for,
     },
 };
 
@@ -35,7 +36,8 @@ struct Row {
     undo: Option<Undo>,
 }
 
-type Refused = Vec<(VariantId, variant::Refusal)>;
+/// Lines that said no, and why.
+pub(super) type Refused = Vec<(VariantId, variant::Refusal)>;
 type Undo = fn(&Order, &Work, Refused, Timestamp) -> Next<Order>;
 
 /// The table. The cart is told by [`asks`] itself, for it is no line.
@@ -153,44 +155,6 @@ impl Order {
         asked.iter().zip(answers).filter_map(no).collect()
     }
 
-    /// Only a hold that is live locks the price its cart was told. Every other line costs what its variant says as it promises.
-    fn priced(&self, asked: &[usize], answers: &[Answer]) -> Self {
-        let mut after = self.clone();
-        for (at, answer) in asked.iter().zip(answers) {
-            let line = &mut after.lines[*at];
-            if let (
-                false,
-                Answer::Variant {
-                    quote: Some(quote), ..
-                },
-            ) = (line.held, answer)
-            {
-                line.unit_price = quote.price;
-            }
-        }
-        after
-    }
-
-    /// The lines that are priced in another currency than the rest, where what the cart was promised counts first.
-    fn in_another_currency(&self) -> Refused {
-        let priced = |line: &Line| line.unit_price.map(|price| price.currency);
-        let locked = self.lines.iter().filter(|line| line.held).find_map(priced);
-        let Some(currency) = locked.or_else(|| self.lines.iter().find_map(priced)) else {
-            return Refused::new();
-        };
-        let other = |line: &&Line| priced(line).is_some_and(|other| other != currency);
-        // It is on sale, only not with the rest.
-        let refused = |line: &Line| {
-            let refusal = variant::Refusal::SaleNotOpen {
-                sale: variant::SaleState::Open,
-                opens_at: None,
-                closes_at: None,
-            };
-            (line.variant.clone(), refusal)
-        };
-        self.lines.iter().filter(other).map(refused).collect()
-    }
-
     /// In the second try a collision is waited for: whoever has the first common line gets the others too.
     fn waits_in_order(&self, work: &Work, noes: &[(usize, variant::Refusal)]) -> bool {
         let second = matches!(work.step, Step::Taking { attempt, .. } if attempt > 1);
@@ -284,16 +248,21 @@ impl Order {
         Prepare::Reserve(Reserve {
             id,
             quantity: line.quantity,
-            shopper: Shopper {
-                customer: self.customer.clone(),
-                session: self.session.clone(),
-                cart: Some(self.cart.clone()),
-            },
+            shopper: self.shopper(),
             ttl_ms: None,
             allow_partial: false,
             terms: self.terms,
             for_order: Some(self.pays_by(pay_by)),
         })
+    }
+
+    /// For whom its reservations are.
+    fn shopper(&self) -> Shopper {
+        Shopper {
+            customer: self.customer.clone(),
+            session: self.session.clone(),
+            cart: Some(self.cart.clone()),
+        }
     }
 
     fn pays_by(&self, pay_by: Timestamp) -> ForOrder {
@@ -318,26 +287,6 @@ impl Order {
             order: self.id.clone(),
             id: self.lines[at].reservation,
             step,
-        }
-    }
-
-    /// Where a paid order stands follows from its units.
-    pub(super) fn status_of_units(&self) -> Status {
-        let sum = |units: fn(&Line) -> u32| self.lines.iter().map(|line| u64::from(units(line))).sum::<u64>();
-        let sold = sum(|line| line.quantity);
-        let shipped = sum(|line| line.fulfilment.shipped);
-        let cancelled = sum(|line| line.fulfilment.cancelled);
-        let returned = sum(|line| line.fulfilment.returned);
-        if cancelled == sold {
-            Status::Cancelled
-        } else if shipped + cancelled == sold && returned == shipped {
-            Status::Returned
-        } else if shipped + cancelled == sold {
-            Status::Fulfilled
-        } else if shipped > 0 {
-            Status::PartiallyFulfilled
-        } else {
-            Status::Confirmed
         }
     }
 }
@@ -367,6 +316,8 @@ fn take(order: &Order, work: &Work, at: usize) -> Command {
         prepare: if line.held {
             Prepare::Pay {
                 id: line.reservation,
+                shopper: order.shopper(),
+                terms: order.terms,
                 for_order: order.pays_by(pay_by),
             }
         } else {
@@ -442,10 +393,11 @@ fn refuse(order: &Order, work: &Work, lines: Refused, now: Timestamp) -> Next<Or
 impl Order {
     /// The holds as they are once their variants have heard of the decision.
     fn keep_promises(&mut self, now: Timestamp) {
+        let shopper = self.shopper();
         for line in &mut self.lines {
             let kept = line.hold.take().map(|hold| {
                 let promised = hold.pin.is_some();
-                let event = promised.then(|| settled(&hold, true, now));
+                let event = promised.then(|| settled_for(&hold, &shopper, true, now));
                 event.and_then(|event| event.hold().cloned()).unwrap_or(hold)
             });
             line.hold = kept;
@@ -471,6 +423,7 @@ fn settle(order: &Order, work: &Work, at: usize) -> Command {
         id: reservations[at],
         commit: *commit,
         decided_at: *decided_at,
+        shopper: Some(order.shopper()),
     }
 }
 

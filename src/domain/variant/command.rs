@@ -123,6 +123,10 @@ pub enum Prepare {
     Pay {
         /// Which.
         id: ReservationId,
+        /// For whom the order is: a guest may have become a customer since, who has limits of their own.
+        shopper: Shopper,
+        /// The store's terms for them.
+        terms: Terms,
         /// Whose it will be.
         for_order: ForOrder,
     },
@@ -257,5 +261,7 @@ pub enum Command {
         commit: bool,
         /// When it was decided; the reservation's deadline is judged by this moment.
         decided_at: Timestamp,
+        /// For whom the order is that has the reservation from now on.
+        shopper: Option<Shopper>,
     },
 }

@@ -99,7 +99,8 @@ impl Variant {
                 id,
                 commit,
                 decided_at,
-            } => Ok(self.settle(*attempt, *id, *commit, *decided_at)),
+                shopper,
+            } => Ok(self.settle(*attempt, *id, *commit, *decided_at, shopper.as_ref())),
         }
     }
 

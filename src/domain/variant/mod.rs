@@ -59,7 +59,7 @@ pub use hold::{
 };
 pub use owner::Purchases;
 pub use refusal::Refusal;
-pub use settle::settled;
+pub use settle::{settled, settled_for};
 pub use stock::{MAX_UNITS, Status, View};
 
 use super::{

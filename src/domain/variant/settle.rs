@@ -5,9 +5,9 @@
 use super::{
     Variant,
     command::{Confirm, Prepare},
-    decide::{Decision, Live, confirmed, granted, released},
+    decide::{Decision, Live, confirmed, expired, granted, released, within},
     event::Event,
-    hold::{Hold, HoldStatus, Intent, Phase, Pin},
+    hold::{Hold, HoldStatus, Intent, Phase, Pin, Shopper},
     refusal::Refusal,
 };
 use crate::domain::{bulk::Attempt, ids::ReservationId, time::Timestamp};
@@ -53,12 +53,18 @@ impl Variant {
             Live::Yes(hold) => hold,
         };
         let mut order = hold.order.clone();
+        let mut expiries = Vec::new();
         let intent = match prepare {
             Prepare::Reserve(_) => Intent::Reserve,
             Prepare::Extend(ask) => Intent::Extend(self.extended(hold, ask, now)?.expires_at),
             Prepare::Confirm(_) => Intent::Confirm,
             Prepare::Release(_) => Intent::Release,
-            Prepare::Pay { for_order, .. } => {
+            Prepare::Pay {
+                shopper,
+                terms,
+                for_order,
+                ..
+            } => {
                 // Only a hold that came back from an order lives beyond this: going back and forth must not keep it
                 // for ever.
                 if now >= hold.max_expires_at {
@@ -66,15 +72,23 @@ impl Variant {
                         max_expires_at: hold.max_expires_at,
                     });
                 }
+                if hold.shopper.owner() != shopper.owner() {
+                    expiries = self.expiries_for(0, shopper, now);
+                    self.expect_no_other_hold(shopper, &expiries, &[hold])?;
+                    let left = self.allowance(shopper, terms, &expiries, &[hold], now);
+                    within(left, u64::from(hold.quantity), false)?;
+                }
                 order = Some(for_order.order.clone());
                 Intent::Pay(for_order.pay_by)
             }
         };
-        Ok(granted(Event::Pinned(Hold {
+        let pinned = Event::Pinned(Hold {
             order,
             pin: Some(Pin { attempt, intent }),
             ..hold.clone()
-        })))
+        });
+        let expiries = expiries.into_iter().map(|due| expired(due, now));
+        Ok(Decision::Granted(expiries.chain([pinned]).collect()))
     }
 
     pub(super) fn settle(
@@ -83,12 +97,16 @@ impl Variant {
         id: ReservationId,
         commit: bool,
         decided_at: Timestamp,
+        shopper: Option<&Shopper>,
     ) -> Decision {
         // Nothing pinned: settled before, or never prepared because the message was lost.
         let Some(hold) = self.pinned_by(attempt, id) else {
             return Decision::Granted(Vec::new());
         };
-        granted(settled(hold, commit, decided_at))
+        granted(match shopper {
+            Some(shopper) => settled_for(hold, shopper, commit, decided_at),
+            None => settled(hold, commit, decided_at),
+        })
     }
 
     fn pinned_by(&self, attempt: Attempt, id: ReservationId) -> Option<&Hold> {
@@ -138,6 +156,23 @@ pub fn settled(hold: &Hold, commit: bool, decided_at: Timestamp) -> Event {
         }
         (Intent::Release, true) => released(hold, decided_at),
     }
+}
+
+/// As [`settled`], by an order: a reservation that it keeps changes hands with its cart's shopper.
+pub fn settled_for(hold: &Hold, shopper: &Shopper, commit: bool, decided_at: Timestamp) -> Event {
+    let event = settled(hold, commit, decided_at);
+    if let Event::Extended(kept) = &event
+        && kept.shopper != *shopper
+    {
+        return Event::Rehomed {
+            from: kept.shopper.clone(),
+            hold: Hold {
+                shopper: shopper.clone(),
+                ..kept.clone()
+            },
+        };
+    }
+    event
 }
 
 impl Prepare {

@@ -139,6 +139,7 @@ fn command(step: &Step, id: ReservationId, model: &Model, world: &World) -> Opti
             id: of(index),
             commit: *commit,
             decided_at: model.now,
+            shopper: None,
         },
         Step::SetStock(on_hand) => Command::SetStock {
             on_hand: *on_hand,

@@ -84,6 +84,57 @@ fn a_hold_that_ended_on_the_way_to_checkout_is_made_anew() {
 }
 
 #[test]
+fn what_a_guest_held_counts_for_the_customer_who_checks_out() {
+    for (limit, fits) in [(4, true), (3, false)] {
+        let (mut house, lines) = house(1);
+        let world = house.variants.get_mut(&0).unwrap();
+        let guest = Shopper {
+            customer: None,
+            ..shopper()
+        };
+        let release = variant::Command::Release {
+            id: lines[0].reservation,
+        };
+        world.ask(&release, START);
+        let mut line = lines[0].clone();
+        line.reservation = world.fresh_id(START);
+        let held = Reserve {
+            shopper: guest.clone(),
+            ..reserve(line.reservation, 2)
+        };
+        world.ask(&variant::Command::Take(held), START);
+        let id = world.fresh_id(START);
+        world.ask(&variant::Command::Reserve(reserve(id, 2)), START);
+        let mut command = open(&[line.clone()]);
+        if let Command::Open { terms, .. } = &mut command {
+            terms.units_per_customer = Some(limit);
+        }
+        let begin = says(command);
+        let smooth = if fits {
+            let judge = |smooth: &Outcome, ran: &Outcome, faults: &[((usize, usize), Fault)]| {
+                if ran.after.status == Status::PendingPayment {
+                    expect_same(smooth, ran, faults);
+                } else {
+                    let hold = ran.peers.variants[&0].variant.hold(line.reservation).unwrap();
+                    assert_eq!(hold.shopper, guest, "{faults:?}");
+                }
+            };
+            with_every_fault(&unborn(), &house, &begin, at(1_000), judge)
+        } else {
+            run(&unborn(), &house, &begin, &[], at(1_000))
+        };
+        let hold = smooth.peers.variants[&0].variant.hold(line.reservation).unwrap();
+        if fits {
+            assert_eq!((smooth.said, &hold.shopper), (Some(Ok(())), &shopper()));
+            assert_eq!(smooth.after.lines[0].hold.as_ref(), Some(hold));
+        } else {
+            assert!(matches!(smooth.said, Some(Err(Refusal::LinesUnavailable { .. }))));
+            assert_eq!(hold.shopper, guest);
+        }
+    }
+}
+
+#[test]
 fn only_a_live_hold_locks_the_price() {
     let (mut house, lines) = house(2);
     for line in &lines {

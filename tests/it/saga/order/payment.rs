@@ -33,6 +33,31 @@ fn a_payment_sells_every_line_whatever_is_lost() {
 }
 
 #[test]
+fn an_accepted_payment_is_not_repeated_with_another_amount() {
+    let ran = paid(2);
+    let total = ran.after.total().unwrap();
+    let again = |amount: Option<i64>, currency: &str| Command::Confirm {
+        reference: "pay-1".to_owned(),
+        amount,
+        currency: Currency::parse(currency),
+        fresh: Vec::new(),
+    };
+    for same in [again(Some(total.amount), "USD"), again(None, "")] {
+        let same = go(&ran, same, at(3_000));
+        assert_eq!((&same.said, &same.after), (&Some(Ok(())), &ran.after));
+    }
+    for other in [again(Some(total.amount - 1), "USD"), again(None, "EUR")] {
+        let other = go(&ran, other, at(3_000));
+        assert!(
+            matches!(&other.said, Some(Err(Refusal::AmountMismatch { refund })) if refund.done_at.is_some()),
+            "{:?}",
+            other.said
+        );
+        assert_eq!(other.after, ran.after, "nothing is owed");
+    }
+}
+
+#[test]
 fn refunds_of_one_order_are_bounded() {
     let mut ran = paid(1);
     for number in 0..REFUNDS_MAX {
