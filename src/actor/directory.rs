@@ -356,7 +356,9 @@ impl Directory {
 
     /// The supervisor saw an actor end.
     pub(super) fn ended(&self, actor: ActorId, failure: Option<String>) {
-        let ordinal = match self.actors.lock().remove(&actor) {
+        // The lock is free again before a seat is looked at: whoever starts an actor takes the two the other way round.
+        let who = self.actors.lock().remove(&actor);
+        let ordinal = match who {
             Some(Who::Variant(ordinal)) => ordinal,
             Some(Who::Cart(bits)) => return self.agent_ended(AgentId::Cart(bits), actor, failure.as_deref()),
             Some(Who::Order(bits)) => {
