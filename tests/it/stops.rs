@@ -185,14 +185,16 @@ fn damage_in_the_middle_of_a_log_file_names_file_record_and_next_command() {
     let segment = data.join("epochs/1/journal/00000000000000000001.log");
     let groups = groups_in(&segment);
     assert!(groups.len() > 20, "{groups:?}");
-    // Into the record of the tenth group, behind its head.
+    // Into the record of the tenth group, behind its head, which says which record that is.
+    let head = &fs::read(&segment).unwrap()[usize::try_from(groups[9]).unwrap()..];
+    let record = u64::from_le_bytes(head[16..24].try_into().unwrap());
     flip(&segment, groups[9] + 100);
     let before = contents(&data.join("epochs/1/journal"));
     let damaged = refused(&data, &arguments_of("file"));
     assert_eq!(damaged.status.code(), Some(3), "{}", damaged.log);
     for named in [
         segment.display().to_string(),
-        "record 10".to_owned(),
+        format!("record {record}"),
         format!("next: holdfast verify --data-dir {}", data.display()),
     ] {
         assert!(damaged.log.contains(&named), "{named}: {}", damaged.log);
@@ -211,7 +213,7 @@ fn damage_in_the_middle_of_a_log_file_names_file_record_and_next_command() {
         .unwrap();
     let told = String::from_utf8_lossy(&verify.stderr);
     assert_eq!(verify.status.code(), Some(3), "{told}");
-    assert!(told.contains("record 10"), "{told}");
+    assert!(told.contains(&format!("record {record}")), "{told}");
 }
 
 #[test]
