@@ -42,7 +42,7 @@ use tokio::sync::watch;
 pub(super) const PARTITION: PartitionId = PartitionId(0);
 
 /// Below this size the stored rows are never copied into a fresh database.
-const COMPACT_FLOOR_BYTES: u64 = 64 << 20;
+const COMPACT_FLOOR_BYTES: u64 = 256 << 20;
 
 /// sled's page cache for the log; it is only written to, so a small one does.
 const JOURNAL_CACHE_BYTES: u64 = 16 << 20;
