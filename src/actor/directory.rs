@@ -19,9 +19,9 @@ use crate::{
     clock::Clock,
     domain::{
         bulk::{Bulk, records_max},
-        ids::{BulkId, StoreId, VariantId, VariantOrdinal},
+        ids::{BulkId, ReservationId, StoreId, VariantId, VariantOrdinal},
         time::Timestamp,
-        variant::Variant,
+        variant::{Hold, Variant},
     },
     storage::{dto, journal::JournalQueue},
     telemetry::metrics::metrics,
@@ -38,7 +38,7 @@ use tokio::sync::oneshot;
 /// Failures on one record after which a variant is quarantined.
 const FAILURES_TOLERATED: u32 = 3;
 
-/// Reads one variant again from rows and log.
+/// Reads again, from rows and log, what no actor keeps.
 pub trait Rebuild: Send + Sync {
     /// The variant as of its last durable record, and that record's number. Blocks on the disk.
     ///
@@ -51,6 +51,12 @@ pub trait Rebuild: Send + Sync {
     /// # Errors
     /// What an operator should read.
     fn agent(&self, id: AgentId) -> Result<Option<Vec<u8>>, String>;
+
+    /// A reservation that has left its variant, as it ended; `None` when it is not remembered. Blocks on the disk.
+    ///
+    /// # Errors
+    /// What an operator should read.
+    fn ended(&self, id: ReservationId) -> Result<Option<Hold>, String>;
 }
 
 /// Limits of the actors.
@@ -68,7 +74,7 @@ pub struct Services {
     pub queue: JournalQueue<Pending>,
     /// The bound before the mailboxes.
     pub admission: Arc<Admission>,
-    /// Reads a lost variant again.
+    /// Reads again what no actor keeps.
     pub rebuild: Arc<dyn Rebuild>,
     /// Their limits.
     pub limits: ActorLimits,
