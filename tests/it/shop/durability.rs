@@ -224,7 +224,7 @@ fn a_refusal_that_cites_no_fact_does_not_wait(backend: JournalBackend) {
             }));
         }
         sent.push(send(&shop, async |shop| {
-            shop.set_sale(&ctx(), &variant("paused"), SaleState::Paused)
+            shop.set_sale(&ctx(), &variant("paused"), SaleState::Paused, None)
                 .await
                 .map(drop)
         }));
