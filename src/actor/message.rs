@@ -82,6 +82,13 @@ pub(super) enum BulkMessage {
     },
     /// It is time to tell the lines again that have not said they are settled.
     SettleAgain,
+    /// It is known what became of reservations that their variants keep no longer.
+    LookedBack {
+        /// What was to be decided.
+        commit: bool,
+        /// By line, those that are remembered.
+        ended: Vec<(usize, Refusal)>,
+    },
     /// Time is up.
     TimedOut,
 }

@@ -28,10 +28,7 @@ use crate::{
     telemetry::metrics::{self, metrics},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 /// A turn that found the reserved pool empty tries again after this long, ms.
 const PAUSE_MS: i64 = 50;
@@ -455,10 +452,10 @@ impl Running {
             0,
             now,
         );
-        // Only now: whoever creates a variant of this id anew must come behind this record.
-        self.entry
-            .deleted
-            .store(self.variant.head().deleted, Ordering::Release);
+        if self.variant.head().deleted {
+            // Only now: whoever creates a variant of this id anew must come behind this record.
+            self.entry.was_deleted_by(self.number);
+        }
         true
     }
 

@@ -29,7 +29,7 @@ pub use error::AppError;
 pub use lists::{HoldFilter, Listed};
 pub use open::{OnFatal, OpenError, Opened, Seed, ShopOptions, Time, configured_journal, recover_options};
 pub use orders::{ListedOrders, OrderFilter, PaidAsk};
-pub use reservations::{Reservation, ReserveAsk, Validity};
+pub use reservations::{Meant, Reservation, ReserveAsk, Validity};
 pub use variants::{AdjustAsk, Adjusted};
 
 use crate::{

@@ -7,6 +7,7 @@ use super::{
     admin::DiskWatch,
     measure,
     policies::{Policies, configured},
+    replay::Remembered,
     token::CartTokens,
 };
 use crate::{
@@ -15,7 +16,12 @@ use crate::{
     },
     clock::{Clock, ClockGap, SystemClock},
     config::{Config, JournalBackend},
-    domain::{agree::Mend, ids::VariantOrdinal, rules::Gate, variant::Variant},
+    domain::{
+        agree::Mend,
+        ids::{ReservationId, VariantOrdinal},
+        rules::Gate,
+        variant::{Hold, Variant},
+    },
     storage::{
         checkpoint::{CheckpointError, CheckpointOptions, CheckpointParts, CheckpointThread, Checkpointer},
         data_dir::{DataDir, DataDirError},
@@ -228,7 +234,14 @@ impl Shop {
             clock: clock.clone(),
             queue: queue.clone(),
             admission: Arc::clone(&admission),
-            rebuild: Arc::new(FromDisk(checkpointer.clone())),
+            rebuild: Arc::new(FromDisk {
+                checkpointer: checkpointer.clone(),
+                remembered: Remembered {
+                    projection: Arc::clone(&projection),
+                    reader: Arc::clone(&reader),
+                    state: Arc::clone(&state),
+                },
+            }),
             limits: ActorLimits {
                 idle_ms: config.actor.idle.as_millis(),
             },
@@ -343,21 +356,24 @@ fn enter(gate: Gate, directory: &Directory, clock: &Clock) {
     let _ = directory.append(dto::encode_turn(&turn), pending);
 }
 
-/// Reads one variant again from rows and log.
-struct FromDisk(Checkpointer);
+/// Reads again, from rows and log, what no actor keeps.
+struct FromDisk {
+    checkpointer: Checkpointer,
+    remembered: Remembered,
+}
 
 impl Rebuild for FromDisk {
     fn variant(&self, ordinal: VariantOrdinal) -> Result<(Variant, u64), String> {
-        recovery::rebuild_variant(&self.0, ordinal).map_err(|error| error.to_string())
+        recovery::rebuild_variant(&self.checkpointer, ordinal).map_err(|error| error.to_string())
     }
 
     fn agent(&self, id: AgentId) -> Result<Option<Vec<u8>>, String> {
         let read = match id {
             AgentId::Cart(bits) => {
-                recovery::rebuild_cart(&self.0, bits).map(|(cart, _)| dto::encode_cart(&cart))
+                recovery::rebuild_cart(&self.checkpointer, bits).map(|(cart, _)| dto::encode_cart(&cart))
             }
             AgentId::Order(bits) => {
-                recovery::rebuild_order(&self.0, bits).map(|(order, _)| dto::encode_order(&order))
+                recovery::rebuild_order(&self.checkpointer, bits).map(|(order, _)| dto::encode_order(&order))
             }
         };
         match read {
@@ -365,6 +381,10 @@ impl Rebuild for FromDisk {
             Err(RecoverError::NoSuchEntity(_)) => Ok(None),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    fn ended(&self, id: ReservationId) -> Result<Option<Hold>, String> {
+        self.remembered.ended(id).map_err(|error| error.to_string())
     }
 }
 

@@ -9,9 +9,11 @@ use crate::{
     storage::{
         dto,
         entity_rows::ledger_rows,
-        journal::{PartitionId, ReadError, RecordNumber},
+        journal::{LogReader, PartitionId, ReadError, RecordNumber},
         keys::KeyHash,
+        projection::Projection,
         record::{Fact, Turn},
+        state::StateStore,
     },
 };
 use std::sync::Arc;
@@ -37,23 +39,12 @@ impl Shop {
 
     /// A reservation that has left its variant, if it is still remembered.
     pub(super) async fn ended(&self, id: ReservationId) -> Result<Option<Hold>, AppError> {
-        let recent = self.projection.ended(id);
-        let (reader, state) = (self.reader.clone(), self.state.clone());
-        blocking(move || {
-            if let Some(number) = recent {
-                match reader.record(PartitionId(0), RecordNumber(number)) {
-                    Ok(Some(record)) => return Ok(hold_in(&turn(&record.payload)?, id)),
-                    Ok(None) | Err(ReadError::Trimmed { .. }) => {}
-                    Err(error) => return Err(AppError::internal("a record could not be read", &error)),
-                }
-            }
-            let row = state.ended(&id.as_u128().to_be_bytes());
-            let row =
-                row.map_err(|error| AppError::internal("a reservation's row could not be read", &error))?;
-            let hold = row.map(|(_, row)| dto::decode_hold(&row)).transpose();
-            hold.map_err(|error| AppError::internal("a reservation's row is damaged", &error))
-        })
-        .await
+        let remembered = Remembered {
+            projection: Arc::clone(&self.projection),
+            reader: Arc::clone(&self.reader),
+            state: Arc::clone(&self.state),
+        };
+        blocking(move || remembered.ended(id)).await
     }
 
     /// The durable lines of a variant's ledger above line `after`, at most `limit`: the rows, then what is newer, from the
@@ -98,6 +89,30 @@ impl Shop {
             }
         })
         .await
+    }
+}
+
+/// Where reservations that have left their variants are found.
+pub(super) struct Remembered {
+    pub(super) projection: Arc<Projection>,
+    pub(super) reader: Arc<dyn LogReader>,
+    pub(super) state: Arc<StateStore>,
+}
+
+impl Remembered {
+    /// One of them, if it is still remembered. Blocks on the disk.
+    pub(super) fn ended(&self, id: ReservationId) -> Result<Option<Hold>, AppError> {
+        if let Some(number) = self.projection.ended(id) {
+            match self.reader.record(PartitionId(0), RecordNumber(number)) {
+                Ok(Some(record)) => return Ok(hold_in(&turn(&record.payload)?, id)),
+                Ok(None) | Err(ReadError::Trimmed { .. }) => {}
+                Err(error) => return Err(AppError::internal("a record could not be read", &error)),
+            }
+        }
+        let row = self.state.ended(&id.as_u128().to_be_bytes());
+        let row = row.map_err(|error| AppError::internal("a reservation's row could not be read", &error))?;
+        let hold = row.map(|(_, row)| dto::decode_hold(&row)).transpose();
+        hold.map_err(|error| AppError::internal("a reservation's row is damaged", &error))
     }
 }
 

@@ -179,7 +179,8 @@ impl Story {
             }
             _ => {}
         }
-        let command = self.parse(name, words);
+        let version = words.number("version");
+        let command = self.parse(name, words).if_version(version);
         let answer = self.world.ask(&command, self.now);
         self.answer(&answer)
     }
@@ -225,12 +226,10 @@ impl Story {
                 by,
             },
             "change" => Command::Change {
-                expected: words.number("version"),
                 settings: Box::new(settings(words)),
             },
             "set" => Command::SetStock {
                 on_hand: words.first().parse().unwrap(),
-                expected: words.number("version"),
                 by,
             },
             "adjust" => Command::Adjust {
@@ -243,9 +242,7 @@ impl Story {
             "sale" => Command::SetSale {
                 sale: sale(words.first()),
             },
-            "delete" => Command::Delete {
-                expected: words.number("version"),
-            },
+            "delete" => Command::Delete,
             "reserve" => Command::Reserve(self.reserve(words)),
             "take" => Command::Take(self.reserve(words)),
             "rehome" => Command::Rehome {

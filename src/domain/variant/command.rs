@@ -148,15 +148,11 @@ pub enum Command {
     Change {
         /// All of them.
         settings: Box<Settings>,
-        /// The version the caller saw; `None` takes any.
-        expected: Option<u64>,
     },
     /// Set the units on hand.
     SetStock {
         /// Units counted.
         on_hand: u64,
-        /// The version the caller saw; `None` takes any.
-        expected: Option<u64>,
         /// Who asks.
         by: String,
     },
@@ -179,10 +175,7 @@ pub enum Command {
         sale: SaleState,
     },
     /// Leave the shop.
-    Delete {
-        /// The version the caller saw; `None` takes any.
-        expected: Option<u64>,
-    },
+    Delete,
     /// Hold units.
     Reserve(Reserve),
     /// A cart puts a line in: hold units if this variant takes them so early, otherwise only say whether it could.
@@ -264,4 +257,24 @@ pub enum Command {
         /// For whom the order is that has the reservation from now on.
         shopper: Option<Shopper>,
     },
+    /// Do it only if what it is about is as the caller saw it.
+    IfVersion {
+        /// The version seen: of the reservation that the command names, or of the variant.
+        version: u64,
+        /// What to do then.
+        command: Box<Command>,
+    },
+}
+
+impl Command {
+    /// This, if what it is about has that version; `None` takes any.
+    pub fn if_version(self, version: Option<u64>) -> Self {
+        match version {
+            Some(version) => Self::IfVersion {
+                version,
+                command: Box::new(self),
+            },
+            None => self,
+        }
+    }
 }

@@ -55,12 +55,12 @@ impl Variant {
         }
         match command {
             Command::Create { .. } => Err(Refusal::AlreadyExists),
-            Command::Change { settings, expected } => self.change(settings, *expected, now),
-            Command::SetStock {
-                on_hand,
-                expected,
-                by,
-            } => self.set_stock(*on_hand, *expected, by, now),
+            Command::IfVersion { version, command } => {
+                self.expect_version(*version, command, now)?;
+                self.decide(command, now)
+            }
+            Command::Change { settings } => self.change(settings, now),
+            Command::SetStock { on_hand, by } => self.set_stock(*on_hand, by, now),
             Command::Adjust {
                 delta,
                 reason,
@@ -69,7 +69,7 @@ impl Variant {
                 by,
             } => self.adjust(*delta, reason, reference.as_ref(), *expected_on_hand, by, now),
             Command::SetSale { sale } => Ok(granted(Event::SaleChanged { sale: *sale })),
-            Command::Delete { expected } => self.delete(*expected, now),
+            Command::Delete => self.delete(now),
             Command::Reserve(ask) => self.reserve(ask, now),
             Command::Take(ask) => self.take_in(ask, now),
             Command::Extend(ask) => self.extend(ask, now),
@@ -102,6 +102,40 @@ impl Variant {
                 shopper,
             } => Ok(self.settle(*attempt, *id, *commit, *decided_at, shopper.as_ref())),
         }
+    }
+
+    /// Whether the caller saw the present version of what a command is about. A reservation that is not there, or has ended,
+    /// is told as that: the command itself says so.
+    fn expect_version(&self, seen: u64, command: &Command, now: Timestamp) -> Result<(), Refusal> {
+        let live = |id: &ReservationId| {
+            let hold = self.holds.get(id);
+            hold.filter(|hold| hold.status == HoldStatus::Active && !hold.is_due(now))
+        };
+        let hold = match command {
+            Command::Extend(Extend { id, .. })
+            | Command::Resize { id, .. }
+            | Command::Confirm(Confirm { id, .. })
+            | Command::Release { id } => live(id),
+            Command::Fulfil(ask) | Command::Cancel(ask) | Command::Return(ask) => {
+                self.sold(ask.id, ask.closed.as_deref()).ok()
+            }
+            Command::Create { .. }
+            | Command::Change { .. }
+            | Command::SetStock { .. }
+            | Command::Adjust { .. }
+            | Command::SetSale { .. }
+            | Command::Delete
+            | Command::Reserve(_)
+            | Command::Take(_)
+            | Command::Rehome { .. }
+            | Command::Fold { .. }
+            | Command::ForOrder { .. }
+            | Command::Cleanup
+            | Command::Prepare { .. }
+            | Command::Settle { .. }
+            | Command::IfVersion { .. } => return expect_equal(seen, self.head.version),
+        };
+        hold.map_or(Ok(()), |hold| expect_equal(seen, u64::from(hold.version)))
     }
 
     /// What has come due by `now`, at most `limit` events in deadline order.
@@ -495,6 +529,14 @@ impl Variant {
             .take_while(|due| due.id != hold.id)
             .take(EXPIRIES_PER_TURN - 1);
         earlier.chain([hold]).map(|due| expired(due, now)).collect()
+    }
+}
+
+fn expect_equal(seen: u64, current: u64) -> Result<(), Refusal> {
+    if seen == current {
+        Ok(())
+    } else {
+        Err(Refusal::VersionMismatch { current })
     }
 }
 

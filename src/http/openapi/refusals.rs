@@ -103,12 +103,17 @@ const REFUSALS: &[(&str, &[Code])] = &[
     ),
     (
         "adjust_stock",
-        &[Code::VariantNotFound, Code::BelowHeld, Code::ExpectedMismatch],
+        &[
+            Code::VariantNotFound,
+            Code::BelowHeld,
+            Code::ExpectedMismatch,
+            Code::StaleVersion,
+        ],
     ),
     ("list_ledger", &[Code::VariantNotFound]),
-    ("pause_variant", &[Code::VariantNotFound]),
-    ("resume_variant", &[Code::VariantNotFound]),
-    ("drain_variant", &[Code::VariantNotFound]),
+    ("pause_variant", SELLS),
+    ("resume_variant", SELLS),
+    ("drain_variant", SELLS),
     (
         "reserve",
         &[
@@ -130,11 +135,16 @@ const REFUSALS: &[(&str, &[Code])] = &[
             Code::ReservationNotFound,
             Code::ReservationConfirmed,
             Code::OwnedByOrder,
+            Code::StaleVersion,
         ],
     ),
     (
         "release_reservations",
-        &[Code::ReservationNotFound, Code::ReservationConfirmed],
+        &[
+            Code::ReservationNotFound,
+            Code::ReservationConfirmed,
+            Code::StaleVersion,
+        ],
     ),
     ("bulk", &[Code::LinesRefused]),
     ("fulfil_reservation", AFTER_SALE),
@@ -220,8 +230,11 @@ const ORDER_LINES: &[Code] = &[
     Code::OrderState,
     Code::TooManyUnits,
 ];
+/// The sale of a variant is opened, paused or drained.
+const SELLS: &[Code] = &[Code::VariantNotFound, Code::StaleVersion];
 /// A live hold is extended, changed or sold.
 const ACTS: &[Code] = &[
+    Code::StaleVersion,
     Code::ReservationNotFound,
     Code::InsufficientStock,
     Code::SaleNotOpen,
@@ -235,6 +248,7 @@ const ACTS: &[Code] = &[
 ];
 /// Sold units are shipped, cancelled or returned.
 const AFTER_SALE: &[Code] = &[
+    Code::StaleVersion,
     Code::ReservationNotFound,
     Code::ReservationNotConfirmed,
     Code::OwnedByOrder,

@@ -106,7 +106,6 @@ impl House {
         change(&mut settings);
         let command = variant::Command::Change {
             settings: Box::new(settings),
-            expected: None,
         };
         let now = self.now;
         self.variants[variant].ask(&command, now);

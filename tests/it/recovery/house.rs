@@ -483,7 +483,7 @@ impl House {
                 by,
             },
             94..98 => Command::Cleanup,
-            _ => Command::Delete { expected: None },
+            _ => Command::Delete,
         }
     }
 

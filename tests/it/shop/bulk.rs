@@ -1,7 +1,7 @@
 //! All or nothing over several variants (decisions 22), and crashes in between.
 use super::{
-    House, MINUTE, all_or_nothing, ctx, every_hold, expect_lawful, get, hold, keyed, on_both_logs, refusal,
-    stock, until_expired, variant, view, wish, wish_for,
+    House, MINUTE, all_or_nothing, checkpoint, ctx, every_hold, expect_lawful, get, hold, keyed,
+    on_both_logs, refusal, stock, until_expired, variant, view, wish, wish_for,
 };
 use holdfast::{
     app::{AppError, BulkAsk, BulkWhat, HoldFilter, Shop},
@@ -28,6 +28,7 @@ on_both_logs! {
     existing_reservations_are_changed_all_or_none,
     best_effort_does_what_it_can,
     a_bulk_confirms_what_was_live_when_it_asked,
+    a_repeated_bulk_tells_of_reservations_that_nobody_remembers_any_more,
 }
 
 fn all_lines_or_none(backend: JournalBackend) {
@@ -295,4 +296,55 @@ fn a_bulk_confirms_what_was_live_when_it_asked(backend: JournalBackend) {
     });
     house.crash();
     house.audit();
+}
+
+/// The answer is what the decision's record says, however the shop's memory changes after it.
+fn a_repeated_bulk_tells_of_reservations_that_nobody_remembers_any_more(backend: JournalBackend) {
+    let mut house = House::new(backend);
+    let retention = house.config.retention.ended.as_millis();
+    let (ask, told, released) = house.run(async |shop| {
+        stock(&shop, "a", 5).await;
+        let released = hold(&shop, "a", 1).await.id;
+        let expired = hold(&shop, "a", 1).await.id;
+        shop.release(&ctx(), released).await.unwrap();
+        house.clock.advance(retention - 10 * MINUTE);
+        until_expired(&shop, 1).await;
+        let live = hold(&shop, "a", 1).await.id;
+        let ask = BulkAsk {
+            mode: Mode::BestEffort,
+            what: BulkWhat::Release(vec![released, expired, live]),
+        };
+        let told = shop.bulk(&keyed("k", "k"), ask.clone()).await.unwrap();
+        let [released_line, expired_line, live_line] = &told.body.lines[..] else {
+            panic!("{told:?}");
+        };
+        assert!(matches!(
+            released_line.1,
+            LineOutcome::Refused(Refusal::ReservationReleased { .. })
+        ));
+        assert!(matches!(
+            expired_line.1,
+            LineOutcome::Refused(Refusal::ReservationExpired { .. })
+        ));
+        assert!(live_line.1.is_done());
+        (ask, format!("{:?} {:?}", told.at, told.body), released)
+    });
+    house.run(async |shop| {
+        house.clock.advance(30 * MINUTE);
+        // Something new, so that there is a checkpoint that sweeps.
+        hold(&shop, "a", 1).await;
+        checkpoint(&shop).await;
+        let read = shop.get_reservation(&ctx(), released).await;
+        assert_eq!(refusal(read), Refusal::ReservationNotFound, "past its retention");
+    });
+    for _ in 0..2 {
+        house.run(async |shop| {
+            let again = shop.bulk(&keyed("k", "k"), ask.clone()).await.unwrap();
+            assert_eq!(
+                (again.replayed, format!("{:?} {:?}", again.at, again.body)),
+                (true, told.clone())
+            );
+        });
+        house.crash_and_open();
+    }
 }

@@ -62,12 +62,10 @@ fn a_line_that_cannot_move_stays_as_it_was_and_is_named() {
         };
         let change = variant::Command::Change {
             settings: Box::new(settings),
-            expected: None,
         };
         world.ask(&change, at(2_500));
         let broken = variant::Command::SetStock {
             on_hand: 1,
-            expected: None,
             by: "shop".to_owned(),
         };
         world.ask(&broken, at(2_500));
@@ -96,7 +94,6 @@ fn a_line_that_cannot_move_stays_as_it_was_and_is_named() {
         let mut filled = ran.clone();
         let found = variant::Command::SetStock {
             on_hand: 9,
-            expected: None,
             by: "shop".to_owned(),
         };
         filled.peers.variants.get_mut(&0).unwrap().ask(&found, at(3_500));

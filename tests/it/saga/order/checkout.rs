@@ -210,7 +210,6 @@ fn of_two_orders_over_the_last_x_and_y_exactly_one_wins() {
                 world.ask(&variant::Command::Release { id: line.reservation }, START);
                 let last = variant::Command::SetStock {
                     on_hand: u64::from(line.quantity),
-                    expected: None,
                     by: "shop".to_owned(),
                 };
                 world.ask(&last, START);

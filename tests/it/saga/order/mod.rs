@@ -129,7 +129,6 @@ impl House {
         let world = self.variants.get_mut(&line.ordinal.0).unwrap();
         let change = variant::Command::Change {
             settings: Box::new(costs(amount, currency)),
-            expected: None,
         };
         world.ask(&change, START);
     }

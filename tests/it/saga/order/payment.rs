@@ -159,7 +159,6 @@ fn commit_meets_expiry_at_the_orders_deadline() {
                             };
                             let change = variant::Command::Change {
                                 settings: Box::new(safety),
-                                expected: None,
                             };
                             world.ask(&change, now);
                         }
