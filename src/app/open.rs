@@ -26,8 +26,8 @@ use crate::{
         record::{Fact, Turn},
         recovery::{
             self, Backend, OpenJournal, Progress, RecoverError, RecoverOptions, Recovered, RecoveredAgent,
-            SeedError, Seeded,
         },
+        restore::{self, RestoreError},
         snapshot::{SnapshotError, SnapshotReader},
         state::StateOptions,
         trim_holds::TrimHolds,
@@ -94,7 +94,7 @@ pub enum OpenError {
     Recovery(#[from] RecoverError),
     /// The snapshot could not fill the directory.
     #[error(transparent)]
-    Seed(#[from] SeedError),
+    Seed(#[from] RestoreError),
     /// The wall clock is far behind the log.
     #[error(transparent)]
     Clock(#[from] ClockGap),
@@ -451,11 +451,10 @@ fn read(
     if let Some(seed) = seed
         && data_dir.is_unused()?
     {
-        let Seeded { variants, position } =
-            recovery::seed_from_snapshot(&mut data_dir, &options, journal, seed)?;
+        let filled = restore::fill_empty(&mut data_dir, &options, journal, seed)?;
         tracing::info!(
-            variants,
-            position,
+            variants = filled.counted.variants,
+            position = %filled.position,
             "filled the empty data directory from a snapshot"
         );
     }

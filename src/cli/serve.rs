@@ -19,7 +19,6 @@ use crate::http::operations::{Operations, operations};
 use crate::http::router::router;
 use crate::http::site::Site;
 use crate::storage::data_dir::DataDirError;
-use crate::storage::recovery::SeedError;
 use crate::storage::snapshot::SnapshotReader;
 use crate::telemetry;
 use crate::telemetry::metrics::metrics;
@@ -179,7 +178,7 @@ fn failed_to_open(error: &OpenError, loaded: &Loaded) -> Failure {
         OpenError::DataDir(DataDirError::Foreign { .. }) | OpenError::Clock(_) => Exit::Unsafe,
         OpenError::DataDir(DataDirError::Damaged { .. }) => Exit::Damage,
         OpenError::Recovery(error) if error.is_damage() => Exit::Damage,
-        OpenError::Seed(SeedError::Snapshot(_) | SeedError::Entity { .. }) => Exit::Damage,
+        OpenError::Seed(error) if error.is_damage() => Exit::Damage,
         OpenError::DataDir(DataDirError::Disk(_))
         | OpenError::Disk(_)
         | OpenError::Recovery(_)

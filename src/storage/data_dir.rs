@@ -116,6 +116,16 @@ impl DataDir {
         self.epoch
     }
 
+    /// Where the current epoch lies.
+    pub fn epoch_path(&self) -> PathBuf {
+        self.epoch_dir()
+    }
+
+    /// Where the journal of an epoch lies, if it is kept.
+    pub fn journal_dir_of(&self, epoch: u64) -> PathBuf {
+        epoch_dir(&self.root, epoch).join("journal")
+    }
+
     /// Where the journal of the current epoch lies; exists.
     pub fn journal_dir(&self) -> PathBuf {
         self.epoch_dir().join("journal")
@@ -168,19 +178,15 @@ impl DataDir {
         Ok(true)
     }
 
-    /// Makes room for the next epoch beside the current one; what an interrupted restore left there is removed.
+    /// Makes room for the next epoch beside the current one, above `other` too, the epoch that what goes in comes from; what
+    /// an interrupted restore left there is removed.
     ///
     /// # Errors
     /// The file system refuses.
-    pub fn begin_epoch(&self) -> Result<NextEpoch, DataDirError> {
-        let epoch = self.epoch + 1;
+    pub fn begin_epoch(&self, other: u64) -> Result<NextEpoch, DataDirError> {
+        let epoch = self.epoch.max(other) + 1;
         let dir = epoch_dir(&self.root, epoch);
-        match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(EngineError::io("remove", &dir)(error).into());
-            }
-            Ok(()) | Err(_) => {}
-        }
+        remove_if_there(&dir)?;
         create_dirs(&self.root.join(EPOCHS), &[&epoch.to_string()])?;
         create_dirs(&dir, &["journal", "state"])?;
         Ok(NextEpoch { epoch, dir })
@@ -214,6 +220,14 @@ impl NextEpoch {
         self.epoch
     }
 
+    /// Removes it: it will not be entered.
+    ///
+    /// # Errors
+    /// The file system refuses; [`DataDir::begin_epoch`] tries again.
+    pub fn give_up(self) -> Result<(), DataDirError> {
+        remove_if_there(&self.dir)
+    }
+
     /// Where its journal will lie; exists.
     pub fn journal_dir(&self) -> PathBuf {
         self.dir.join("journal")
@@ -227,6 +241,15 @@ impl NextEpoch {
 
 fn epoch_dir(root: &Path, epoch: u64) -> PathBuf {
     root.join(EPOCHS).join(epoch.to_string())
+}
+
+fn remove_if_there(dir: &Path) -> Result<(), DataDirError> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(EngineError::io("remove", dir)(error).into())
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Makes the directory's own entry durable. A parent that we may pass but not read was made by somebody else, as was the entry.
@@ -480,10 +503,10 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let mut dir = DataDir::open(home.path()).unwrap();
         assert!(dir.is_unused().unwrap());
-        let left = dir.begin_epoch().unwrap();
+        let left = dir.begin_epoch(0).unwrap();
         fs::write(left.state_dir().join("half"), b"").unwrap();
         drop(left);
-        let next = dir.begin_epoch().unwrap();
+        let next = dir.begin_epoch(0).unwrap();
         assert!(
             !next.state_dir().join("half").exists(),
             "an interrupted one is begun anew"

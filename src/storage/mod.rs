@@ -7,7 +7,8 @@
 //! | [`state`] | the stored rows: entity states, ended reservations, keys, ledger |
 //! | [`checkpoint`], [`trim_holds`] | the follower of the log that keeps the rows up to date, and who still needs the log |
 //! | [`projection`] | lists and statistics |
-//! | [`recovery`] | from rows and log to a house that goes on; verify; a snapshot into an empty directory |
+//! | [`recovery`] | from rows and log to a house that goes on; verify |
+//! | [`restore`] | from a portable snapshot and the log behind it to a new epoch, cut at any record or instant |
 //! | [`keys`] | the idempotency keys of a partition |
 //! | [`snapshot`] | the portable file |
 //! | [`entity_rows`], `agents` | where entities lie in the rows; carts and orders as rows and log see them |
@@ -25,6 +26,7 @@ pub mod keys;
 pub mod projection;
 pub mod record;
 pub mod recovery;
+pub mod restore;
 pub mod snapshot;
 pub mod state;
 pub mod trim_holds;

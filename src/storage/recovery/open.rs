@@ -340,6 +340,14 @@ pub(super) fn other_backend(names: &[PathBuf], wanted: Backend) -> Option<Backen
     }
 }
 
+/// Which back end wrote the log in a directory; `wanted` where there is none.
+pub(in crate::storage) fn log_backend(dir: &Path, wanted: Backend) -> Result<Backend, RecoverError> {
+    if !dir.is_dir() {
+        return Ok(Backend::File); // Nothing to open and nothing to create.
+    }
+    Ok(other_backend(&names_in(dir)?, wanted).unwrap_or(wanted))
+}
+
 /// The log has every record behind the mark, and continues the chain the mark knows.
 fn check_continues(
     mark: Option<Checkpoint>,
