@@ -10,10 +10,12 @@
 //! | [`recovery`] | from rows and log to a house that goes on; verify |
 //! | [`restore`] | from a portable snapshot and the log behind it to a new epoch, cut at any record or instant |
 //! | [`keys`] | the idempotency keys of a partition |
+//! | [`archive`] | trimmed groups of the log, kept a while longer |
 //! | [`snapshot`] | the portable file |
 //! | [`entity_rows`], `agents` | where entities lie in the rows; carts and orders as rows and log see them |
 //! | [`engine`], [`data_dir`] | sled opened the safe way; lock, epochs and reserve of a data directory |
 mod agents;
+pub mod archive;
 pub mod checkpoint;
 pub mod data_dir;
 pub mod disk_reserve;
