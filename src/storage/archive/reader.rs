@@ -96,7 +96,10 @@ impl ArchiveReader {
     }
 
     fn file(&self, path: &Path, epoch: Epoch, is_last: bool) -> Result<ArchiveFile, ArchiveError> {
-        let file = self.disk.open(path).map_err(|error| failed("open", path, error))?;
+        let file = self
+            .disk
+            .open(path)
+            .map_err(|error| failed("open", path, error))?;
         let plan = ScanPlan {
             path,
             partition: self.partition,
@@ -136,7 +139,9 @@ pub struct Groups {
 impl Groups {
     fn advance(&mut self) -> Result<Option<Group>, ArchiveError> {
         loop {
-            let Some(file) = &mut self.file else { return Ok(None) };
+            let Some(file) = &mut self.file else {
+                return Ok(None);
+            };
             let next = self.rest.front().map(|path| first_of(path));
             // What stands behind the place where the next file begins says nothing.
             let is_done = next.is_some_and(|next| file.tail.last.next() >= next);
@@ -282,7 +287,11 @@ impl ArchiveFile {
 
 impl std::fmt::Debug for ArchiveReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let dirs: Vec<_> = self.epochs.iter().map(|epoch| epoch_dir(&self.root, *epoch)).collect();
+        let dirs: Vec<_> = self
+            .epochs
+            .iter()
+            .map(|epoch| epoch_dir(&self.root, *epoch))
+            .collect();
         f.debug_struct("ArchiveReader").field("epochs", &dirs).finish()
     }
 }

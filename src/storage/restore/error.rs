@@ -1,5 +1,6 @@
 //! Why a restore did not happen. The data directory is as it was.
 use super::super::{
+    archive::ArchiveError,
     checkpoint::CheckpointError,
     data_dir::DataDirError,
     entity_rows::RowError,
@@ -134,6 +135,21 @@ impl From<ReadError> for RestoreError {
         match error {
             ReadError::Damage(damage) => Self::Damage(damage.to_string()),
             ReadError::Trimmed { .. } | ReadError::Disk { .. } => Self::Read(error.to_string()),
+        }
+    }
+}
+
+impl From<ArchiveError> for RestoreError {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::Gap { file, last, next, .. } => Self::Gap {
+                from: last.next().0,
+                to: next.0 - 1,
+                file,
+            },
+            ArchiveError::File(error) => error.into(),
+            ArchiveError::Log(error) => error.into(),
+            ArchiveError::Begins { .. } | ArchiveError::NoEpoch(_) => Self::Read(error.to_string()),
         }
     }
 }

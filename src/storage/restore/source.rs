@@ -1,5 +1,6 @@
 //! One run of records out of the places they lie in: the snapshot's own, then the archive's, then the journal's.
 use super::super::{
+    archive::{ArchiveError, ArchiveReader},
     data_dir::DataDir,
     journal::{
         Anchor, ChainHash, Epoch, Group, Journal, LogReader, PartitionId, ReadError, Record, RecordNumber,
@@ -30,6 +31,8 @@ pub struct Source<'a> {
 pub struct LogBehind {
     partition: PartitionId,
     epoch: Epoch,
+    archive: ArchiveReader,
+    archive_dir: PathBuf,
     journal: Piece,
     /// Where the journal lies, for messages.
     dir: PathBuf,
@@ -79,24 +82,36 @@ impl LogBehind {
         Ok(Self {
             partition: options.partition,
             epoch,
+            archive: ArchiveReader::open(&dir.archive_dir())?,
+            archive_dir: dir.archive_dir(),
             journal,
             dir: journal_dir,
             newest,
         })
     }
 
-    /// The log of a shop that is open.
-    pub fn live(dir: &Path, epoch: u64, partition: PartitionId, reader: Arc<dyn LogReader>) -> Self {
-        Self {
+    /// The log of a shop that is open, whose archive and journal lie in these two directories.
+    ///
+    /// # Errors
+    /// The archive cannot be listed.
+    pub fn live(
+        (archive_dir, dir): (&Path, &Path),
+        epoch: u64,
+        partition: PartitionId,
+        reader: Arc<dyn LogReader>,
+    ) -> Result<Self, RestoreError> {
+        Ok(Self {
             partition,
             epoch: Epoch(u32::try_from(epoch).unwrap_or(u32::MAX)),
+            archive: ArchiveReader::open(archive_dir)?,
+            archive_dir: archive_dir.to_owned(),
             journal: Piece::Open {
                 reader,
                 _journal: None,
             },
             dir: dir.to_owned(),
             newest: epoch,
-        }
+        })
     }
 
     /// The current epoch of the directory it is in: a new one is above it.
@@ -104,7 +119,8 @@ impl LogBehind {
         self.newest
     }
 
-    /// Groups from the one with record `from` on, until `each` has enough. Whether there was any.
+    /// Groups from the one with record `from` on, until `each` has enough: the archive's, then those that the journal has
+    /// still. What the archive cannot give the journal may have.
     fn walk(
         &self,
         from: RecordNumber,
@@ -115,19 +131,49 @@ impl LogBehind {
             chain: None,
             each,
             stopped: false,
+            refused: None,
         };
-        match &self.journal {
-            Piece::Open { reader, .. } => self.walk_open(&**reader, &mut run),
-            Piece::Files if !self.dir.is_dir() => Ok(()),
-            Piece::Files => self.walk_files(&mut run),
+        let archived = self.walk_archive(&mut run);
+        if let Some(error) = run.refused.take() {
+            return Err(error);
         }
+        let rest = match &self.journal {
+            _ if run.stopped => Ok(()),
+            Piece::Open { reader, .. } => self.walk_open(&**reader, &mut run),
+            Piece::Files if self.dir.is_dir() => self.walk_files(&mut run),
+            Piece::Files => Ok(()),
+        };
+        match (archived, run.refused, rest) {
+            (_, Some(error), _) => Err(error),
+            // What the archive said is nearer to the cause.
+            (Err(archived), None, Err(RestoreError::Gap { .. })) => Err(archived),
+            (_, None, rest) => rest,
+        }
+    }
+
+    fn walk_archive(&self, run: &mut Run<'_>) -> Result<(), RestoreError> {
+        let groups = match self.archive.groups(self.epoch, run.next) {
+            Ok(groups) => groups,
+            Err(ArchiveError::NoEpoch(_)) => return Ok(()),
+            Err(ArchiveError::Begins { first, .. }) => {
+                return Err(gap(run.next, first, &self.archive_dir));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for group in groups {
+            self.take(run, &group?, &self.archive_dir)?;
+            if run.stopped {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn walk_open(&self, reader: &dyn LogReader, run: &mut Run<'_>) -> Result<(), RestoreError> {
         while !run.stopped {
             let groups = match reader.read(self.partition, run.next, READ_BYTES) {
                 Err(ReadError::Trimmed { first }) if first > run.next => {
-                    return Err(self.gap(run.next, first));
+                    return Err(gap(run.next, first, &self.dir));
                 }
                 read => read?,
             };
@@ -135,7 +181,7 @@ impl LogBehind {
                 return Ok(());
             }
             for group in &groups {
-                self.take(run, group)?;
+                self.take(run, group, &self.dir)?;
             }
         }
         Ok(())
@@ -145,7 +191,7 @@ impl LogBehind {
         let mut failed = None;
         let walked = walk_files(&RealDisk, &self.dir, self.partition, self.epoch, &mut |group| {
             if failed.is_none() {
-                failed = self.take(run, group).err();
+                failed = self.take(run, group, &self.dir).err();
             }
         });
         match failed {
@@ -156,35 +202,41 @@ impl LogBehind {
         }
     }
 
-    fn take(&self, run: &mut Run<'_>, group: &Group) -> Result<(), RestoreError> {
+    /// Shows the next group. What `each` refuses ends the walk for good.
+    fn take(&self, run: &mut Run<'_>, group: &Group, dir: &Path) -> Result<(), RestoreError> {
         if run.stopped || group.last() < run.next {
             return Ok(());
         }
         if group.first() > run.next {
-            return Err(self.gap(run.next, group.first()));
+            return Err(gap(run.next, group.first(), dir));
         }
-        if run
-            .chain
-            .is_some_and(|chain| group.first() == run.next && *group.previous() != chain)
-        {
+        let continues = |chain| group.first() != run.next || *group.previous() == chain;
+        if !run.chain.is_none_or(continues) {
             return Err(RestoreError::Damage(format!(
                 "the group of record {} in {} does not continue the one before",
                 group.first(),
-                self.dir.display()
+                dir.display()
             )));
         }
-        run.stopped = (run.each)(group)?.is_break();
+        match (run.each)(group) {
+            Ok(more) => run.stopped = more.is_break(),
+            Err(error) => {
+                run.stopped = true;
+                run.refused = Some(error);
+            }
+        }
         run.next = group.last().next();
         run.chain = Some(*group.chain());
         Ok(())
     }
+}
 
-    fn gap(&self, next: RecordNumber, first: RecordNumber) -> RestoreError {
-        RestoreError::Gap {
-            from: next.0,
-            to: first.0 - 1,
-            file: self.dir.clone(),
-        }
+/// Records that are missing before `first`.
+fn gap(next: RecordNumber, first: RecordNumber, dir: &Path) -> RestoreError {
+    RestoreError::Gap {
+        from: next.0,
+        to: first.0 - 1,
+        file: dir.to_owned(),
     }
 }
 
@@ -195,6 +247,8 @@ struct Run<'a> {
     chain: Option<ChainHash>,
     each: &'a mut dyn FnMut(&Group) -> Result<ControlFlow<()>, RestoreError>,
     stopped: bool,
+    /// Why `each` would not go on.
+    refused: Option<RestoreError>,
 }
 
 /// Who looks at a source.

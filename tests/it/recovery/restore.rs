@@ -1,24 +1,26 @@
 //! A house put back to any record or instant: from a snapshot, its tail, and the log behind it.
 use super::{
-    agents::{cart, order},
+    agents::{cart, cart_id, order},
     house::{Gone, Home, House, shopper},
 };
 use holdfast::{
     domain::{
-        cart as carts,
+        cart::{self as carts, Kept},
         ids::VariantOrdinal,
-        order::{self as orders, Payment, Status},
+        order::{self as orders, Order, Payment, Status},
         rewind::HoldsRule,
         rules::Rules,
         time::Timestamp,
-        variant::{Command, Confirm, Hold, HoldStatus, SaleState},
+        variant::{Command, Confirm, Hold, SaleState, Shopper},
     },
     storage::{
         data_dir::DataDir,
         dto,
         journal::{PartitionId, RecordNumber},
         recovery::{Backend, verify},
-        restore::{Cut, LogBehind, Lost, Plan, RestoreError, Restored, Source, Wanted, carry_out, survey},
+        restore::{
+            Cut, LogBehind, Lost, Plan, RestoreError, Restored, Source, Step, Wanted, carry_out, survey,
+        },
         snapshot::{About, EntityKind, Entry, SnapshotReader, SnapshotWriter, TailRecord},
     },
 };
@@ -161,7 +163,9 @@ struct Lived {
 }
 
 fn live(backend: Backend, seed: u64) -> Lived {
-    let home = Home::new(backend);
+    let mut home = Home::new(backend);
+    // So that the log has something to let go.
+    home.options.segment_bytes = 4 * 1024;
     let file = home.dir.path().join("shop.holdfast");
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut gone = Gone::new();
@@ -189,6 +193,10 @@ fn live(backend: Backend, seed: u64) -> Lived {
         if turn == 200 {
             taken.as_ref().unwrap().write(&house, &file);
             position = house.reader.last().0;
+        }
+        if turn == 260 {
+            // The log lets go what the archive has.
+            house.checkpoint();
         }
     }
     let now = house.now();
@@ -327,4 +335,333 @@ fn a_plan_changes_nothing() {
     let plan = lived.ask(Cut::Number(lived.position)).plan().unwrap();
     assert!(plan.bytes > 0 && plan.replayed > 0 && plan.lost_records > 0);
     assert_eq!(content(&lived.home.root()), before);
+}
+
+/// A house whose cut has a hold of a cart made here, one of a shop's own cart, and an order that awaits its payment; behind
+/// it one is confirmed and the order paid.
+struct Sold {
+    home: Home,
+    file: PathBuf,
+    cut: u64,
+    cut_at: Timestamp,
+    now: Timestamp,
+    hold: Hold,
+    in_cart: Hold,
+    order: Order,
+}
+
+fn sold() -> Sold {
+    let home = Home::new(Backend::File);
+    let file = home.dir.path().join("shop.holdfast");
+    let mut house = home.open();
+    let [soap, towel] = ["soap", "towel"].map(|id| house.create("default", id, 10));
+    let hold_of = |house: &mut House, variant: VariantOrdinal, shopper| {
+        let ask = house.reserve(variant, 2, shopper, 60_000);
+        house.ask(variant, &ask).last().unwrap().hold().unwrap().clone()
+    };
+    let hold = hold_of(&mut house, soap, shopper(Some(1), None));
+    let ours = Shopper {
+        cart: Some(cart_id(1)),
+        ..Shopper::default()
+    };
+    let in_cart = hold_of(&mut house, towel, ours);
+    house.put_cart(cart(1, [&in_cart]), vec![carts::Happened::Created]);
+    house.put_order(order(1, Status::PendingPayment), vec![orders::Happened::Opened]);
+    Taken::of(&house).write(&house, &file);
+    let cut = house.reader.last();
+    let logged = house.reader.record(PartitionId(0), cut).unwrap().unwrap();
+    let before = house.orders.values().next().unwrap().clone();
+    house.pass(10_000);
+    let confirm = Command::Confirm(Confirm {
+        id: hold.id,
+        quantity: None,
+        order: None,
+    });
+    assert_eq!(house.ask(soap, &confirm).len(), 1);
+    let paid = Order {
+        payment: Some(Payment {
+            reference: "pay-1".to_owned(),
+            at: house.now(),
+        }),
+        ..order(1, Status::Confirmed)
+    };
+    house.put_order(
+        paid,
+        vec![orders::Happened::PaymentAccepted, orders::Happened::Confirmed],
+    );
+    house.settle();
+    house.pass(20_000);
+    let now = house.now();
+    house.close();
+    Sold {
+        home,
+        file,
+        cut: cut.0,
+        cut_at: Timestamp::from_millis(logged.logged_at_ms),
+        now,
+        hold,
+        in_cart,
+        order: before,
+    }
+}
+
+impl Sold {
+    fn ask(&self, holds: HoldsRule) -> Ask<'_> {
+        Ask {
+            file: &self.file,
+            from: Some(&self.home),
+            wanted: wanted(Cut::Number(self.cut), holds, self.now),
+        }
+    }
+}
+
+/// What a house has of the two holds, the cart's line and the order's deadline.
+fn deadlines(house: &House, sold: &Sold) -> (Timestamp, Timestamp, Kept, Timestamp) {
+    let hold = |hold: &Hold| {
+        house.variants[&hold.id.variant().0]
+            .hold(hold.id)
+            .unwrap()
+            .clone()
+    };
+    let carts::LineHold::Held(kept) = house.carts.values().next().unwrap().lines[0].hold else {
+        panic!("the line is held");
+    };
+    let order = house.orders.values().next().unwrap();
+    let in_cart = hold(&sold.in_cart);
+    assert_eq!(kept, Kept::from(&in_cart), "AGREE");
+    (
+        hold(&sold.hold).expires_at,
+        in_cart.expires_at,
+        kept,
+        order.payment_deadline,
+    )
+}
+
+#[test]
+fn deadlines_are_kept_rebased_or_ended_as_the_operator_says() {
+    let sold = sold();
+    let passed = sold.now.since(sold.cut_at);
+    assert!(passed > 0 && passed < 60_000);
+    for rule in [HoldsRule::Keep, HoldsRule::Rebase, HoldsRule::Expire] {
+        let into = Home::new(Backend::File);
+        let (plan, restored) = sold.ask(rule).run(&into).unwrap();
+        let house = into.open();
+        let moved = |at: Timestamp| match rule {
+            HoldsRule::Keep => at,
+            HoldsRule::Rebase => at.saturating_add(passed),
+            HoldsRule::Expire => at.min(sold.cut_at),
+        };
+        let (hold, in_cart, _, pay_by) = deadlines(&house, &sold);
+        assert_eq!(hold, moved(sold.hold.expires_at), "{rule:?}");
+        assert_eq!(in_cart, moved(sold.in_cart.expires_at), "{rule:?}");
+        let due = sold.order.payment_deadline;
+        let rebased = rule == HoldsRule::Rebase;
+        assert_eq!(pay_by, if rebased { due.saturating_add(passed) } else { due });
+        let expired = if rule == HoldsRule::Expire { 2 } else { 0 };
+        assert_eq!((plan.live_holds, plan.expired_holds), (2, expired), "{rule:?}");
+        let (carts, orders) = (u64::from(rule != HoldsRule::Keep), u64::from(rebased));
+        assert_eq!((restored.amended.carts, restored.amended.orders), (carts, orders));
+        let digest = house.digest();
+        house.close();
+        let house = into.open();
+        assert_eq!(house.digest(), digest, "REPLAY_EQUAL");
+        house.close();
+    }
+}
+
+#[test]
+fn variants_sold_behind_the_cut_come_up_paused_and_the_sales_are_written_down() {
+    let sold = sold();
+    let into = Home::new(Backend::File);
+    let (plan, restored) = sold.ask(HoldsRule::Keep).run(&into).unwrap();
+    let units: Vec<_> = plan
+        .sold_after
+        .iter()
+        .map(|sold| (sold.id.as_str(), sold.units, sold.existed))
+        .collect();
+    assert_eq!(units, [("soap", 2, true)]);
+    assert_eq!(
+        (plan.lost.len(), plan.without_stock, restored.amended.paused),
+        (2, 0, 1)
+    );
+    assert!(matches!(plan.lost[1], Lost::Order(_)) || matches!(plan.lost[0], Lost::Order(_)));
+
+    let house = into.open();
+    let sale = |ordinal: u32| house.variants[&ordinal].head().sale;
+    assert_eq!((sale(0), sale(1)), (SaleState::Paused, SaleState::Open));
+    house.close();
+
+    let file = restored.lost_file.unwrap();
+    assert_eq!(file, into.root().join("lost-orders-2.ndjson"));
+    let lines: Vec<serde_json::Value> = fs::read_to_string(file)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of = |kind: &str| lines.iter().find(|line| line["kind"] == kind).unwrap();
+    assert_eq!(of("order")["paymentReference"], "pay-1");
+    assert_eq!(of("order")["lines"][0]["quantity"], 2);
+    assert_eq!(of("reservation")["reservationId"], sold.hold.id.to_string());
+    assert_eq!(of("reservation")["customerId"], "c1");
+    assert_eq!(of("reservation")["lines"][0]["variantId"], "soap");
+}
+
+#[test]
+fn without_a_log_nobody_says_what_came_after() {
+    let sold = sold();
+    let ask = Ask {
+        from: None,
+        ..sold.ask(HoldsRule::Keep)
+    };
+    let plan = ask.plan().unwrap();
+    assert!(!plan.knows_what_came_after && plan.lost.is_empty());
+    assert!(sold.ask(HoldsRule::Keep).plan().unwrap().knows_what_came_after);
+}
+
+#[test]
+fn a_restore_goes_into_an_epoch_above_all_it_comes_from() {
+    let sold = sold();
+    let into = Home::new(Backend::File);
+    let (_, restored) = sold.ask(HoldsRule::Keep).run(&into).unwrap();
+    assert_eq!((restored.position.epoch.0, restored.left), (2, None));
+    let again = sold.ask(HoldsRule::Keep).run(&into).unwrap().1;
+    assert_eq!(again.position.epoch.0, 3);
+    let left = into.root().join("epochs/2");
+    assert!(left.is_dir(), "the epoch of before is kept");
+    assert_eq!(again.left, Some(left));
+}
+
+#[test]
+fn a_restore_that_is_killed_leaves_the_epoch_before_and_the_next_try_works() {
+    let sold = sold();
+    let into = Home::new(Backend::File);
+    let (_, first) = sold.ask(HoldsRule::Keep).run(&into).unwrap();
+    for at in [Step::Checking, Step::Amending, Step::Entering] {
+        let ask = sold.ask(HoldsRule::Rebase);
+        let killed = std::panic::catch_unwind(|| {
+            ask.source(|source| {
+                let plan = survey(source, ask.wanted)?;
+                let mut dir = DataDir::open(&into.root())?;
+                let journal = into.options.journal();
+                carry_out(&mut dir, &into.options, &journal, source, &plan, &|step| {
+                    assert_ne!(step, at, "killed here");
+                })
+            })
+        });
+        assert!(killed.is_err(), "{at:?}");
+        let dir = DataDir::open(&into.root()).unwrap();
+        assert_eq!(dir.epoch(), 2, "{at:?}");
+        assert_eq!(verify(&dir, &into.options).unwrap().last, first.position.number.0);
+    }
+    let again = sold.ask(HoldsRule::Rebase).run(&into).unwrap().1;
+    assert_eq!(again.position.epoch.0, 3);
+}
+
+/// The archive's files of a house that has let log go.
+fn archived(lived: &Lived) -> Vec<PathBuf> {
+    let folder = lived.home.root().join("archive/1");
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn damage_and_gaps_are_named_and_leave_nothing_behind() {
+    let lived = live(Backend::File, 8);
+    let files = archived(&lived);
+    assert!(files.len() > 2, "{files:?}");
+    let victim = files
+        .iter()
+        .rfind(|file| first_in(file) <= lived.position + 1)
+        .unwrap();
+    let whole = fs::read(victim).unwrap();
+    let into = Home::new(Backend::File);
+    drop(DataDir::open(&into.root()).unwrap());
+    let ask = || lived.ask(Cut::End);
+
+    let mut flipped = whole.clone();
+    let at = whole.len() - whole.len() / 8;
+    flipped[at] ^= 4;
+    fs::write(victim, flipped).unwrap();
+    let damaged = ask().run(&into).unwrap_err();
+    assert!(damaged.is_damage(), "{damaged:?}");
+    assert!(
+        damaged
+            .to_string()
+            .contains(victim.file_name().unwrap().to_str().unwrap()),
+        "{damaged}"
+    );
+
+    fs::remove_file(victim).unwrap();
+    let gap = ask().run(&into).unwrap_err();
+    assert!(
+        gap.is_damage() && matches!(gap, RestoreError::Gap { .. }),
+        "{gap:?}"
+    );
+    assert!(ask().from.is_some());
+    fs::write(victim, whole).unwrap();
+
+    let mut bytes = fs::read(&lived.file).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    let broken = lived.home.dir.path().join("broken.holdfast");
+    fs::write(&broken, bytes).unwrap();
+    let snapshot = Ask {
+        file: &broken,
+        ..ask()
+    }
+    .run(&into)
+    .unwrap_err();
+    assert!(snapshot.is_damage(), "{snapshot:?}");
+    assert!(snapshot.to_string().contains("block"), "{snapshot}");
+
+    let dir = DataDir::open(&into.root()).unwrap();
+    assert!(
+        dir.is_unused().unwrap() && dir.epoch() == 1,
+        "nothing is half restored"
+    );
+    assert_eq!(fs::read_dir(into.root().join("epochs")).unwrap().count(), 1);
+    drop(dir);
+    ask().run(&into).unwrap();
+}
+
+/// The first record of an archive file, which is its name.
+fn first_in(file: &Path) -> u64 {
+    file.file_stem().unwrap().to_str().unwrap().parse().unwrap()
+}
+
+#[test]
+fn damage_behind_the_cut_only_leaves_the_figures_incomplete() {
+    let lived = live(Backend::File, 9);
+    let files = archived(&lived);
+    let victim = files
+        .iter()
+        .rfind(|file| first_in(file) <= lived.position + 1)
+        .unwrap();
+    fs::remove_file(victim).unwrap();
+    let plan = lived.ask(Cut::Number(lived.position)).plan().unwrap();
+    let why = plan.log_cut_short.unwrap();
+    assert!(why.contains("are missing"), "{why}");
+    let (_, restored) = lived
+        .ask(Cut::Number(lived.position))
+        .run(&Home::new(Backend::File))
+        .unwrap();
+    assert_eq!(restored.digest, lived.digests[&lived.position]);
+}
+
+#[test]
+fn a_log_of_another_shop_is_refused() {
+    let (lived, other) = (live(Backend::File, 10), live(Backend::File, 11));
+    let ask = Ask {
+        from: Some(&other.home),
+        ..lived.ask(Cut::End)
+    };
+    let refused = ask.plan().unwrap_err();
+    assert!(
+        matches!(refused, RestoreError::Foreign { .. }) && refused.is_damage(),
+        "{refused:?}"
+    );
 }
