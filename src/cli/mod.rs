@@ -7,10 +7,12 @@ mod config;
 pub mod demo;
 mod exit;
 mod healthcheck;
+pub mod online;
 mod openapi;
 mod options;
 mod output;
 mod serve;
+pub mod table;
 mod verify;
 
 use std::ffi::OsString;
