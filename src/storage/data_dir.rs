@@ -108,6 +108,31 @@ impl DataDir {
         Ok(dir)
     }
 
+    /// Whether there is a data directory at `root`: one that was begun, whatever has become of it.
+    pub fn is_begun(root: &Path) -> bool {
+        root.join(CURRENT).exists() || root.join(EPOCHS).exists()
+    }
+
+    /// Whether a directory is new, empty, or has never held a record: something can be put into it. Looks and changes nothing.
+    ///
+    /// # Errors
+    /// [`DataDirError::Foreign`] when it is somebody else's; the file system refuses.
+    pub fn is_vacant(root: &Path) -> Result<bool, DataDirError> {
+        if !root.exists() {
+            return Ok(true);
+        }
+        refuse_foreign(root)?;
+        let epochs = root.join(EPOCHS);
+        for epoch in names_in(&epochs)? {
+            for part in ["journal", "state"] {
+                if !names_in(&epochs.join(&epoch).join(part))?.is_empty() {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
     /// The directory itself.
     pub fn root(&self) -> &Path {
         &self.root
@@ -248,6 +273,15 @@ impl NextEpoch {
 
 fn epoch_dir(root: &Path, epoch: u64) -> PathBuf {
     root.join(EPOCHS).join(epoch.to_string())
+}
+
+/// What is in a directory; nothing if it is not there.
+fn names_in(dir: &Path) -> Result<Vec<std::ffi::OsString>, EngineError> {
+    let list = || fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect();
+    match list() {
+        Err(error) if io::Error::kind(&error) == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(EngineError::io("read the directory", dir)),
+    }
 }
 
 fn remove_if_there(dir: &Path) -> Result<(), DataDirError> {

@@ -27,6 +27,12 @@ pub enum RestoreError {
     /// What is in it does not become rows.
     #[error(transparent)]
     Seed(#[from] SeedError),
+    /// No snapshot is old enough, or there is none.
+    #[error("no snapshot in {} is from before the cut", dir.display())]
+    NoSnapshot {
+        /// Where one was looked for.
+        dir: PathBuf,
+    },
     /// The cut is before what the snapshot can give.
     #[error("the snapshot begins at record {first}; to go back to {wanted} take an earlier one")]
     Before {
@@ -108,6 +114,7 @@ impl RestoreError {
             Self::NotEmpty
             | Self::Seed(_)
             | Self::Rules(_)
+            | Self::NoSnapshot { .. }
             | Self::Before { .. }
             | Self::Behind { .. }
             | Self::Directory(_)

@@ -10,6 +10,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
+//! | `choose` | the nearest snapshot of a directory |
 //! | `source` | snapshot, archive and journal as one run of records; gaps and damage by name |
 //! | `survey` | reads all of it, changes nothing, and says what a restore would mean: the [`Plan`] |
 //! | `fill` | carries it out: the next epoch beside the current one, entered at the very end |
@@ -24,12 +25,14 @@
 //! going on in the old epoch (a restore always begins a new one, so that its readers can tell), and undoing a restore other than by
 //! another one.
 mod amend;
+mod choose;
 mod error;
 mod fill;
 mod lost;
 mod source;
 mod survey;
 
+pub use choose::nearest;
 pub use error::RestoreError;
 pub use fill::{Restored, Step, carry_out, fill_empty};
 pub use lost::{Lost, SoldAfter};

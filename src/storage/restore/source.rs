@@ -59,7 +59,12 @@ impl LogBehind {
     pub fn of_data_dir(dir: &DataDir, epoch: u64, options: &RecoverOptions) -> Result<Self, RestoreError> {
         let (journal_dir, newest) = (dir.journal_dir_of(epoch), dir.epoch());
         let epoch = Epoch(u32::try_from(epoch).unwrap_or(u32::MAX));
-        let backend = log_backend(&journal_dir, options.backend).map_err(RestoreError::Log)?;
+        // One that is not kept any more is not begun again.
+        let backend = if journal_dir.is_dir() {
+            log_backend(&journal_dir, options.backend).map_err(RestoreError::Log)?
+        } else {
+            Backend::File
+        };
         let journal = match backend {
             Backend::File => Piece::Files,
             Backend::Sled => {
