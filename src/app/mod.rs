@@ -9,6 +9,7 @@ mod bulk;
 mod carts;
 mod error;
 mod home;
+mod house;
 mod keys;
 mod lists;
 mod measure;
@@ -28,6 +29,7 @@ pub use agents::CartDone;
 pub use bulk::{BulkAsk, BulkDone, BulkLine, BulkWhat};
 pub use carts::{NewItem, Whose};
 pub use error::AppError;
+pub use house::{House, HouseError, Operation, Phase, Planned, RestoreAsk, Stage, Standing};
 pub use lists::{HoldFilter, Listed};
 pub use offline::Offline;
 pub use open::{OnFatal, OpenError, Opened, Seed, ShopOptions, Time, configured_journal, recover_options};
@@ -82,6 +84,8 @@ pub struct Shop {
     since: Timestamp,
     /// Turns true when somebody wants the server to end.
     ending: watch::Sender<bool>,
+    /// Where its snapshots and its log lie, for a restore.
+    place: house::Place,
     /// What has to end in good order; `None` once it has.
     running: Mutex<Option<open::Running>>,
 }
@@ -157,6 +161,10 @@ impl Shop {
     /// The house clock.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    fn place(&self) -> house::Place {
+        self.place.clone()
     }
 
     /// The configuration it runs with.

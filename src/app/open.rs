@@ -5,6 +5,7 @@
 use super::{
     Shop,
     admin::DiskWatch,
+    house::Place,
     measure,
     policies::{Policies, configured},
     token::CartTokens,
@@ -33,13 +34,16 @@ use crate::{
         },
         restore::{self, RestoreError},
         snapshot::{SnapshotError, SnapshotReader},
-        state::StateOptions,
+        state::{StateOptions, StateStore},
         trim_holds::TrimHolds,
     },
     telemetry::metrics::metrics,
 };
 use parking_lot::Mutex;
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Weak},
+};
 use tokio::sync::watch;
 
 /// The one partition there is today.
@@ -129,15 +133,16 @@ pub(super) struct Running {
     writer: JournalWriter,
     checkpoint: CheckpointThread,
     /// Its lock is held as long as the shop is open.
-    _data_dir: DataDir,
+    data_dir: DataDir,
 }
 
 impl Running {
     /// Ends the threads, whose queue has been closed: the writer, then `last`, then the others. Blocks on the disk.
-    fn end(self, last: impl FnOnce()) {
+    fn end(self, last: impl FnOnce()) -> DataDir {
         self.writer.join();
         last();
         self.checkpoint.stop();
+        self.data_dir
     }
 }
 
@@ -147,7 +152,7 @@ impl Drop for Shop {
     fn drop(&mut self) {
         if let Some(running) = self.running.get_mut().take() {
             running.queue.abandon();
-            running.end(|| {});
+            drop(running.end(|| {}));
         }
     }
 }
@@ -158,6 +163,21 @@ impl Shop {
     /// # Errors
     /// [`OpenError`] says what stands in the way; nothing was changed then but a torn tail cut off.
     pub async fn open(options: ShopOptions) -> Result<(Arc<Self>, Opened), OpenError> {
+        Self::open_with(None, options).await
+    }
+
+    /// The same in a data directory that is locked already.
+    pub(super) async fn open_in(
+        data_dir: DataDir,
+        options: ShopOptions,
+    ) -> Result<(Arc<Self>, Opened), OpenError> {
+        Self::open_with(Some(data_dir), options).await
+    }
+
+    async fn open_with(
+        locked: Option<DataDir>,
+        options: ShopOptions,
+    ) -> Result<(Arc<Self>, Opened), OpenError> {
         let ShopOptions {
             config,
             journal,
@@ -167,7 +187,8 @@ impl Shop {
             on_fatal,
         } = options;
         let settings = Arc::clone(&config);
-        let reading = tokio::task::spawn_blocking(move || read(&settings, &journal, seed, &*progress));
+        let reading =
+            tokio::task::spawn_blocking(move || read(locked, &settings, &journal, seed, &*progress));
         let Found {
             data_dir,
             reserve,
@@ -194,6 +215,7 @@ impl Shop {
             ..
         } = recovered;
         let reader = journal.reader();
+        let place_reader = Arc::clone(&reader);
 
         let disk = DiskWatch::start(reserve, clock.clone());
         let (now, low) = (clock.clone(), disk.low());
@@ -296,11 +318,18 @@ impl Shop {
             epoch,
             since,
             ending: watch::Sender::new(false),
+            place: Place {
+                snapshots: data_dir.snapshots_dir(),
+                archive: data_dir.archive_dir(),
+                journal: data_dir.journal_dir(),
+                epoch: data_dir.epoch(),
+                reader: place_reader,
+            },
             running: Mutex::new(Some(Running {
                 queue,
                 writer,
                 checkpoint,
-                _data_dir: data_dir,
+                data_dir,
             })),
         });
         measure::keep_up(&shop);
@@ -310,6 +339,11 @@ impl Shop {
     /// Ends in good order: nothing new is taken, what is on its way is answered, the stored rows are brought up to the
     /// log. Blocks on the disk in between; a second call does nothing.
     pub async fn close(&self) {
+        drop(self.close_and_keep().await);
+    }
+
+    /// The same; the data directory stays locked. `None` when it is closed already.
+    pub(super) async fn close_and_keep(&self) -> Option<DataDir> {
         self.drain();
         let deadline = self.config.server.drain_deadline.as_millis();
         let waited = self.until(self.clock.now().saturating_add(deadline), self.idle());
@@ -317,20 +351,25 @@ impl Shop {
             // What was promised is in the log; the next start brings it to its end.
             tracing::warn!(in_flight = self.in_flight(), "closing with work under way");
         }
-        let Some(running) = self.running.lock().take() else {
-            return;
-        };
+        let running = self.running.lock().take()?;
         let checkpointer = self.checkpointer.clone();
         let ended = tokio::task::spawn_blocking(move || {
             running.queue.close();
             running.end(|| {
                 // An error has been told to `on_fatal`; the log has everything.
                 let _ = checkpointer.run_now();
-            });
+            })
         });
-        if let Err(error) = ended.await {
-            tracing::error!(%error, "closing the shop panicked");
-        }
+        let ended = ended.await;
+        ended
+            .inspect_err(|error| tracing::error!(%error, "closing the shop panicked"))
+            .ok()
+    }
+
+    /// Ends the actors of a closed shop. What is returned is gone when nobody holds its rows and its log any more.
+    pub(super) fn end_actors(&self) -> Weak<StateStore> {
+        self.directory.end();
+        Arc::downgrade(&self.state)
     }
 }
 
@@ -451,13 +490,17 @@ struct Found {
 }
 
 fn read(
+    locked: Option<DataDir>,
     config: &Config,
     journal: &OpenJournal,
     seed: Option<Seed>,
     progress: &dyn Fn(Progress),
 ) -> Result<Found, OpenError> {
     let root: &Path = &config.data.dir;
-    let mut data_dir = DataDir::open(root)?;
+    let mut data_dir = match locked {
+        Some(data_dir) => data_dir,
+        None => DataDir::open(root)?,
+    };
     let reserve = DiskReserve::open(root, config.disk.reserve.bytes())?;
     let options = recover_options(config);
     if let Some(seed) = seed

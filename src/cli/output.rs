@@ -3,8 +3,9 @@
     clippy::print_stderr,
     reason = "the one place that writes an operator's messages"
 )]
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 
@@ -74,4 +75,15 @@ impl Output {
             self.next(next);
         }
     }
+}
+
+/// On a terminal only; a log file gets no bar.
+pub(in crate::cli) fn progress_bar() -> ProgressBar {
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  eta {eta}  {msg}");
+    ProgressBar::with_draw_target(None, target).with_style(style.expect("a fixed template"))
 }

@@ -8,9 +8,9 @@ use clap::{Args, ValueEnum};
 use indicatif::{HumanBytes, ProgressBar};
 use serde_json::{Value, json};
 
-use super::bench::run::progress_bar;
+use super::output::progress_bar;
 use super::table::{Cell, Look, Tone, facts};
-use super::{ConfigOptions, Exit, Failure, Output, data_dir};
+use super::{ConfigOptions, Exit, Failure, Output};
 use crate::app::recover_options;
 use crate::clock::SystemClock;
 use crate::config::Loaded;

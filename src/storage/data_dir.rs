@@ -234,6 +234,16 @@ impl DataDir {
         Ok(())
     }
 
+    /// Makes an epoch of before the current one again, in one durable step.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn go_back(&mut self, epoch: u64) -> Result<(), DataDirError> {
+        publish_epoch(&self.root, epoch)?;
+        self.epoch = epoch;
+        Ok(())
+    }
+
     fn epoch_dir(&self) -> PathBuf {
         epoch_dir(&self.root, self.epoch)
     }

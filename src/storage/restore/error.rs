@@ -4,7 +4,7 @@ use super::super::{
     checkpoint::CheckpointError,
     data_dir::DataDirError,
     entity_rows::RowError,
-    journal::{AppendError, OpenError, ReadError},
+    journal::{AppendError, OpenError, Position, ReadError},
     recovery::{RecoverError, SeedError},
     snapshot::SnapshotError,
     state::StateError,
@@ -32,6 +32,14 @@ pub enum RestoreError {
     NoSnapshot {
         /// Where one was looked for.
         dir: PathBuf,
+    },
+    /// Planned and carried out are not the same.
+    #[error("the plan was to cut behind {planned}, what is there now is cut behind {found}")]
+    Moved {
+        /// The cut of the plan.
+        planned: Position,
+        /// The cut now.
+        found: Position,
     },
     /// The cut is before what the snapshot can give.
     #[error("the snapshot begins at record {first}; to go back to {wanted} take an earlier one")]
@@ -115,6 +123,7 @@ impl RestoreError {
             | Self::Seed(_)
             | Self::Rules(_)
             | Self::NoSnapshot { .. }
+            | Self::Moved { .. }
             | Self::Before { .. }
             | Self::Behind { .. }
             | Self::Directory(_)
