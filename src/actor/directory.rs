@@ -156,6 +156,13 @@ impl Directory {
         Sleepers::run(self);
     }
 
+    /// Ends every actor, of a shop that is closed: what they know is in the log.
+    pub fn end(&self) {
+        if let Some(supervisor) = self.supervisor.get() {
+            supervisor.kill();
+        }
+    }
+
     // --- finding ---
 
     /// The variant with this id.

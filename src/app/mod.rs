@@ -9,14 +9,17 @@ mod bulk;
 mod carts;
 mod error;
 mod home;
+mod house;
 mod keys;
 mod lists;
 mod measure;
+mod offline;
 mod open;
 mod orders;
 mod policies;
 mod replay;
 mod reservations;
+mod status;
 mod token;
 mod variants;
 
@@ -26,10 +29,13 @@ pub use agents::CartDone;
 pub use bulk::{BulkAsk, BulkDone, BulkLine, BulkWhat};
 pub use carts::{NewItem, Whose};
 pub use error::AppError;
+pub use house::{House, HouseError, Operation, Phase, Planned, RestoreAsk, Stage, Standing};
 pub use lists::{HoldFilter, Listed};
+pub use offline::Offline;
 pub use open::{OnFatal, OpenError, Opened, Seed, ShopOptions, Time, configured_journal, recover_options};
 pub use orders::{ListedOrders, OrderFilter, PaidAsk};
 pub use reservations::{Meant, Reservation, ReserveAsk, Validity};
+pub use status::Status;
 pub use variants::{AdjustAsk, Adjusted};
 
 use crate::{
@@ -72,8 +78,14 @@ pub struct Shop {
     disk: DiskWatch,
     config: Arc<Config>,
     tokens: token::CartTokens,
+    /// The epoch of its log.
+    epoch: u64,
+    /// Since when it serves.
+    since: Timestamp,
     /// Turns true when somebody wants the server to end.
     ending: watch::Sender<bool>,
+    /// Where its snapshots and its log lie, for a restore.
+    place: house::Place,
     /// What has to end in good order; `None` once it has.
     running: Mutex<Option<open::Running>>,
 }
@@ -149,6 +161,10 @@ impl Shop {
     /// The house clock.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    fn place(&self) -> house::Place {
+        self.place.clone()
     }
 
     /// The configuration it runs with.

@@ -5,6 +5,7 @@
 use super::{
     Shop,
     admin::DiskWatch,
+    house::Place,
     measure,
     policies::{Policies, configured},
     replay::Remembered,
@@ -23,25 +24,32 @@ use crate::{
         variant::{Hold, Variant},
     },
     storage::{
+        archive::{ArchiveOptions, Keeper},
         checkpoint::{CheckpointError, CheckpointOptions, CheckpointParts, CheckpointThread, Checkpointer},
         data_dir::{DataDir, DataDirError},
         disk_reserve::DiskReserve,
         dto,
         engine::EngineError,
-        journal::{AppendError, JournalLimits, JournalQueue, JournalWriter, PartitionId, WriterParts},
+        journal::{
+            AppendError, Epoch, JournalLimits, JournalQueue, JournalWriter, PartitionId, WriterParts,
+            disk::RealDisk,
+        },
         record::{Fact, Turn},
         recovery::{
             self, Backend, OpenJournal, Progress, RecoverError, RecoverOptions, Recovered, RecoveredAgent,
-            SeedError, Seeded,
         },
+        restore::{self, RestoreError},
         snapshot::{SnapshotError, SnapshotReader},
-        state::StateOptions,
+        state::{StateOptions, StateStore},
         trim_holds::TrimHolds,
     },
     telemetry::metrics::metrics,
 };
 use parking_lot::Mutex;
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Weak},
+};
 use tokio::sync::watch;
 
 /// The one partition there is today.
@@ -49,6 +57,9 @@ pub(super) const PARTITION: PartitionId = PartitionId(0);
 
 /// Below this size the stored rows are never copied into a fresh database.
 const COMPACT_FLOOR_BYTES: u64 = 256 << 20;
+
+/// The size of one file of the log archive: what letting go gives back at once.
+const ARCHIVE_FILE_BYTES: u64 = 64 << 20;
 
 /// sled's page cache for the log; it is only written to, so a small one does.
 const JOURNAL_CACHE_BYTES: u64 = 16 << 20;
@@ -100,7 +111,7 @@ pub enum OpenError {
     Recovery(#[from] RecoverError),
     /// The snapshot could not fill the directory.
     #[error(transparent)]
-    Seed(#[from] SeedError),
+    Seed(#[from] RestoreError),
     /// The wall clock is far behind the log.
     #[error(transparent)]
     Clock(#[from] ClockGap),
@@ -128,15 +139,16 @@ pub(super) struct Running {
     writer: JournalWriter,
     checkpoint: CheckpointThread,
     /// Its lock is held as long as the shop is open.
-    _data_dir: DataDir,
+    data_dir: DataDir,
 }
 
 impl Running {
     /// Ends the threads, whose queue has been closed: the writer, then `last`, then the others. Blocks on the disk.
-    fn end(self, last: impl FnOnce()) {
+    fn end(self, last: impl FnOnce()) -> DataDir {
         self.writer.join();
         last();
         self.checkpoint.stop();
+        self.data_dir
     }
 }
 
@@ -146,7 +158,7 @@ impl Drop for Shop {
     fn drop(&mut self) {
         if let Some(running) = self.running.get_mut().take() {
             running.queue.abandon();
-            running.end(|| {});
+            drop(running.end(|| {}));
         }
     }
 }
@@ -157,6 +169,21 @@ impl Shop {
     /// # Errors
     /// [`OpenError`] says what stands in the way; nothing was changed then but a torn tail cut off.
     pub async fn open(options: ShopOptions) -> Result<(Arc<Self>, Opened), OpenError> {
+        Self::open_with(None, options).await
+    }
+
+    /// The same in a data directory that is locked already.
+    pub(super) async fn open_in(
+        data_dir: DataDir,
+        options: ShopOptions,
+    ) -> Result<(Arc<Self>, Opened), OpenError> {
+        Self::open_with(Some(data_dir), options).await
+    }
+
+    async fn open_with(
+        locked: Option<DataDir>,
+        options: ShopOptions,
+    ) -> Result<(Arc<Self>, Opened), OpenError> {
         let ShopOptions {
             config,
             journal,
@@ -166,7 +193,8 @@ impl Shop {
             on_fatal,
         } = options;
         let settings = Arc::clone(&config);
-        let reading = tokio::task::spawn_blocking(move || read(&settings, &journal, seed, &*progress));
+        let reading =
+            tokio::task::spawn_blocking(move || read(locked, &settings, &journal, seed, &*progress));
         let Found {
             data_dir,
             reserve,
@@ -193,14 +221,17 @@ impl Shop {
             ..
         } = recovered;
         let reader = journal.reader();
+        let place_reader = Arc::clone(&reader);
 
         let disk = DiskWatch::start(reserve, clock.clone());
         let (now, low) = (clock.clone(), disk.low());
+        let holds = TrimHolds::default();
         let checkpoint = CheckpointParts {
             state: Arc::clone(&state),
             reader: Arc::clone(&reader),
             trimmer: journal.trimmer(),
-            holds: TrimHolds::default(),
+            archive: keeper(&config, &data_dir, tail.epoch, &holds),
+            holds,
             keys: keys.clone(),
             projection: Arc::clone(&projection),
             metrics: Box::new(measure::checkpoint),
@@ -283,6 +314,7 @@ impl Shop {
         settle_agents(&directory, &clock, carts, orders).await;
         mend(&directory, &admission, &mends).await;
         directory.start_timers();
+        let (epoch, since) = (data_dir.epoch(), clock.now());
         let shop = Arc::new(Self {
             directory,
             admission,
@@ -296,12 +328,21 @@ impl Shop {
             disk,
             config,
             tokens: CartTokens::new(secret),
+            epoch,
+            since,
             ending: watch::Sender::new(false),
+            place: Place {
+                snapshots: data_dir.snapshots_dir(),
+                archive: data_dir.archive_dir(),
+                journal: data_dir.journal_dir(),
+                epoch: data_dir.epoch(),
+                reader: place_reader,
+            },
             running: Mutex::new(Some(Running {
                 queue,
                 writer,
                 checkpoint,
-                _data_dir: data_dir,
+                data_dir,
             })),
         });
         measure::keep_up(&shop);
@@ -311,6 +352,11 @@ impl Shop {
     /// Ends in good order: nothing new is taken, what is on its way is answered, the stored rows are brought up to the
     /// log. Blocks on the disk in between; a second call does nothing.
     pub async fn close(&self) {
+        drop(self.close_and_keep().await);
+    }
+
+    /// The same; the data directory stays locked. `None` when it is closed already.
+    pub(super) async fn close_and_keep(&self) -> Option<DataDir> {
         self.drain();
         let deadline = self.config.server.drain_deadline.as_millis();
         let waited = self.until(self.clock.now().saturating_add(deadline), self.idle());
@@ -318,20 +364,25 @@ impl Shop {
             // What was promised is in the log; the next start brings it to its end.
             tracing::warn!(in_flight = self.in_flight(), "closing with work under way");
         }
-        let Some(running) = self.running.lock().take() else {
-            return;
-        };
+        let running = self.running.lock().take()?;
         let checkpointer = self.checkpointer.clone();
         let ended = tokio::task::spawn_blocking(move || {
             running.queue.close();
             running.end(|| {
                 // An error has been told to `on_fatal`; the log has everything.
                 let _ = checkpointer.run_now();
-            });
+            })
         });
-        if let Err(error) = ended.await {
-            tracing::error!(%error, "closing the shop panicked");
-        }
+        let ended = ended.await;
+        ended
+            .inspect_err(|error| tracing::error!(%error, "closing the shop panicked"))
+            .ok()
+    }
+
+    /// Ends the actors of a closed shop. What is returned is gone when nobody holds its rows and its log any more.
+    pub(super) fn end_actors(&self) -> Weak<StateStore> {
+        self.directory.end();
+        Arc::downgrade(&self.state)
     }
 }
 
@@ -459,23 +510,26 @@ struct Found {
 }
 
 fn read(
+    locked: Option<DataDir>,
     config: &Config,
     journal: &OpenJournal,
     seed: Option<Seed>,
     progress: &dyn Fn(Progress),
 ) -> Result<Found, OpenError> {
     let root: &Path = &config.data.dir;
-    let mut data_dir = DataDir::open(root)?;
+    let mut data_dir = match locked {
+        Some(data_dir) => data_dir,
+        None => DataDir::open(root)?,
+    };
     let reserve = DiskReserve::open(root, config.disk.reserve.bytes())?;
     let options = recover_options(config);
     if let Some(seed) = seed
         && data_dir.is_unused()?
     {
-        let Seeded { variants, position } =
-            recovery::seed_from_snapshot(&mut data_dir, &options, journal, seed)?;
+        let filled = restore::fill_empty(&mut data_dir, &options, journal, seed)?;
         tracing::info!(
-            variants,
-            position,
+            variants = filled.counted.variants,
+            position = %filled.position,
             "filled the empty data directory from a snapshot"
         );
     }
@@ -513,6 +567,21 @@ pub fn recover_options(config: &Config) -> RecoverOptions {
         },
         keys_memory_max: config.keys.memory_max,
     }
+}
+
+/// Who keeps what the log lets go, if it is to be kept.
+fn keeper(config: &Config, data_dir: &DataDir, epoch: Epoch, holds: &TrimHolds) -> Option<Keeper> {
+    let options = ArchiveOptions {
+        partition: PARTITION,
+        epoch,
+        file_bytes: ARCHIVE_FILE_BYTES,
+        max_bytes: config.archive.max_bytes.bytes(),
+        max_age_ms: config.archive.max_age.as_millis(),
+    };
+    config.archive.enabled.then(|| {
+        let told = Box::new(measure::archive);
+        Keeper::new(Arc::new(RealDisk), data_dir.archive_dir(), options, holds, told)
+    })
 }
 
 fn checkpoint_options(config: &Config) -> CheckpointOptions {

@@ -102,18 +102,29 @@ pub(super) struct Remembered {
 impl Remembered {
     /// One of them, if it is still remembered. Blocks on the disk.
     pub(super) fn ended(&self, id: ReservationId) -> Result<Option<Hold>, AppError> {
-        if let Some(number) = self.projection.ended(id) {
-            match self.reader.record(PartitionId(0), RecordNumber(number)) {
-                Ok(Some(record)) => return Ok(hold_in(&turn(&record.payload)?, id)),
-                Ok(None) | Err(ReadError::Trimmed { .. }) => {}
-                Err(error) => return Err(AppError::internal("a record could not be read", &error)),
-            }
-        }
-        let row = self.state.ended(&id.as_u128().to_be_bytes());
-        let row = row.map_err(|error| AppError::internal("a reservation's row could not be read", &error))?;
-        let hold = row.map(|(_, row)| dto::decode_hold(&row)).transpose();
-        hold.map_err(|error| AppError::internal("a reservation's row is damaged", &error))
+        ended_hold(self.projection.ended(id), &*self.reader, &self.state, id)
     }
+}
+
+/// A reservation that has left its variant: from the record it ended with, where that is above the last checkpoint, or from
+/// its row.
+pub(super) fn ended_hold(
+    recent: Option<u64>,
+    reader: &dyn LogReader,
+    state: &StateStore,
+    id: ReservationId,
+) -> Result<Option<Hold>, AppError> {
+    if let Some(number) = recent {
+        match reader.record(PartitionId(0), RecordNumber(number)) {
+            Ok(Some(record)) => return Ok(hold_in(&turn(&record.payload)?, id)),
+            Ok(None) | Err(ReadError::Trimmed { .. }) => {}
+            Err(error) => return Err(AppError::internal("a record could not be read", &error)),
+        }
+    }
+    let row = state.ended(&id.as_u128().to_be_bytes());
+    let row = row.map_err(|error| AppError::internal("a reservation's row could not be read", &error))?;
+    let hold = row.map(|(_, row)| dto::decode_hold(&row)).transpose();
+    hold.map_err(|error| AppError::internal("a reservation's row is damaged", &error))
 }
 
 fn line_in(turn: &Turn, line: u64) -> Result<LedgerEntry, AppError> {

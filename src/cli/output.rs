@@ -3,8 +3,9 @@
     clippy::print_stderr,
     reason = "the one place that writes an operator's messages"
 )]
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 
@@ -56,6 +57,11 @@ impl Output {
         }
     }
 
+    /// Tells a person which command helps next.
+    pub fn next(self, command: &str) {
+        self.note(&format!("\nnext: {command}"));
+    }
+
     /// Tells why the command failed and what helps next.
     pub fn failure(self, failure: &Failure) {
         if self.json {
@@ -66,7 +72,18 @@ impl Output {
         }
         eprintln!("error: {}", failure.message.replace('\n', "\n       "));
         if let Some(next) = &failure.next {
-            eprintln!("\nnext: {next}");
+            self.next(next);
         }
     }
+}
+
+/// On a terminal only; a log file gets no bar.
+pub(in crate::cli) fn progress_bar() -> ProgressBar {
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  eta {eta}  {msg}");
+    ProgressBar::with_draw_target(None, target).with_style(style.expect("a fixed template"))
 }

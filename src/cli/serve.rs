@@ -8,18 +8,18 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::data_dir::{failed_to_open, text_of};
 use super::{ConfigOptions, Exit, Failure, Output, demo};
-use crate::app::{OpenError, Opened, Seed, Shop, ShopOptions, Time, configured_journal};
+use crate::app::{House, OnFatal, Opened, Seed, Shop, ShopOptions, Stage, Time, configured_journal};
 use crate::clock::Stopwatch;
 use crate::config::Loaded;
 use crate::http::frame::Frame;
+use crate::http::front::Front;
 use crate::http::health::Health;
 use crate::http::listener::{self, Drained, ListenerLimits};
 use crate::http::operations::{Operations, operations};
-use crate::http::router::router;
+use crate::http::router::{restoring, router};
 use crate::http::site::Site;
-use crate::storage::data_dir::DataDirError;
-use crate::storage::recovery::SeedError;
 use crate::storage::snapshot::SnapshotReader;
 use crate::telemetry;
 use crate::telemetry::metrics::metrics;
@@ -63,12 +63,6 @@ impl ServeOptions {
     }
 }
 
-/// A path of the command line as the text that the configuration keeps.
-pub(super) fn text_of(path: &std::path::Path) -> Result<String, Failure> {
-    let text = path.to_str().map(str::to_owned);
-    text.ok_or_else(|| Failure::new(Exit::Usage, format!("{} is not UTF-8", path.display())))
-}
-
 pub(super) fn run(options: &ServeOptions, output: Output) -> Result<(), Failure> {
     let loaded = Arc::new(prepare(options)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -102,8 +96,8 @@ async fn serve(options: &ServeOptions, loaded: &Arc<Loaded>, output: Output) -> 
 
     let shop = open(options, loaded, &health).await?;
     let (public, address) = bind(server.listen).await?;
-    let site = Site::new(Arc::clone(&shop), Arc::clone(loaded));
-    let public_router = router(site, Frame::new(server));
+    let house = House::new(shop, configured_journal(&loaded.config), ending());
+    let front = front(&house, loaded, &health);
     health.ready();
     tracing::info!(api = %address, ops = %ops_address, "ready");
     let told =
@@ -113,17 +107,47 @@ async fn serve(options: &ServeOptions, loaded: &Arc<Loaded>, output: Output) -> 
         &told,
     )?;
 
-    let ends = end_wanted(Arc::clone(&shop), Arc::clone(&health));
-    let drained = listener::serve(public, public_router, ListenerLimits::public(server), ends).await;
+    let ends = end_wanted(Arc::clone(&house), Arc::clone(&health));
+    let drained = listener::serve(public, front, ListenerLimits::public(server), ends).await;
     if drained == Drained::Cut {
         tracing::warn!("the drain deadline passed; connections were cut");
     }
-    shop.close().await;
+    house.close().await;
     let _ = close_ops.send(());
     // The operations listener has nothing that could fail to end.
     let _ = ops.await;
     tracing::info!("ended in good order");
     Ok(())
+}
+
+/// Ends the process when the disk can no longer be trusted.
+fn ending() -> OnFatal {
+    Arc::new(|why| {
+        // What was not answered was not promised; the next start recovers from what is on the device.
+        tracing::error!(%why, "the disk can no longer be trusted: ending");
+        std::process::exit(i32::from(Exit::Failed as u8));
+    })
+}
+
+/// What answers at each stage of the house: the shop that is open, or that it is being put back.
+fn front(house: &Arc<House>, loaded: &Arc<Loaded>, health: &Arc<Health>) -> Front {
+    let frame = Frame::new(&loaded.config.server);
+    let front = Front::from(restoring(Arc::clone(house), loaded, frame.clone()));
+    let (set, loaded, health) = (front.clone(), Arc::clone(loaded), Arc::clone(health));
+    // The house holds this, so this must not hold the house.
+    let whose = Arc::downgrade(house);
+    house.tell(move |stage| {
+        let Some(house) = whose.upgrade() else { return };
+        health.restores(matches!(stage, Stage::Restoring(_)));
+        set.set(match stage {
+            Stage::Open(shop) => {
+                let site = Site::new(Arc::clone(shop), house, Arc::clone(&loaded));
+                router(site, frame.clone())
+            }
+            Stage::Restoring(_) => restoring(house, &loaded, frame.clone()),
+        });
+    });
+    front
 }
 
 async fn open(
@@ -147,13 +171,11 @@ async fn open(
             metrics().recovery_replayed_records.set(gauge(progress.replayed));
             metrics().recovery_records.set(gauge(progress.total));
         }),
-        on_fatal: Arc::new(|why| {
-            // What was not answered was not promised; the next start recovers from what is on the device.
-            tracing::error!(%why, "the disk can no longer be trusted: ending");
-            std::process::exit(i32::from(Exit::Failed as u8));
-        }),
+        on_fatal: ending(),
     });
-    let (shop, opened) = opening.await.map_err(|error| failed_to_open(&error, loaded))?;
+    let (shop, opened) = opening
+        .await
+        .map_err(|error| failed_to_open(&error, &loaded.config.data.dir))?;
     metrics().recovery_seconds.set(begun.seconds());
     let Opened {
         variants,
@@ -172,32 +194,6 @@ async fn open(
     Ok(shop)
 }
 
-fn failed_to_open(error: &OpenError, loaded: &Loaded) -> Failure {
-    let dir = loaded.config.data.dir.display();
-    let code = match error {
-        OpenError::DataDir(DataDirError::Locked { .. }) => Exit::Locked,
-        OpenError::DataDir(DataDirError::Foreign { .. }) | OpenError::Clock(_) => Exit::Unsafe,
-        OpenError::DataDir(DataDirError::Damaged { .. }) => Exit::Damage,
-        OpenError::Recovery(error) if error.is_damage() => Exit::Damage,
-        OpenError::Seed(SeedError::Snapshot(_) | SeedError::Entity { .. }) => Exit::Damage,
-        OpenError::DataDir(DataDirError::Disk(_))
-        | OpenError::Disk(_)
-        | OpenError::Recovery(_)
-        | OpenError::Seed(_)
-        | OpenError::Thread(_) => Exit::Failed,
-    };
-    let failure = Failure::new(code, error.to_string());
-    match error {
-        OpenError::Clock(_) => failure.next(format!("holdfast serve --data-dir {dir} --accept-clock")),
-        _ if code == Exit::Damage => failure.next(format!("holdfast verify --data-dir {dir}")),
-        OpenError::DataDir(_)
-        | OpenError::Disk(_)
-        | OpenError::Recovery(_)
-        | OpenError::Seed(_)
-        | OpenError::Thread(_) => failure,
-    }
-}
-
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
     let failed = |error: std::io::Error| Failure::failed(format!("cannot listen on {address}: {error}"));
     let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -206,17 +202,19 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure>
 }
 
 /// Resolves when a signal or an operator asks the server to end; from then on new requests are turned away.
-async fn end_wanted(shop: Arc<Shop>, health: Arc<Health>) {
+async fn end_wanted(house: Arc<House>, health: Arc<Health>) {
     let mut terminate = signal(SignalKind::terminate()).expect("a runtime with its driver takes signals");
     let mut interrupt = signal(SignalKind::interrupt()).expect("a runtime with its driver takes signals");
     let why = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
-        () = shop.end_wanted() => "an operator",
+        () = house.end_wanted() => "an operator",
     };
-    tracing::info!(why, in_flight = shop.in_flight(), "draining");
     health.drain();
-    shop.drain();
+    if let Stage::Open(shop) = house.stage() {
+        tracing::info!(why, in_flight = shop.in_flight(), "draining");
+        shop.drain();
+    }
 }
 
 #[expect(

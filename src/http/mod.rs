@@ -4,6 +4,7 @@ pub mod docs;
 pub mod extract;
 pub mod failure;
 pub mod frame;
+pub mod front;
 pub mod health;
 pub mod listener;
 pub mod openapi;
@@ -16,3 +17,5 @@ mod routes;
 pub mod site;
 pub mod time;
 pub mod view;
+
+pub(crate) use routes::{orders::STATUSES as ORDER_STATUSES, reservations::STATUSES as RESERVATION_STATUSES};

@@ -75,6 +75,10 @@ codes! {
         "The order's `refunds` lists those that are.";
     QuarantineNotFound "quarantine-not-found" 404 false "That variant is not in quarantine"
         "GET /api/admin/quarantine lists those that are.";
+    SnapshotNotFound "snapshot-not-found" 404 false "No such snapshot"
+        "GET /api/admin/snapshots lists those that are. For a restore one must be from before the cut.";
+    OperationNotFound "operation-not-found" 404 false "No such operation"
+        "The process keeps the last few; one that was restarted has forgotten them.";
     MethodNotAllowed "method-not-allowed" 405 false "This address does not take that method"
         "The Allow header lists the methods that it takes.";
     RequestTimeout "request-timeout" 408 true "The request took too long to arrive"
@@ -129,6 +133,8 @@ codes! {
         "`refund` names the payment that must be paid back; the order's `total` is what it costs.";
     RequestInFlight "request-in-flight" 409 true "The first request with this key is still at work"
         "Wait as long as Retry-After says, then repeat with the same key.";
+    PlanStale "plan-stale" 409 false "The plan is not good any more"
+        "`detail` says why. Have it planned again, read what it means now, and send the new planToken.";
     ReservationExpired "reservation-expired" 410 false "The reservation expired"
         "Its units went back at `endedAt`. Reserve again.";
     CartMerged "cart-merged" 410 false "Another cart has taken over this one"
@@ -149,6 +155,10 @@ codes! {
         "`parameter` names the path or query parameter and `expected` says what it must be.";
     IdempotencyKeyReused "idempotency-key-reused" 422 false "This key belongs to another request"
         "The same key came with another body, route or caller. Use a fresh key for every intent.";
+    SnapshotDamaged "snapshot-damaged" 422 false "The snapshot or the log behind it is damaged"
+        "`detail` names the file and the place. Nothing was changed. Take another snapshot, or cut before the damage.";
+    CutUnreachable "cut-unreachable" 422 false "The shop cannot be put back to there"
+        "`detail` says how far snapshot and log reach.";
     PreconditionRequired "precondition-required" 428 false "Say which version you mean to change"
         "Read it, and send its ETag in If-Match (or * to write whatever is there).";
     TooManyRequests "too-many-requests" 429 true "Too many requests for this variant at once"
@@ -159,6 +169,8 @@ codes! {
         "Nothing was done. Wait as long as Retry-After says.";
     NotReady "not-ready" 503 true "The service is still starting"
         "It replays its log; /startupz on the operations listener shows how far it is.";
+    Restoring "restoring" 503 true "The shop is being put back"
+        "An operator restores it from a snapshot. Wait as long as Retry-After says, then repeat with the same Idempotency-Key.";
     Draining "draining" 503 true "The service is shutting down"
         "Nothing was done. Another instance, or this one after its restart, will answer.";
     StorageUnavailable "storage-unavailable" 503 true "The disk does not take new business now"

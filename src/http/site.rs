@@ -1,6 +1,6 @@
 //! What the handlers share: the shop, and the few limits of the edge itself.
 use super::auth::Guest;
-use crate::app::{Context, RequestKey, Shop};
+use crate::app::{Context, House, RequestKey, Shop};
 use crate::clock::Clock;
 use crate::config::{Config, Loaded};
 use crate::domain::ids::StoreId;
@@ -11,23 +11,35 @@ use std::time::Duration;
 /// Who asks, for ledger and audit, as long as there is one key for all.
 const CALLER: &str = "api";
 /// The store of callers whose credentials name none.
-const STORE: &str = "default";
+///
+/// # Panics
+/// Never: its name is an id.
+pub fn default_store() -> StoreId {
+    StoreId::parse("default").expect("a constant within the limits of ids")
+}
 
 /// The state behind every route of the public listener.
 #[derive(Clone)]
 pub struct Site {
     /// The use cases.
     pub shop: Arc<Shop>,
+    /// The house that the shop is in.
+    pub house: Arc<House>,
     /// The configuration with the source of each value, for operators.
     pub loaded: Arc<Loaded>,
     edge: Edge,
 }
 
 impl Site {
-    /// The site of a shop.
-    pub fn new(shop: Arc<Shop>, loaded: Arc<Loaded>) -> Self {
+    /// The site of a shop in its house.
+    pub fn new(shop: Arc<Shop>, house: Arc<House>, loaded: Arc<Loaded>) -> Self {
         let edge = Edge::new(shop.clock().clone(), &loaded.config);
-        Self { shop, loaded, edge }
+        Self {
+            shop,
+            house,
+            loaded,
+            edge,
+        }
     }
 }
 
@@ -51,9 +63,6 @@ pub struct Edge {
 
 impl Edge {
     /// The edge of a configuration.
-    ///
-    /// # Panics
-    /// Never: the name of the default store is an id.
     pub fn new(clock: Clock, config: &Config) -> Self {
         let server = &config.server;
         Self {
@@ -63,7 +72,7 @@ impl Edge {
             body_deadline: server.request_deadline.duration() / 2,
             request_deadline_ms: server.request_deadline.as_millis(),
             clock,
-            store: StoreId::parse(STORE).expect("a constant within the limits of ids"),
+            store: default_store(),
             caller: Arc::from(CALLER),
         }
     }

@@ -6,6 +6,7 @@
 //! <data>/secret          32 random bytes that only the server's user may read; what it proves is not stored anywhere
 //! <data>/RESERVE         bytes kept back for the day the disk is full, see `disk_reserve`
 //! <data>/epochs/<n>/     journal/ and state/ of epoch n; a restore builds n + 1 beside it and then swaps CURRENT
+//! <data>/archive/<n>/    groups that the log of epoch n let go, see `archive`; made when there is one
 //! <data>/snapshots/      portable snapshot files
 //! ```
 //!
@@ -31,6 +32,7 @@ const SECRET: &str = "secret";
 const SECRET_UNFINISHED: &str = "secret.new";
 const EPOCHS: &str = "epochs";
 const SNAPSHOTS: &str = "snapshots";
+const ARCHIVE: &str = "archive";
 /// The name of the file that keeps disk space back.
 pub(super) const RESERVE: &str = "RESERVE";
 
@@ -106,6 +108,31 @@ impl DataDir {
         Ok(dir)
     }
 
+    /// Whether there is a data directory at `root`: one that was begun, whatever has become of it.
+    pub fn is_begun(root: &Path) -> bool {
+        root.join(CURRENT).exists() || root.join(EPOCHS).exists()
+    }
+
+    /// Whether a directory is new, empty, or has never held a record: something can be put into it. Looks and changes nothing.
+    ///
+    /// # Errors
+    /// [`DataDirError::Foreign`] when it is somebody else's; the file system refuses.
+    pub fn is_vacant(root: &Path) -> Result<bool, DataDirError> {
+        if !root.exists() {
+            return Ok(true);
+        }
+        refuse_foreign(root)?;
+        let epochs = root.join(EPOCHS);
+        for epoch in names_in(&epochs)? {
+            for part in ["journal", "state"] {
+                if !names_in(&epochs.join(&epoch).join(part))?.is_empty() {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
     /// The directory itself.
     pub fn root(&self) -> &Path {
         &self.root
@@ -114,6 +141,16 @@ impl DataDir {
     /// The current epoch, from 1; it grows with every restore and is the first part of a position.
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// Where the current epoch lies.
+    pub fn epoch_path(&self) -> PathBuf {
+        self.epoch_dir()
+    }
+
+    /// Where the journal of an epoch lies, if it is kept.
+    pub fn journal_dir_of(&self, epoch: u64) -> PathBuf {
+        epoch_dir(&self.root, epoch).join("journal")
     }
 
     /// Where the journal of the current epoch lies; exists.
@@ -129,6 +166,11 @@ impl DataDir {
     /// Where portable snapshot files lie; exists.
     pub fn snapshots_dir(&self) -> PathBuf {
         self.root.join(SNAPSHOTS)
+    }
+
+    /// Where the log archive lies; made when there is something to keep.
+    pub fn archive_dir(&self) -> PathBuf {
+        self.root.join(ARCHIVE)
     }
 
     /// The secret of this directory: made at the first call, the same ever after, through restores too.
@@ -168,19 +210,15 @@ impl DataDir {
         Ok(true)
     }
 
-    /// Makes room for the next epoch beside the current one; what an interrupted restore left there is removed.
+    /// Makes room for the next epoch beside the current one, above `other` too, the epoch that what goes in comes from; what
+    /// an interrupted restore left there is removed.
     ///
     /// # Errors
     /// The file system refuses.
-    pub fn begin_epoch(&self) -> Result<NextEpoch, DataDirError> {
-        let epoch = self.epoch + 1;
+    pub fn begin_epoch(&self, other: u64) -> Result<NextEpoch, DataDirError> {
+        let epoch = self.epoch.max(other) + 1;
         let dir = epoch_dir(&self.root, epoch);
-        match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(EngineError::io("remove", &dir)(error).into());
-            }
-            Ok(()) | Err(_) => {}
-        }
+        remove_if_there(&dir)?;
         create_dirs(&self.root.join(EPOCHS), &[&epoch.to_string()])?;
         create_dirs(&dir, &["journal", "state"])?;
         Ok(NextEpoch { epoch, dir })
@@ -193,6 +231,16 @@ impl DataDir {
     pub fn enter_epoch(&mut self, next: NextEpoch) -> Result<(), DataDirError> {
         publish_epoch(&self.root, next.epoch)?;
         self.epoch = next.epoch;
+        Ok(())
+    }
+
+    /// Makes an epoch of before the current one again, in one durable step.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn go_back(&mut self, epoch: u64) -> Result<(), DataDirError> {
+        publish_epoch(&self.root, epoch)?;
+        self.epoch = epoch;
         Ok(())
     }
 
@@ -214,6 +262,14 @@ impl NextEpoch {
         self.epoch
     }
 
+    /// Removes it: it will not be entered.
+    ///
+    /// # Errors
+    /// The file system refuses; [`DataDir::begin_epoch`] tries again.
+    pub fn give_up(self) -> Result<(), DataDirError> {
+        remove_if_there(&self.dir)
+    }
+
     /// Where its journal will lie; exists.
     pub fn journal_dir(&self) -> PathBuf {
         self.dir.join("journal")
@@ -229,6 +285,24 @@ fn epoch_dir(root: &Path, epoch: u64) -> PathBuf {
     root.join(EPOCHS).join(epoch.to_string())
 }
 
+/// What is in a directory; nothing if it is not there.
+fn names_in(dir: &Path) -> Result<Vec<std::ffi::OsString>, EngineError> {
+    let list = || fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect();
+    match list() {
+        Err(error) if io::Error::kind(&error) == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(EngineError::io("read the directory", dir)),
+    }
+}
+
+fn remove_if_there(dir: &Path) -> Result<(), DataDirError> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(EngineError::io("remove", dir)(error).into())
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Makes the directory's own entry durable. A parent that we may pass but not read was made by somebody else, as was the entry.
 fn sync_parent(root: &Path) -> Result<(), EngineError> {
     match sync_dir(parent_of(root)) {
@@ -240,7 +314,7 @@ fn sync_parent(root: &Path) -> Result<(), EngineError> {
 /// Refuses a directory with an entry that neither we nor a freshly made file system put there. Runs before the lock is taken, so
 /// that a wrong path is left as it was.
 fn refuse_foreign(root: &Path) -> Result<(), DataDirError> {
-    const OURS: [&str; 9] = [
+    const OURS: [&str; 10] = [
         LOCK,
         CURRENT,
         CURRENT_UNFINISHED,
@@ -248,6 +322,7 @@ fn refuse_foreign(root: &Path) -> Result<(), DataDirError> {
         SECRET_UNFINISHED,
         EPOCHS,
         SNAPSHOTS,
+        ARCHIVE,
         RESERVE,
         "lost+found",
     ];
@@ -480,10 +555,10 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let mut dir = DataDir::open(home.path()).unwrap();
         assert!(dir.is_unused().unwrap());
-        let left = dir.begin_epoch().unwrap();
+        let left = dir.begin_epoch(0).unwrap();
         fs::write(left.state_dir().join("half"), b"").unwrap();
         drop(left);
-        let next = dir.begin_epoch().unwrap();
+        let next = dir.begin_epoch(0).unwrap();
         assert!(
             !next.state_dir().join("half").exists(),
             "an interrupted one is begun anew"

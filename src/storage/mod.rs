@@ -7,12 +7,15 @@
 //! | [`state`] | the stored rows: entity states, ended reservations, keys, ledger |
 //! | [`checkpoint`], [`trim_holds`] | the follower of the log that keeps the rows up to date, and who still needs the log |
 //! | [`projection`] | lists and statistics |
-//! | [`recovery`] | from rows and log to a house that goes on; verify; a snapshot into an empty directory |
+//! | [`recovery`] | from rows and log to a house that goes on; verify |
+//! | [`restore`] | from a portable snapshot and the log behind it to a new epoch, cut at any record or instant |
 //! | [`keys`] | the idempotency keys of a partition |
+//! | [`archive`] | trimmed groups of the log, kept a while longer |
 //! | [`snapshot`] | the portable file |
 //! | [`entity_rows`], `agents` | where entities lie in the rows; carts and orders as rows and log see them |
 //! | [`engine`], [`data_dir`] | sled opened the safe way; lock, epochs and reserve of a data directory |
 mod agents;
+pub mod archive;
 pub mod checkpoint;
 pub mod data_dir;
 pub mod disk_reserve;
@@ -25,6 +28,7 @@ pub mod keys;
 pub mod projection;
 pub mod record;
 pub mod recovery;
+pub mod restore;
 pub mod snapshot;
 pub mod state;
 pub mod trim_holds;

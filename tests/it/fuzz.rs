@@ -140,7 +140,7 @@ struct Ask {
     body: Vec<u8>,
 }
 
-const ROUTES: [&str; 27] = [
+const ROUTES: [&str; 28] = [
     "/api/stock/variants",
     "/api/stock/variants/{}",
     "/api/stock/variants/{}/availability",
@@ -165,6 +165,7 @@ const ROUTES: [&str; 27] = [
     "/api/admin/policy",
     "/api/admin/config",
     "/api/admin/hot-variants",
+    "/api/admin/status",
     "/api/admin/quarantine/{}/rebuild",
     "/problems/{}",
     "/{}/{}",
@@ -329,7 +330,12 @@ impl House {
         };
         let (shop, _) = Shop::open(options).await.unwrap();
         let frame = Frame::new(&loaded.config.server);
-        let router = router(Site::new(Arc::clone(&shop), loaded), frame);
+        let house = holdfast::app::House::new(
+            Arc::clone(&shop),
+            configured_journal(&loaded.config),
+            Arc::new(|why| panic!("{why}")),
+        );
+        let router = router(Site::new(Arc::clone(&shop), house, loaded), frame);
         let house = Self {
             router,
             _shop: shop,

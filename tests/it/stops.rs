@@ -309,7 +309,12 @@ async fn sold_in_an_hour(data: &Path) {
     };
     let (shop, _) = Shop::open(options).await.unwrap();
     let frame = Frame::new(&loaded.config.server);
-    let router = router(Site::new(Arc::clone(&shop), loaded), frame);
+    let house = holdfast::app::House::new(
+        Arc::clone(&shop),
+        configured_journal(&loaded.config),
+        Arc::new(|why| panic!("{why}")),
+    );
+    let router = router(Site::new(Arc::clone(&shop), house, loaded), frame);
     let request = Request::post("/api/stock/variants").header("content-type", "application/json");
     let made = router
         .oneshot(request.body(Body::from(r#"{"id":"late","onHand":1}"#)).unwrap())

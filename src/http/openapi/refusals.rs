@@ -41,6 +41,7 @@ const ALWAYS: &[Code] = &[
     Code::InvalidParameter,
     Code::Internal,
     Code::Overloaded,
+    Code::Restoring,
 ];
 
 /// Wherever a body is read.
@@ -91,6 +92,16 @@ const REFUSALS: &[(&str, &[Code])] = &[
             Code::PreconditionRequired,
         ],
     ),
+    (
+        "restore",
+        &[
+            Code::SnapshotNotFound,
+            Code::PlanStale,
+            Code::SnapshotDamaged,
+            Code::CutUnreachable,
+        ],
+    ),
+    ("get_operation", &[Code::OperationNotFound]),
     ("get_availability", &[Code::VariantNotFound]),
     (
         "set_stock",

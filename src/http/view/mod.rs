@@ -5,11 +5,12 @@ mod bulk;
 mod cart;
 mod order;
 mod reservation;
+mod restore;
 mod variant;
 
 pub use admin::{
-    ConfigRowView, ConfigView, DrainView, HoldLengthsView, HotVariantView, LimitsView, PaymentPolicyView,
-    PolicyView, QuarantinedView,
+    ConfigRowView, ConfigView, DiskView, DrainView, HoldLengthsView, HotVariantView, LimitsView,
+    PaymentPolicyView, PolicyView, QuarantinedView, StatusView,
 };
 pub use bulk::{BulkLineView, BulkView};
 pub use cart::{
@@ -19,6 +20,7 @@ pub use order::{OrderLineView, OrderView, RefundView, order_status};
 pub use reservation::{
     CleanupView, FulfilmentView, ReservationView, StatisticsView, ValidationView, ValidationsView,
 };
+pub use restore::{OperationView, RestorePlanView, RestoredView, SoldAfterView};
 pub use variant::{
     AdjustmentView, AvailabilitiesView, AvailabilityView, LedgerEntryView, MoneyView, VariantView,
 };

@@ -5,7 +5,7 @@
 //! | `replay` | one record after the other into variants, carts, orders, policies and coordinators |
 //! | `open` | opens rows and log and checks that they fit together |
 //! | `verify` | the same for an operator, who wants to know and change nothing |
-//! | `seed` | a portable snapshot becomes the rows of a new epoch |
+//! | `seed` | states and records of a portable snapshot become the rows of a new epoch |
 //!
 //! Laws: LOG_CLOSED before anything is believed; REPLAY_EQUAL, state = rows + tail; the variants' own by counting every
 //! reservation again, those of carts and orders; AGREE between them, where what is found is to be mended by whoever opens the
@@ -18,12 +18,15 @@ mod seed;
 mod verify;
 
 pub use error::RecoverError;
+pub(in crate::storage) use open::log_backend;
 pub use open::{
     Backend, JournalPlace, OpenJournal, Progress, RecoverOptions, Recovered, RecoveredAgent,
     RecoveredVariant, recover,
 };
 pub use replay::state_digest;
-pub use seed::{SeedError, Seeded, seed_from_snapshot};
+pub(in crate::storage) use seed::Seed;
+pub use seed::SeedError;
+pub(in crate::storage) use verify::judge_rows;
 pub use verify::{VerifyReport, verify};
 
 use super::{agents::StoredAgent, checkpoint::Checkpointer, journal::RecordNumber};

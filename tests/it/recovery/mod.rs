@@ -4,4 +4,5 @@ mod damage;
 mod gate;
 mod house;
 mod restart;
+mod restore;
 mod seed;

@@ -21,7 +21,7 @@ mod web;
 
 use holdfast::{
     app::{
-        Answered, AppError, BulkAsk, BulkWhat, Context, HoldFilter, Opened, RequestKey, Reservation,
+        self, Answered, AppError, BulkAsk, BulkWhat, Context, HoldFilter, Opened, RequestKey, Reservation,
         ReserveAsk, Shop, ShopOptions, Statistics, Time, configured_journal, recover_options,
     },
     clock::{Clock, ManualClock},
@@ -274,6 +274,12 @@ impl Drop for House {
             life.end();
         }
     }
+}
+
+/// What a site wants beside its shop.
+pub(crate) fn house_of(shop: &Arc<Shop>) -> Arc<app::House> {
+    let journal = configured_journal(shop.config());
+    app::House::new(Arc::clone(shop), journal, Arc::new(|why| panic!("{why}")))
 }
 
 // --- who asks ---
