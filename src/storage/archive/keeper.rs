@@ -1,5 +1,5 @@
 //! Keeps groups beyond the log: one thread, the checkpoint's, writes; see the module's head.
-use super::{ArchiveError, epoch_dir, failed};
+use super::{ArchiveError, epoch_dir, failed, synced};
 use crate::storage::{
     journal::{
         Anchor, Epoch, Group, LogReader, PartitionId, RecordNumber, check_follows,
@@ -137,7 +137,10 @@ impl Keeper {
                 break;
             }
             let groups = log.read(self.options.partition, from, self.read_bytes())?;
-            let groups: Vec<_> = groups.into_iter().take_while(|group| group.last() <= upto).collect();
+            let groups: Vec<_> = groups
+                .into_iter()
+                .take_while(|group| group.last() <= upto)
+                .collect();
             if groups.is_empty() {
                 break;
             }
@@ -162,7 +165,10 @@ impl Keeper {
     fn tell_gap(&self, missing: RecordNumber, next: RecordNumber) {
         if let Some(tail) = self.tail {
             debug_assert_eq!(tail.last.next(), missing);
-            (self.told)(&ArchiveNews::Gap { last: tail.last, next });
+            (self.told)(&ArchiveNews::Gap {
+                last: tail.last,
+                next,
+            });
         }
     }
 
@@ -184,14 +190,20 @@ impl Keeper {
             };
             self.begin_file(follows.unwrap_or(before))?;
         }
-        let bytes: Vec<u8> = groups.iter().flat_map(|group| group.bytes().iter().copied()).collect();
+        let bytes: Vec<u8> = groups
+            .iter()
+            .flat_map(|group| group.bytes().iter().copied())
+            .collect();
         let live = self.live.as_mut().expect("begun above if there was none");
         let files = self.files.as_mut().expect("read before anything is appended");
         let kept = files.back_mut().expect("the live file is the last one");
+        let end = live.end + bytes.len() as u64;
         { live.file.write_at(live.end, &bytes) }
             .and_then(|()| live.file.sync_data())
+            .and_then(|()| synced::write(&*live.file, end))
+            .and_then(|()| live.file.sync_data())
             .map_err(|error| failed("write to", &kept.path, error))?;
-        live.end += bytes.len() as u64;
+        live.end = end;
         (kept.bytes, kept.newest_ms) = (live.end, last.logged_at_ms());
         self.tail = Some(Anchor::after(last));
         self.hold.advance(last.last().next());
@@ -279,7 +291,10 @@ impl Keeper {
         let ArchiveOptions { partition, epoch, .. } = self.options;
         let (mut tail, mut end) = (head.anchor, GROUPS_AT);
         let mut window = Window::new(&*file);
-        while let Ok(group) = window.group(end).map_err(|error| failed("read", &self.root, error))? {
+        while let Ok(group) = window
+            .group(end)
+            .map_err(|error| failed("read", &self.root, error))?
+        {
             if check_follows(partition, epoch, &tail, &group).is_err() {
                 break;
             }
@@ -294,7 +309,10 @@ impl Keeper {
 
     /// A file and its head; a head that cannot be read is left for readers to name.
     fn open(&self, path: &Path, epoch: Epoch) -> Result<(Arc<dyn DiskFile>, Option<LogHead>), ArchiveError> {
-        let file = self.disk.open(path).map_err(|error| failed("open", path, error))?;
+        let file = self
+            .disk
+            .open(path)
+            .map_err(|error| failed("open", path, error))?;
         let plan = ScanPlan {
             path,
             partition: self.options.partition,
@@ -338,7 +356,10 @@ pub(super) fn epochs(disk: &dyn Disk, root: &Path) -> Result<Vec<Epoch>, Archive
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(failed("list", root, error)),
     };
-    let mut epochs: Vec<Epoch> = names.iter().filter_map(|name| name.parse().ok().map(Epoch)).collect();
+    let mut epochs: Vec<Epoch> = names
+        .iter()
+        .filter_map(|name| name.parse().ok().map(Epoch))
+        .collect();
     epochs.sort_unstable();
     Ok(epochs)
 }

@@ -11,7 +11,9 @@ use holdfast::storage::journal::simulated::Operation;
 use holdfast::storage::journal::{Anchor, Damage, Epoch, OpenError, RecordNumber};
 use holdfast::storage::trim_holds::TrimHolds;
 
-use super::{EPOCH, Home, Owner, PARTITION, RealFiles, SimulatedFiles, SledDatabases, payload, payloads, read_all};
+use super::{
+    EPOCH, Home, Owner, PARTITION, RealFiles, SimulatedFiles, SledDatabases, payload, payloads, read_all,
+};
 
 const NOW_MS: i64 = 1_000;
 
@@ -36,23 +38,33 @@ fn keeper(disk: Arc<dyn Disk>, root: &Path, options: ArchiveOptions, holds: &Tri
         ArchiveNews::Failed(error) => heard.lock().unwrap().push(error.to_string()),
         ArchiveNews::Gap { last, next } => heard.lock().unwrap().push(format!("gap {last} {next}")),
     };
-    (Keeper::new(disk, root.to_owned(), options, holds, Box::new(told)), said)
+    (
+        Keeper::new(disk, root.to_owned(), options, holds, Box::new(told)),
+        said,
+    )
 }
 
 /// Up to where a log with these rows may be trimmed.
 fn limit(holds: &TrimHolds, stored: RecordNumber) -> RecordNumber {
-    let needed = holds.oldest().map_or(u64::MAX, |(_, from)| from.0.saturating_sub(1));
+    let needed = holds
+        .oldest()
+        .map_or(u64::MAX, |(_, from)| from.0.saturating_sub(1));
     RecordNumber(stored.0.min(needed))
 }
 
 fn archived(reader: &ArchiveReader, epoch: Epoch, from: RecordNumber) -> Vec<(u64, Vec<u8>)> {
     let groups = reader.groups(epoch, from).unwrap();
     let records = groups.flat_map(|group| group.unwrap().records_from(from).collect::<Vec<_>>());
-    records.map(|record| (record.number.0, record.payload.to_vec())).collect()
+    records
+        .map(|record| (record.number.0, record.payload.to_vec()))
+        .collect()
 }
 
 fn files(root: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<_> = fs::read_dir(root.join("1")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = fs::read_dir(root.join("1"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     files
 }
@@ -96,7 +108,8 @@ impl Kept {
 
     fn follow_at(&mut self, now_ms: i64, disk_is_low: bool) {
         let reader = self.owner.journal.reader();
-        self.keeper.follow(&*reader, self.owner.tail.last, now_ms, disk_is_low);
+        self.keeper
+            .follow(&*reader, self.owner.tail.last, now_ms, disk_is_low);
     }
 
     fn reader(&self) -> ArchiveReader {
@@ -123,12 +136,17 @@ fn what_the_log_let_go_is_in_the_archive_with_every_back_end() {
             let trimmer = owner.journal.trimmer();
             trimmer.trim(PARTITION, limit(&holds, owner.tail.last)).unwrap();
         }
-        assert!(owner.journal.reader().first() > RecordNumber(1), "nothing was trimmed");
+        assert!(
+            owner.journal.reader().first() > RecordNumber(1),
+            "nothing was trimmed"
+        );
         let reader = ArchiveReader::open(&root).unwrap();
         assert_eq!(reader.epochs(), [EPOCH]);
         let range = reader.range(EPOCH).unwrap().unwrap();
         assert_eq!(range, RecordNumber(1)..=owner.tail.last);
-        let expected: Vec<_> = (1..=owner.tail.last.0).map(|number| (number, payload(number, 900))).collect();
+        let expected: Vec<_> = (1..=owner.tail.last.0)
+            .map(|number| (number, payload(number, 900)))
+            .collect();
         assert!(archived(&reader, EPOCH, RecordNumber(1)) == expected);
         assert!(archived(&reader, EPOCH, RecordNumber(123)) == expected[122..]);
         assert!(files(&root).len() > 4, "the archive never rolled");
@@ -142,13 +160,20 @@ fn an_archive_goes_on_after_a_restart() {
     kept.append(3);
     kept.follow();
     let (again, said) = keeper(Arc::new(RealDisk), &kept.root, options(1 << 20), &kept.holds);
-    assert_eq!(limit(&kept.holds, RecordNumber(12)), RecordNumber(0), "unread, it needs everything");
+    assert_eq!(
+        limit(&kept.holds, RecordNumber(12)),
+        RecordNumber(0),
+        "unread, it needs everything"
+    );
     (kept.keeper, kept.said) = (again, said);
     kept.append(2);
     kept.follow();
     assert_eq!(limit(&kept.holds, RecordNumber(20)), RecordNumber(20));
     assert_eq!(files(&kept.root).len(), 1, "a whole file is gone on with");
-    assert_eq!(kept.reader().range(EPOCH).unwrap().unwrap(), RecordNumber(1)..=RecordNumber(20));
+    assert_eq!(
+        kept.reader().range(EPOCH).unwrap().unwrap(),
+        RecordNumber(1)..=RecordNumber(20)
+    );
     assert_eq!(*kept.said.lock().unwrap(), [""; 0]);
 }
 
@@ -158,15 +183,24 @@ fn a_torn_tail_is_written_again_beside_it() {
     kept.append(3);
     kept.follow();
     let file = files(&kept.root).pop().unwrap();
-    let bytes = fs::read(&file).unwrap();
-    fs::write(&file, &bytes[..bytes.len() - 700]).unwrap();
-    assert_eq!(kept.reader().range(EPOCH).unwrap().unwrap(), RecordNumber(1)..=RecordNumber(8));
-    assert_eq!(archived(&kept.reader(), EPOCH, RecordNumber(1)).len(), 8, "a torn tail is the end");
+    let (mut bytes, fresh) = (fs::read(&file).unwrap(), payloads(&kept.owner.tail, 4, 400));
+    let group = kept.owner.append(&fresh);
+    bytes.extend(&group.bytes()[..900]);
+    fs::write(&file, &bytes).unwrap();
+    assert_eq!(
+        kept.reader().range(EPOCH).unwrap().unwrap(),
+        RecordNumber(1)..=RecordNumber(12)
+    );
+    assert_eq!(
+        archived(&kept.reader(), EPOCH, RecordNumber(1)).len(),
+        12,
+        "a torn tail is the end"
+    );
     let (again, said) = keeper(Arc::new(RealDisk), &kept.root, options(1 << 20), &kept.holds);
     (kept.keeper, kept.said) = (again, said);
     kept.follow();
     assert_eq!(files(&kept.root).len(), 2);
-    assert_eq!(archived(&kept.reader(), EPOCH, RecordNumber(1)).len(), 12);
+    assert_eq!(archived(&kept.reader(), EPOCH, RecordNumber(1)).len(), 16);
     assert_eq!(*kept.said.lock().unwrap(), [""; 0]);
 }
 
@@ -184,7 +218,11 @@ fn damage_and_gaps_are_named_by_file_and_offset() {
         let mut bytes = whole.clone();
         bytes[at] ^= 1 << random.u32(..8);
         fs::write(&all[1], &bytes).unwrap();
-        let found = kept.reader().groups(EPOCH, RecordNumber(1)).unwrap().find_map(Result::err);
+        let found = kept
+            .reader()
+            .groups(EPOCH, RecordNumber(1))
+            .unwrap()
+            .find_map(Result::err);
         // The rest of the first block says nothing.
         let is_filling = (68..4096).contains(&at);
         match found {
@@ -225,8 +263,17 @@ fn the_oldest_goes_by_size_by_age_and_while_the_disk_is_low() {
     let mut kept = Kept::new(sized);
     kept.append(40);
     kept.follow();
-    let bytes = |kept: &Kept| -> u64 { files(&kept.root).iter().map(|file| fs::metadata(file).unwrap().len()).sum() };
-    assert!(bytes(&kept) <= 20 << 10 && bytes(&kept) > 8 << 10, "{}", bytes(&kept));
+    let bytes = |kept: &Kept| -> u64 {
+        files(&kept.root)
+            .iter()
+            .map(|file| fs::metadata(file).unwrap().len())
+            .sum()
+    };
+    assert!(
+        bytes(&kept) <= 20 << 10 && bytes(&kept) > 8 << 10,
+        "{}",
+        bytes(&kept)
+    );
     let range = kept.reader().range(EPOCH).unwrap().unwrap();
     assert!(*range.start() > RecordNumber(1) && *range.end() == kept.owner.tail.last);
     let before = files(&kept.root).len();
@@ -276,7 +323,11 @@ fn a_failing_disk_is_tried_again_and_the_log_waits_for_it() {
     home.disk.crash();
     home.disk.power_on();
     let reader = ArchiveReader::open_on(disk, &root, PARTITION).unwrap();
-    assert_eq!(archived(&reader, EPOCH, RecordNumber(1)).len(), 6, "what failed once is durable now");
+    assert_eq!(
+        archived(&reader, EPOCH, RecordNumber(1)).len(),
+        6,
+        "what failed once is durable now"
+    );
 }
 
 #[test]
@@ -290,7 +341,11 @@ fn a_low_and_failing_disk_leaves_a_gap_and_not_a_shop_that_stands_still() {
     fs::create_dir(kept.root.join("1/next.unfinished")).unwrap();
     kept.append(2);
     kept.follow_at(NOW_MS, false);
-    assert_eq!(limit(&kept.holds, RecordNumber(16)), RecordNumber(8), "it waits while there is room");
+    assert_eq!(
+        limit(&kept.holds, RecordNumber(16)),
+        RecordNumber(8),
+        "it waits while there is room"
+    );
     kept.follow_at(NOW_MS, true);
     assert_eq!(limit(&kept.holds, RecordNumber(16)), RecordNumber(16));
 }
@@ -306,7 +361,8 @@ fn a_power_failure_anywhere_leaves_nothing_between_archive_and_log() {
         for _ in 0..4 {
             let left = AtomicU64::new(rng.u64(20..300));
             home.disk.set_plan(move |_, _| {
-                let lives = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+                let lives =
+                    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
                 lives.map(|_| ()).map_err(|_| io::Error::from_raw_os_error(5))
             });
             live(&home, &root, &mut rng);
@@ -324,10 +380,16 @@ fn a_power_failure_anywhere_leaves_nothing_between_archive_and_log() {
             };
             trimmed += u64::from(first > RecordNumber(1));
             torn += u64::from(found.len() as u64 + 1 < last.0);
-            assert!(found.len() as u64 + 1 >= first.0, "seed {seed}: nothing between {} and {first}", found.len());
+            assert!(
+                found.len() as u64 + 1 >= first.0,
+                "seed {seed}: nothing between {} and {first}",
+                found.len()
+            );
             found.retain(|(number, _)| *number < first.0);
             found.extend(read_all(&*journal, first));
-            let expected: Vec<_> = (1..=last.0).map(|number| (number, payload(number, 700))).collect();
+            let expected: Vec<_> = (1..=last.0)
+                .map(|number| (number, payload(number, 700)))
+                .collect();
             assert!(found == expected, "seed {seed}");
         }
     }
@@ -335,7 +397,9 @@ fn a_power_failure_anywhere_leaves_nothing_between_archive_and_log() {
 }
 
 fn live(home: &SimulatedFiles, root: &Path, rng: &mut fastrand::Rng) {
-    let Ok(journal) = home.open_at(Anchor::GENESIS) else { return };
+    let Ok(journal) = home.open_at(Anchor::GENESIS) else {
+        return;
+    };
     let mut owner = Owner::of(journal);
     let holds = TrimHolds::default();
     let (mut keeper, _) = keeper(Arc::new(home.disk.clone()), root, options(8 << 10), &holds);

@@ -20,8 +20,7 @@ use holdfast::{
         dto,
         journal::{
             Delivered, JournalLimits, JournalQueue, JournalWriter, LogReader, PartitionId, WriterParts,
-            disk::RealDisk,
-            writer::NoMetrics,
+            disk::RealDisk, writer::NoMetrics,
         },
         keys::{Claim, Claimed, Fingerprint, KeyHash, KeyTable},
         projection::{Projection, Statistics},
