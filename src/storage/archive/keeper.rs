@@ -1,5 +1,5 @@
 //! Keeps groups beyond the log: one thread, the checkpoint's, writes; see the module's head.
-use super::{ArchiveError, epoch_dir, failed};
+use super::{ArchiveError, epoch_dir, failed, synced};
 use crate::storage::{
     journal::{
         Anchor, Epoch, Group, LogReader, PartitionId, RecordNumber, check_follows,
@@ -197,10 +197,13 @@ impl Keeper {
         let live = self.live.as_mut().expect("begun above if there was none");
         let files = self.files.as_mut().expect("read before anything is appended");
         let kept = files.back_mut().expect("the live file is the last one");
+        let end = live.end + bytes.len() as u64;
         { live.file.write_at(live.end, &bytes) }
             .and_then(|()| live.file.sync_data())
+            .and_then(|()| synced::write(&*live.file, end))
+            .and_then(|()| live.file.sync_data())
             .map_err(|error| failed("write to", &kept.path, error))?;
-        live.end += bytes.len() as u64;
+        live.end = end;
         (kept.bytes, kept.newest_ms) = (live.end, last.logged_at_ms());
         self.tail = Some(Anchor::after(last));
         self.hold.advance(last.last().next());

@@ -6,8 +6,14 @@
 //! ```
 //!
 //! The checkpoint thread hands every group over once the stored rows have it and before the log may be trimmed behind it
-//! (decisions 12): a trim hold named `archive` stands behind the last synced group. A file is a segment of the log, with the
-//! same head, groups, checksums and chain, but without the zeros written ahead; so whoever reads a log reads an archive.
+//! (decisions 12): a trim hold named `archive` stands behind the last synced group. A file is laid out as a segment of the
+//! log, with the same head, groups, checksums and chain, but without the zeros written ahead. Many groups go in with one
+//! sync, so a sector of the first block says up to where they were synced; what is wrong before that place is damage, what is
+//! wrong behind it was never finished:
+//!
+//! ```text
+//!   512   end of what is synced u64 | CRC32C of these 8 bytes u32     little-endian; zeros before the first group
+//! ```
 //!
 //! | file | what it does |
 //! |---|---|
@@ -23,6 +29,7 @@
 //! grows meanwhile; while the disk is low the oldest files go, and then the archive leaves a gap, which readers name.
 mod keeper;
 mod reader;
+mod synced;
 
 pub use keeper::{ArchiveNews, ArchiveOptions, ArchiveTold, Keeper};
 pub use reader::{ArchiveReader, Groups};

@@ -1,7 +1,7 @@
 //! Reads the archive: what is there, and groups one after the other, verified.
-use super::{ArchiveError, epoch_dir, failed, keeper};
+use super::{ArchiveError, epoch_dir, failed, keeper, synced};
 use crate::storage::journal::{
-    Anchor, Epoch, Group, PartitionId, RecordNumber, check_follows,
+    Anchor, Epoch, Group, OpenError, PartitionId, RecordNumber, check_follows,
     disk::{Disk, DiskFile, RealDisk},
     format::{self, FormatError, GroupHead},
     segment::{self, GROUPS_AT, ScanPlan, Window},
@@ -59,8 +59,8 @@ impl ArchiveReader {
     pub fn range(&self, epoch: Epoch) -> Result<Option<RangeInclusive<RecordNumber>>, ArchiveError> {
         let paths = keeper::paths(&*self.disk, &self.root, epoch)?;
         // A file that was begun and got no group yet says where the one before it ends.
-        for (index, path) in paths.iter().enumerate().rev() {
-            let mut file = self.file(path, epoch, index + 1 == paths.len())?;
+        for path in paths.iter().rev() {
+            let mut file = self.file(path, epoch)?;
             if let Some(last) = file.last_whole()? {
                 return Ok(Some(first_of(&paths[0])..=last));
             }
@@ -85,7 +85,7 @@ impl ArchiveReader {
         };
         let mut rest: VecDeque<PathBuf> = paths.into_iter().skip(index).collect();
         let path = rest.pop_front().expect("the file that holds the record");
-        let mut file = self.file(&path, epoch, rest.is_empty())?;
+        let mut file = self.file(&path, epoch)?;
         file.skip_to(from)?;
         Ok(Groups {
             archive: self.clone(),
@@ -95,7 +95,7 @@ impl ArchiveReader {
         })
     }
 
-    fn file(&self, path: &Path, epoch: Epoch, is_last: bool) -> Result<ArchiveFile, ArchiveError> {
+    fn file(&self, path: &Path, epoch: Epoch) -> Result<ArchiveFile, ArchiveError> {
         let file = self
             .disk
             .open(path)
@@ -104,16 +104,18 @@ impl ArchiveReader {
             path,
             partition: self.partition,
             epoch,
-            is_last,
+            is_last: false,
         };
         let head = plan.head(&*file)?;
+        let first = head.anchor.last.next();
+        let synced = synced::read(&*file).map_err(|error| failed("read", path, error))?;
         Ok(ArchiveFile {
             path: path.to_owned(),
             window: Window::new(file),
             partition: self.partition,
             epoch,
-            is_last,
-            first: head.anchor.last.next(),
+            synced,
+            first,
             at: GROUPS_AT,
             tail: head.anchor,
         })
@@ -145,7 +147,7 @@ impl Groups {
             let next = self.rest.front().map(|path| first_of(path));
             // What stands behind the place where the next file begins says nothing.
             let is_done = next.is_some_and(|next| file.tail.last.next() >= next);
-            if !is_done && let Some(group) = file.group(next)? {
+            if !is_done && let Some(group) = file.group()? {
                 return Ok(Some(group));
             }
             let Some(path) = self.rest.pop_front() else {
@@ -153,7 +155,7 @@ impl Groups {
                 return Ok(None);
             };
             let (before, offset, name) = (file.tail, file.at, file.path.clone());
-            let following = self.archive.file(&path, self.epoch, self.rest.is_empty())?;
+            let following = self.archive.file(&path, self.epoch)?;
             if following.tail.last > before.last {
                 return Err(ArchiveError::Gap {
                     file: name,
@@ -189,7 +191,8 @@ struct ArchiveFile {
     window: Window<Arc<dyn DiskFile>>,
     partition: PartitionId,
     epoch: Epoch,
-    is_last: bool,
+    /// Up to here groups are known to have been synced.
+    synced: u64,
     first: RecordNumber,
     /// The next group begins here.
     at: u64,
@@ -203,7 +206,7 @@ impl ArchiveFile {
             path: &self.path,
             partition: self.partition,
             epoch: self.epoch,
-            is_last: self.is_last,
+            is_last: false,
         }
     }
 
@@ -255,32 +258,27 @@ impl ArchiveFile {
         self.tail.logged_at_ms = head.logged_at_ms;
     }
 
-    /// The next group; `None` behind the last. `next` is where the next file begins, if there is one.
-    fn group(&mut self, next: Option<RecordNumber>) -> Result<Option<Group>, ArchiveError> {
+    /// The next group; `None` behind the last that is whole.
+    fn group(&mut self) -> Result<Option<Group>, ArchiveError> {
         let read = self
             .window
             .group(self.at)
             .map_err(|error| failed("read", &self.path, error))?;
+        let damage = |reason: &str| self.plan().damage(self.tail.last.next(), self.at, reason).into();
         match read {
             Ok(group) => {
-                check_follows(self.partition, self.epoch, &self.tail, &group)
-                    .map_err(|wrong| self.plan().damage(self.tail.last.next(), self.at, wrong))?;
+                check_follows(self.partition, self.epoch, &self.tail, &group).map_err(damage)?;
                 self.at += group.bytes().len() as u64;
                 self.tail = Anchor::after(&group);
                 Ok(Some(group))
             }
-            // A file that simply ends before the next one begins: a gap, told where the next one is opened.
-            Err(FormatError::Short { present: 0, .. }) if next.is_some() => Ok(None),
-            Err(error) => {
-                let plan = ScanPlan {
-                    path: &self.path,
-                    partition: self.partition,
-                    epoch: self.epoch,
-                    is_last: self.is_last,
-                };
-                plan.judge_rest(&mut self.window, self.at, &self.tail, error)?;
-                Ok(None)
+            Err(FormatError::Version(version)) => {
+                let file = self.path.clone();
+                Err(OpenError::TooNew { file, version }.into())
             }
+            Err(error) if self.at < self.synced => Err(damage(&error.to_string())),
+            // Never finished, or nothing; the next file goes on here, or names the gap.
+            Err(_) => Ok(None),
         }
     }
 }

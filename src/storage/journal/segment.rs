@@ -224,7 +224,7 @@ impl ScanPlan<'_> {
     }
 
     /// Says what the bytes from `offset` on are: zeros (`None`), a torn tail, or damage.
-    pub(crate) fn judge_rest<F: Deref<Target: DiskFile>>(
+    fn judge_rest<F: Deref<Target: DiskFile>>(
         &self,
         window: &mut Window<F>,
         offset: u64,

@@ -1,6 +1,6 @@
 //! Which snapshot a restore starts from, when a directory is named instead of a file.
 use super::super::snapshot::{Manifest, SnapshotError, SnapshotReader};
-use super::{Cut, RestoreError};
+use super::{Cut, RestoreError, survey::states_at_ms};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -32,8 +32,8 @@ pub fn nearest(dir: &Path, cut: Cut) -> Result<PathBuf, RestoreError> {
     let newest = found.iter().map(|(manifest, _)| manifest.epoch).max();
     let reaches = |manifest: &Manifest| match cut {
         Cut::End => true,
-        Cut::Number(number) => manifest.position <= number,
-        Cut::Time(at) => manifest.created_at_ms <= at,
+        Cut::Number(number) => manifest.rows_number.unwrap_or(manifest.position) <= number,
+        Cut::Time(at) => states_at_ms(manifest) <= at,
     };
     let of_newest = found
         .into_iter()

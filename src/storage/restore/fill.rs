@@ -5,19 +5,17 @@
 //! removed, or by the next try if the process was killed.
 use super::super::{
     data_dir::{DataDir, NextEpoch},
-    dto,
-    entity_rows::GATE,
     journal::{Epoch, Journal, Position, Record, RecordNumber},
     recovery::{JournalPlace, OpenJournal, RecoverError, RecoverOptions, Seed, VerifyReport, judge_rows},
     snapshot::{Entry, Manifest, SnapshotError, SnapshotReader},
-    state::{Family, StateStore},
+    state::StateStore,
 };
 use super::{
     Cut, Plan, RestoreError, Source, Wanted,
     amend::{Amended, amend},
     lost::write_down,
     source::{LogBehind, Visitor},
-    survey::gate_of,
+    survey::{Future, gate_of},
 };
 use crate::domain::rewind::HoldsRule;
 use std::{ops::ControlFlow, path::PathBuf};
@@ -161,6 +159,7 @@ impl Plan {
             without_stock: 0,
             log_cut_short: None,
             knows_what_came_after: false,
+            future: Future::default(),
             bytes: 0,
             seconds: 0,
         }
@@ -189,9 +188,7 @@ impl Build<'_> {
             build: self,
             done: 0,
         };
-        filler
-            .seed
-            .put_row(Family::Meta, GATE, dto::encode_gate(&gate_of(manifest)));
+        filler.seed.put_gate(&gate_of(manifest));
         source.visit(&mut filler)?;
         let anchor = filler.seed.finish()?;
         (self.progress)(Step::Checking);
@@ -248,7 +245,10 @@ impl Filler<'_> {
 
 impl Visitor for Filler<'_> {
     fn entity(&mut self, entry: &Entry) -> Result<(), RestoreError> {
-        self.seed.entity(entry)?;
+        let plan = self.build.plan;
+        if !plan.future.has(entry, plan.cut.number.0) {
+            self.seed.entity(entry)?;
+        }
         self.tell();
         Ok(())
     }

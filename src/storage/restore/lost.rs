@@ -16,7 +16,7 @@ use crate::domain::{
     order::{self, Order},
     rewind::{HoldsRule, Rewind},
     time::Timestamp,
-    variant::{Event, Hold, HoldStatus, Phase, Variant},
+    variant::{Event, Head, Hold, HoldStatus, Phase, Variant},
 };
 use hashbrown::HashMap;
 use serde_json::{Value, json};
@@ -269,6 +269,9 @@ pub(super) struct Stock {
     wanted: BTreeSet<VariantOrdinal>,
     cut: u64,
     variants: BTreeMap<VariantOrdinal, (Variant, u64)>,
+    /// Of variants whose reservations are entries of their own, as long as these come.
+    heads: BTreeMap<VariantOrdinal, (Head, u64)>,
+    holds: BTreeMap<VariantOrdinal, Vec<Hold>>,
 }
 
 impl Stock {
@@ -277,6 +280,17 @@ impl Stock {
             wanted,
             cut,
             variants: BTreeMap::new(),
+            heads: BTreeMap::new(),
+            holds: BTreeMap::new(),
+        }
+    }
+
+    /// Puts variants together once all their parts have come. What shoppers bought before is not asked here.
+    pub(super) fn assemble(&mut self) {
+        for (ordinal, (head, number)) in std::mem::take(&mut self.heads) {
+            let holds = self.holds.remove(&ordinal).unwrap_or_default();
+            self.variants
+                .insert(ordinal, (Variant::restore(head, holds, []), number));
         }
     }
 
@@ -354,18 +368,34 @@ fn free_units(variant: &Variant, theirs: &BTreeSet<ReservationId>, rewind: &Rewi
 
 impl Visitor for Stock {
     fn entity(&mut self, entry: &Entry) -> Result<(), RestoreError> {
-        let ordinal = <[u8; 4]>::try_from(entry.id.as_slice()).map(u32::from_be_bytes);
-        let is_wanted = ordinal.is_ok_and(|ordinal| self.wanted.contains(&VariantOrdinal(ordinal)));
-        if entry.kind == EntityKind::VARIANT && is_wanted {
-            let variant = dto::decode_variant(&entry.state);
-            let variant = variant.map_err(|error| RowError::content(Family::Entity, error))?;
-            self.variants
-                .insert(variant.head().ordinal, (variant, entry.number));
+        let ordinal = entry
+            .id
+            .first_chunk()
+            .map(|bytes| VariantOrdinal(u32::from_be_bytes(*bytes)));
+        let Some(ordinal) = ordinal.filter(|ordinal| self.wanted.contains(ordinal)) else {
+            return Ok(());
+        };
+        let wrong = |error| RowError::content(Family::Entity, error);
+        match entry.kind {
+            EntityKind::VARIANT => {
+                let variant = dto::decode_variant(&entry.state).map_err(wrong)?;
+                self.variants.insert(ordinal, (variant, entry.number));
+            }
+            EntityKind::HEAD => {
+                let head = dto::decode_head(&entry.state).map_err(wrong)?;
+                self.heads.insert(ordinal, (head, entry.number));
+            }
+            EntityKind::HOLD => {
+                let hold = dto::decode_hold(&entry.state).map_err(wrong)?;
+                self.holds.entry(ordinal).or_default().push(hold);
+            }
+            _ => {}
         }
         Ok(())
     }
 
     fn record(&mut self, record: Record) -> Result<ControlFlow<()>, RestoreError> {
+        self.assemble();
         if record.number.0 > self.cut {
             return Ok(ControlFlow::Break(()));
         }

@@ -1,7 +1,7 @@
 //! What a restore would mean, read and counted before anything is changed.
 use super::super::{
     dto,
-    entity_rows::RowError,
+    entity_rows::{RowError, ledger_key},
     fate::{Fate, fate},
     journal::{Epoch, Position, Record, RecordNumber},
     record::{Fact, Turn, VariantFact},
@@ -18,9 +18,9 @@ use crate::domain::{
     rewind::{HoldsRule, Rewind},
     rules::{Gate, Rules},
     time::Timestamp,
-    variant::{Hold, HoldStatus, Phase},
+    variant::{Event, Hold, HoldStatus, Phase},
 };
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 /// About so many states and records become rows in a second on two old cores; for the estimate before the first measurement.
@@ -63,10 +63,46 @@ pub struct Plan {
     pub log_cut_short: Option<String>,
     /// Whether there was a log to tell what came after the snapshot.
     pub knows_what_came_after: bool,
+    /// What the snapshot has of what came behind the cut.
+    pub(super) future: Future,
     /// The size of the snapshot and of the records that are read.
     pub bytes: u64,
     /// About how long it takes.
     pub seconds: u64,
+}
+
+/// What a snapshot has of what came behind the cut: ledger, ended reservations and keys are read later than its states, because
+/// they are only added to (`recovery::capture`). What came of it before the cut comes with the records.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Future {
+    ledger: HashSet<Vec<u8>>,
+    ended: HashSet<ReservationId>,
+}
+
+impl Future {
+    fn turn(&mut self, turn: &Turn) {
+        let Fact::Variant(VariantFact { ordinal, events, .. }) = &turn.fact else {
+            return;
+        };
+        let lines = events.iter().filter_map(Event::ledger_entry);
+        self.ledger
+            .extend(lines.map(|line| ledger_key(*ordinal, line.seq)));
+        self.ended
+            .extend(events.iter().filter_map(Event::hold).map(|hold| hold.id));
+    }
+
+    /// Whether an entry is from behind record `cut`.
+    pub(super) fn has(&self, entry: &Entry, cut: u64) -> bool {
+        let id = || entry.id.as_slice().try_into().map(u128::from_be_bytes).ok();
+        match entry.kind {
+            EntityKind::KEY => entry.number > cut,
+            EntityKind::LEDGER => self.ledger.contains(&entry.id),
+            EntityKind::ENDED => id()
+                .and_then(ReservationId::from_u128)
+                .is_some_and(|id| self.ended.contains(&id)),
+            _ => false,
+        }
+    }
 }
 
 impl Plan {
@@ -95,7 +131,7 @@ impl Plan {
 pub fn survey(source: &Source<'_>, wanted: Wanted) -> Result<Plan, RestoreError> {
     let manifest = source.manifest()?;
     gate_of(&manifest).check()?;
-    let mut surveyor = Surveyor::new(wanted.cut);
+    let mut surveyor = Surveyor::new(wanted.cut, manifest.position);
     source.visit(&mut surveyor)?;
     let epoch = Epoch(u32::try_from(manifest.epoch).unwrap_or(u32::MAX));
     let position = |number| Position {
@@ -106,7 +142,7 @@ pub fn survey(source: &Source<'_>, wanted: Wanted) -> Result<Plan, RestoreError>
     let cut = surveyor.judge_cut(&manifest)?;
     let logged_at_ms = surveyor.kept_at_ms.unwrap_or_else(|| {
         let after = surveyor.first_lost_at_ms.unwrap_or(i64::MAX);
-        manifest.created_at_ms.min(after)
+        states_at_ms(&manifest).min(after)
     });
     let cut_at_ms = match wanted.cut {
         Cut::Time(at) => at.min(wanted.now_ms).max(logged_at_ms),
@@ -135,6 +171,7 @@ pub fn survey(source: &Source<'_>, wanted: Wanted) -> Result<Plan, RestoreError>
         without_stock: 0,
         log_cut_short: surveyor.log_cut_short.take(),
         knows_what_came_after: source.log.is_some() || end > cut,
+        future: surveyor.future,
         bytes: surveyor.bytes,
         seconds: 1 + (surveyor.entities + surveyor.replayed) / ENTRIES_PER_SECOND,
     };
@@ -142,6 +179,11 @@ pub fn survey(source: &Source<'_>, wanted: Wanted) -> Result<Plan, RestoreError>
         look_at_stock(source, surveyor.sales, &rewind, &mut plan)?;
     }
     Ok(plan)
+}
+
+/// When the record was logged that a snapshot's states are at, as far as the file knows.
+pub(super) fn states_at_ms(manifest: &Manifest) -> i64 {
+    manifest.rows_logged_at_ms.unwrap_or(manifest.created_at_ms)
 }
 
 /// The rules that hold in a snapshot.
@@ -161,6 +203,7 @@ fn look_at_stock(
 ) -> Result<(), RestoreError> {
     let mut stock = Stock::new(sales.ordinals(), plan.cut.number.0);
     source.visit(&mut stock)?;
+    stock.assemble();
     plan.sold_after = stock.sold_after(&sales);
     plan.lost = sales.in_order(&stock);
     plan.without_stock = stock.cannot_fill(&plan.lost, rewind);
@@ -179,6 +222,8 @@ struct Live {
 /// Reads everything once.
 struct Surveyor {
     cut: Cut,
+    /// The last record that is in the snapshot itself.
+    position: u64,
     entities: u64,
     /// The highest record in a state: nothing before it can be had.
     first: u64,
@@ -193,12 +238,15 @@ struct Surveyor {
     end: Option<u64>,
     sales: LostSales,
     log_cut_short: Option<String>,
+    future: Future,
 }
 
 impl Surveyor {
-    fn new(cut: Cut) -> Self {
+    fn new(cut: Cut, position: u64) -> Self {
         Self {
             cut,
+            position,
+            future: Future::default(),
             entities: 0,
             first: 0,
             first_record: None,
@@ -217,18 +265,14 @@ impl Surveyor {
     /// The number of the last record that is kept.
     fn judge_cut(&self, manifest: &Manifest) -> Result<u64, RestoreError> {
         let end = self.end.unwrap_or(manifest.position);
-        // Without a record to tell, the states are where the snapshot was taken.
-        let behind_states = self.first_record.map_or(manifest.position, |first| first - 1);
-        let states_at = self.first.max(behind_states);
+        let states_at = self.states_at(manifest);
         let (cut, wanted) = match self.cut {
             Cut::End => return Ok(end),
             Cut::Number(number) => (Some(number), format!("record {number}")),
             Cut::Time(at) => {
-                let reaches = self.kept.is_some() || at >= manifest.created_at_ms;
-                (
-                    reaches.then(|| self.kept.unwrap_or(states_at)),
-                    "that moment".to_owned(),
-                )
+                let reaches = self.kept.is_some() || at >= states_at_ms(manifest);
+                let cut = self.kept.unwrap_or(states_at);
+                (reaches.then_some(cut), "that moment".to_owned())
             }
         };
         match cut {
@@ -239,6 +283,12 @@ impl Surveyor {
                 wanted,
             }),
         }
+    }
+
+    /// The record that the states are at: what the file says of it, or what follows from its entries.
+    fn states_at(&self, manifest: &Manifest) -> u64 {
+        let behind = self.first_record.map_or(manifest.position, |first| first - 1);
+        self.first.max(manifest.rows_number.unwrap_or(behind))
     }
 
     fn expired(&self, rewind: &Rewind) -> u64 {
@@ -254,7 +304,10 @@ impl Surveyor {
         self.live.values().filter(expires).count() as u64
     }
 
-    fn hold(&mut self, hold: &Hold) {
+    fn hold_if_live(&mut self, hold: &Hold) {
+        if hold.status != HoldStatus::Active {
+            return;
+        }
         let live = Live {
             expires_at: hold.expires_at,
             rests: hold.pin.is_some(),
@@ -269,7 +322,7 @@ impl Surveyor {
         };
         for event in events {
             match fate(event) {
-                Some(Fate::Kept(hold)) if hold.status == HoldStatus::Active => self.hold(hold),
+                Some(Fate::Kept(hold)) if hold.status == HoldStatus::Active => self.hold_if_live(hold),
                 Some(Fate::Kept(hold) | Fate::Ended(hold) | Fate::Withdrawn(hold)) => {
                     self.live.remove(&hold.id);
                 }
@@ -289,13 +342,17 @@ pub(super) fn decode(record: &Record) -> Result<Turn, RestoreError> {
 impl Visitor for Surveyor {
     fn entity(&mut self, entry: &Entry) -> Result<(), RestoreError> {
         self.entities += 1;
-        self.first = self.first.max(entry.number);
+        if entry.kind != EntityKind::KEY {
+            self.first = self.first.max(entry.number);
+        }
         self.bytes += entry.state.len() as u64;
+        let wrong = |error| RowError::content(Family::Hold, error);
         if entry.kind == EntityKind::VARIANT {
-            let variant = dto::decode_variant(&entry.state);
-            let variant = variant.map_err(|error| RowError::content(Family::Entity, error))?;
-            let active = variant.holds().filter(|hold| hold.status == HoldStatus::Active);
-            active.for_each(|hold| self.hold(hold));
+            let variant = dto::decode_variant(&entry.state).map_err(wrong)?;
+            variant.holds().for_each(|hold| self.hold_if_live(hold));
+        } else if entry.kind == EntityKind::HOLD {
+            let hold = dto::decode_hold(&entry.state).map_err(wrong)?;
+            self.hold_if_live(&hold);
         }
         Ok(())
     }
@@ -312,6 +369,9 @@ impl Visitor for Surveyor {
             self.kept_turn(&turn);
         } else {
             self.first_lost_at_ms.get_or_insert(record.logged_at_ms);
+            if record.number.0 <= self.position {
+                self.future.turn(&turn);
+            }
             self.sales.turn(turn);
         }
         Ok(ControlFlow::Continue(()))

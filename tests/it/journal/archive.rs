@@ -183,22 +183,24 @@ fn a_torn_tail_is_written_again_beside_it() {
     kept.append(3);
     kept.follow();
     let file = files(&kept.root).pop().unwrap();
-    let bytes = fs::read(&file).unwrap();
-    fs::write(&file, &bytes[..bytes.len() - 700]).unwrap();
+    let (mut bytes, fresh) = (fs::read(&file).unwrap(), payloads(&kept.owner.tail, 4, 400));
+    let group = kept.owner.append(&fresh);
+    bytes.extend(&group.bytes()[..900]);
+    fs::write(&file, &bytes).unwrap();
     assert_eq!(
         kept.reader().range(EPOCH).unwrap().unwrap(),
-        RecordNumber(1)..=RecordNumber(8)
+        RecordNumber(1)..=RecordNumber(12)
     );
     assert_eq!(
         archived(&kept.reader(), EPOCH, RecordNumber(1)).len(),
-        8,
+        12,
         "a torn tail is the end"
     );
     let (again, said) = keeper(Arc::new(RealDisk), &kept.root, options(1 << 20), &kept.holds);
     (kept.keeper, kept.said) = (again, said);
     kept.follow();
     assert_eq!(files(&kept.root).len(), 2);
-    assert_eq!(archived(&kept.reader(), EPOCH, RecordNumber(1)).len(), 12);
+    assert_eq!(archived(&kept.reader(), EPOCH, RecordNumber(1)).len(), 16);
     assert_eq!(*kept.said.lock().unwrap(), [""; 0]);
 }
 
