@@ -8,7 +8,9 @@ mod agents;
 mod bulk;
 mod carts;
 mod error;
+mod export;
 mod home;
+mod import;
 mod keys;
 mod lists;
 mod measure;
@@ -26,6 +28,10 @@ pub use agents::CartDone;
 pub use bulk::{BulkAsk, BulkDone, BulkLine, BulkWhat};
 pub use carts::{NewItem, Whose};
 pub use error::AppError;
+pub use export::Export;
+pub use import::{
+    IMPORT_LINES_MAX, ImportLine, ImportPlan, ImportSeat, ImportSource, LineFault, NoLine, PlannedChange,
+};
 pub use lists::{HoldFilter, Listed};
 pub use open::{OnFatal, OpenError, Opened, Seed, ShopOptions, Time, configured_journal, recover_options};
 pub use orders::{ListedOrders, OrderFilter, PaidAsk};
@@ -48,6 +54,7 @@ use crate::{
         journal::LogReader,
         keys::{Fingerprint, KeyHash, KeyTable},
         projection::Projection,
+        spool::Spool,
         state::StateStore,
     },
 };
@@ -72,6 +79,7 @@ pub struct Shop {
     disk: DiskWatch,
     config: Arc<Config>,
     tokens: token::CartTokens,
+    imports: import::Imports,
     /// Turns true when somebody wants the server to end.
     ending: watch::Sender<bool>,
     /// What has to end in good order; `None` once it has.
@@ -107,6 +115,19 @@ impl RequestKey {
         Self {
             hash: KeyHash::of(store.as_str(), caller, key),
             fingerprint: Fingerprint::of(route, target, body),
+        }
+    }
+
+    /// The key of a request whose body lies in a spool.
+    pub fn of_spooled(
+        store: &StoreId,
+        caller: &str,
+        key: &str,
+        (route, target, body): (&str, &str, &Spool),
+    ) -> Self {
+        Self {
+            hash: KeyHash::of(store.as_str(), caller, key),
+            fingerprint: Fingerprint::of_digest(route, target, body.digest()),
         }
     }
 }

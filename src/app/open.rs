@@ -281,6 +281,7 @@ impl Shop {
             checkpointer,
             clock,
             disk,
+            imports: super::import::Imports::beside(config.admission.max_in_flight),
             config,
             tokens: CartTokens::new(secret),
             ending: watch::Sender::new(false),

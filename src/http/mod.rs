@@ -14,5 +14,6 @@ pub mod refusal;
 pub mod router;
 mod routes;
 pub mod site;
+mod stock_file;
 pub mod time;
 pub mod view;

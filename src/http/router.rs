@@ -3,7 +3,7 @@ use super::auth::{AdminKey, require_key};
 use super::docs::docs;
 use super::frame::{Frame, frame};
 use super::openapi::finish;
-use super::routes::{admin, bulk, carts, orders, reservations, sold, stock, variants};
+use super::routes::{admin, bulk, carts, orders, reservations, sold, stock, stock_file, variants};
 use super::site::Site;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -29,6 +29,8 @@ fn api() -> OpenApiRouter<Arc<Site>> {
         .routes(routes!(stock::list_ledger))
         .routes(routes!(stock::get_availability))
         .routes(routes!(stock::get_availabilities))
+        .routes(routes!(stock_file::import_stock))
+        .routes(routes!(stock_file::export_stock))
         .routes(routes!(
             reservations::reserve,
             reservations::act_on_reservation,

@@ -10,6 +10,7 @@
 //! | [`recovery`] | from rows and log to a house that goes on; verify; a snapshot into an empty directory |
 //! | [`keys`] | the idempotency keys of a partition |
 //! | [`snapshot`] | the portable file |
+//! | [`spool`] | a body too large for memory |
 //! | [`entity_rows`], `agents` | where entities lie in the rows; carts and orders as rows and log see them |
 //! | [`engine`], [`data_dir`] | sled opened the safe way; lock, epochs and reserve of a data directory |
 mod agents;
@@ -26,5 +27,6 @@ pub mod projection;
 pub mod record;
 pub mod recovery;
 pub mod snapshot;
+pub mod spool;
 pub mod state;
 pub mod trim_holds;

@@ -105,6 +105,8 @@ const REFUSALS: &[(&str, &[Code])] = &[
         "adjust_stock",
         &[Code::VariantNotFound, Code::BelowHeld, Code::ExpectedMismatch],
     ),
+    ("import_stock", &[Code::InvalidLines, Code::AtomicNotPossible]),
+    ("export_stock", &[Code::NotAcceptable]),
     ("list_ledger", &[Code::VariantNotFound]),
     ("pause_variant", &[Code::VariantNotFound]),
     ("resume_variant", &[Code::VariantNotFound]),

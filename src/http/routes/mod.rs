@@ -6,6 +6,7 @@ pub(crate) mod orders;
 pub(crate) mod reservations;
 pub(crate) mod sold;
 pub(crate) mod stock;
+pub(crate) mod stock_file;
 pub(crate) mod variants;
 
 use super::extract::header::{CART_TOKEN, Expected, IDEMPOTENT_REPLAYED, etag};

@@ -5,6 +5,7 @@ mod bulk;
 mod cart;
 mod order;
 mod reservation;
+mod stock_file;
 mod variant;
 
 pub use admin::{
@@ -19,6 +20,8 @@ pub use order::{OrderLineView, OrderView, RefundView, order_status};
 pub use reservation::{
     CleanupView, FulfilmentView, ReservationView, StatisticsView, ValidationView, ValidationsView,
 };
+pub(crate) use stock_file::fault;
+pub use stock_file::{ImportChangeView, ImportMemberView, ImportView};
 pub use variant::{
     AdjustmentView, AvailabilitiesView, AvailabilityView, LedgerEntryView, MoneyView, VariantView,
 };
