@@ -14,11 +14,13 @@ mod import;
 mod keys;
 mod lists;
 mod measure;
+mod offline;
 mod open;
 mod orders;
 mod policies;
 mod replay;
 mod reservations;
+mod status;
 mod token;
 mod variants;
 
@@ -33,9 +35,11 @@ pub use import::{
     IMPORT_LINES_MAX, ImportLine, ImportPlan, ImportSeat, ImportSource, LineFault, NoLine, PlannedChange,
 };
 pub use lists::{HoldFilter, Listed};
+pub use offline::Offline;
 pub use open::{OnFatal, OpenError, Opened, Seed, ShopOptions, Time, configured_journal, recover_options};
 pub use orders::{ListedOrders, OrderFilter, PaidAsk};
 pub use reservations::{Reservation, ReserveAsk, Validity};
+pub use status::Status;
 pub use variants::{AdjustAsk, Adjusted};
 
 use crate::{
@@ -80,6 +84,10 @@ pub struct Shop {
     config: Arc<Config>,
     tokens: token::CartTokens,
     imports: import::Imports,
+    /// The epoch of its log.
+    epoch: u64,
+    /// Since when it serves.
+    since: Timestamp,
     /// Turns true when somebody wants the server to end.
     ending: watch::Sender<bool>,
     /// What has to end in good order; `None` once it has.

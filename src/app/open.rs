@@ -270,6 +270,7 @@ impl Shop {
         settle_agents(&directory, &clock, carts, orders).await;
         mend(&directory, &admission, &mends).await;
         directory.start_timers();
+        let (epoch, since) = (data_dir.epoch(), clock.now());
         let shop = Arc::new(Self {
             directory,
             admission,
@@ -284,6 +285,8 @@ impl Shop {
             imports: super::import::Imports::beside(config.admission.max_in_flight),
             config,
             tokens: CartTokens::new(secret),
+            epoch,
+            since,
             ending: watch::Sender::new(false),
             running: Mutex::new(Some(Running {
                 queue,

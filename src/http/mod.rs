@@ -17,3 +17,5 @@ pub mod site;
 mod stock_file;
 pub mod time;
 pub mod view;
+
+pub(crate) use routes::{orders::STATUSES as ORDER_STATUSES, reservations::STATUSES as RESERVATION_STATUSES};
