@@ -79,4 +79,3 @@ pub(super) fn text_of(path: &Path) -> Result<String, Failure> {
     let text = path.to_str().map(str::to_owned);
     text.ok_or_else(|| Failure::new(Exit::Usage, format!("{} is not UTF-8", path.display())))
 }
-

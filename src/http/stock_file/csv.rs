@@ -4,14 +4,20 @@
 //! A record is turned into the JSON object of the same line, so that a member has one meaning, one set of limits and one
 //! wording of its faults in both forms. Tags and attributes stand in their cells as JSON, because any text can be a tag.
 use super::line::{LineView, read, unknown};
-use super::{BUFFER_BYTES, LINE_BYTES_MAX};
+use super::raw::{RawLines, Taken, without_end};
+use super::{TOO_LONG, fault};
 use crate::app::{ImportLine, LineFault, NoLine};
-use csv::{ByteRecord, Reader, ReaderBuilder, Terminator, WriterBuilder};
+use csv::{Terminator, WriterBuilder};
 use serde::de::IgnoredAny;
+use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::io::{self, Read};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::io::BufRead;
+
+/// What is told of a record whose quote should have ended long before.
+const TOO_LONG_IN_QUOTES: &str = "longer than 262144 bytes; is a quote opened here and never closed?";
+
+/// A column: its name, and what its cells are.
+type Column = (&'static str, Cells);
 
 /// What the cells of a column are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +45,7 @@ enum Half {
 }
 
 /// Every column, in the order in which they are written; `delta` is only read.
-const COLUMNS: [(&str, Cells); 21] = [
+const COLUMNS: [Column; 21] = [
     ("id", Cells::Text),
     ("productId", Cells::ClearableText),
     ("sku", Cells::ClearableText),
@@ -67,46 +73,30 @@ const COLUMNS: [(&str, Cells); 21] = [
 
 /// The lines of a list.
 pub(super) fn lines<'a>(
-    reader: impl Read + Send + 'a,
+    reader: impl BufRead + Send + 'a,
     by: &'a str,
 ) -> impl Iterator<Item = Result<ImportLine, NoLine>> + Send + 'a {
-    let watch = Arc::new(Watch::default());
-    let watched = Watched {
-        reader,
-        watch: Arc::clone(&watch),
-        passed: 0,
-    };
-    let records = ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .buffer_capacity(BUFFER_BYTES)
-        .from_reader(watched);
     Lines {
-        records,
-        watch,
+        raw: RawLines::new(reader),
         by,
         header: None,
-        record: ByteRecord::new(),
-        last: 1,
+        record: Vec::new(),
         waiting: VecDeque::new(),
         over: false,
     }
 }
 
 struct Lines<'a, R> {
-    records: Reader<Watched<R>>,
-    watch: Arc<Watch>,
+    raw: RawLines<R>,
     by: &'a str,
-    header: Option<Vec<(&'static str, Cells)>>,
-    record: ByteRecord,
-    /// The line of the last record.
-    last: u64,
+    header: Option<Vec<Column>>,
+    record: Vec<u8>,
     /// Faults to be told next.
     waiting: VecDeque<LineFault>,
     over: bool,
 }
 
-impl<R: Read> Iterator for Lines<'_, R> {
+impl<R: BufRead> Iterator for Lines<'_, R> {
     type Item = Result<ImportLine, NoLine>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -117,113 +107,152 @@ impl<R: Read> Iterator for Lines<'_, R> {
             if self.over {
                 return None;
             }
-            self.watch.allow(self.records.position().byte());
-            match self.records.read_byte_record(&mut self.record) {
-                Err(error) => return Some(Err(self.broken(error))),
-                Ok(false) => self.end(),
-                Ok(true) => {
-                    self.last = self.record.position().map_or(self.last, |at| at.line());
-                    if let Some(header) = &self.header {
-                        let line = line(header, &self.record, self.last, self.by);
-                        return Some(line.map_err(NoLine::Fault));
-                    }
-                    self.read_header();
+            let number = match self.take() {
+                Ok(Some(number)) => number,
+                Ok(None) => {
+                    self.over = true;
+                    continue;
+                }
+                Err(error) => return Some(Err(error)),
+            };
+            let record = without_end(&self.record);
+            if record.is_empty() {
+                continue;
+            }
+            let cells = match cells(record) {
+                Ok(cells) => cells,
+                Err(told) => return Some(Err(NoLine::Fault(fault(number, None, told.to_owned())))),
+            };
+            match &self.header {
+                Some(header) => return Some(line(header, &cells, number, self.by).map_err(NoLine::Fault)),
+                None => {
+                    let (header, faults) = header(&cells, number);
+                    self.over = !faults.is_empty();
+                    (self.header, self.waiting) = (Some(header), faults);
                 }
             }
         }
     }
 }
 
-impl<R: Read> Lines<'_, R> {
-    fn broken(&mut self, error: csv::Error) -> NoLine {
-        self.over = true;
-        if self.watch.tripped.load(Ordering::Relaxed) {
-            let told = format!(
-                "longer than {LINE_BYTES_MAX} bytes from here on; is a quote opened and never closed?"
-            );
-            return NoLine::Fault(fault(self.records.position().line(), None, told));
-        }
-        NoLine::Io(error.into())
-    }
-
-    /// Nothing comes any more.
-    fn end(&mut self) {
-        self.over = true;
-        if self.header.is_none() {
-            self.waiting.push_back(fault(
-                1,
-                None,
-                "the file is empty; a header comes first".to_owned(),
-            ));
-        } else if self.watch.quotes.load(Ordering::Relaxed) % 2 == 1 {
-            let told = "the number of quotes in the file is odd: one is opened and never closed, or stands in a cell that \
-                        is not quoted";
-            self.waiting.push_back(fault(self.last, None, told.to_owned()));
-        }
-    }
-
-    /// The first record names the columns. With one that means nothing here no line can be understood.
-    fn read_header(&mut self) {
-        let mut header = Vec::with_capacity(self.record.len());
-        for name in &self.record {
-            let name = String::from_utf8_lossy(name);
-            let told = match COLUMNS.iter().find(|(known, _)| *known == name) {
-                None => unknown("column", &name),
-                Some(column) if header.contains(column) => "the column is there twice".to_owned(),
-                Some(column) => {
-                    header.push(*column);
-                    continue;
+impl<R: BufRead> Lines<'_, R> {
+    /// Takes the next record whole, with the line ends that stand in quotes; tells the line it begins on.
+    fn take(&mut self) -> Result<Option<u64>, NoLine> {
+        self.record.clear();
+        let (mut begins, mut is_open) = (None, false);
+        loop {
+            let seen = self.record.len();
+            let taken = self.raw.take(&mut self.record)?;
+            let number = *begins.get_or_insert(self.raw.number);
+            let told = match taken {
+                Taken::End if is_open => "a quote is opened here and never closed",
+                Taken::End if self.header.is_none() => "the file is empty; a header comes first",
+                Taken::End => return Ok(None),
+                // Where the quote should end nobody knows, nor what stands behind it.
+                Taken::TooLong if is_open => TOO_LONG_IN_QUOTES,
+                Taken::TooLong => return Err(NoLine::Fault(fault(number, None, TOO_LONG.to_owned()))),
+                Taken::Whole => {
+                    let quotes = self.record[seen..].iter().filter(|byte| **byte == b'"').count();
+                    is_open ^= quotes % 2 == 1;
+                    if is_open {
+                        continue;
+                    }
+                    return Ok(Some(number));
                 }
             };
-            let shown = name.chars().take(NAME_CHARS_SHOWN).collect();
-            self.waiting.push_back(fault(self.last, Some(shown), told));
+            self.over = true;
+            return Err(NoLine::Fault(fault(number.max(1), None, told.to_owned())));
         }
-        let has = |name: &str| header.iter().any(|(known, _)| *known == name);
-        for (name, beside) in [
-            ("id", ""),
-            ("price.amount", "price.currency"),
-            ("price.currency", "price.amount"),
-        ] {
-            if !has(name) && (beside.is_empty() || has(beside)) {
-                let told = "the column is missing".to_owned();
-                self.waiting
-                    .push_back(fault(self.last, Some(name.to_owned()), told));
+    }
+}
+
+/// The first record names the columns. With one that means nothing here no line can be understood.
+fn header(names: &[Cow<'_, [u8]>], number: u64) -> (Vec<Column>, VecDeque<LineFault>) {
+    let mut header: Vec<Column> = Vec::with_capacity(names.len());
+    let mut faults = VecDeque::new();
+    for name in names {
+        let name = String::from_utf8_lossy(name);
+        let told = match COLUMNS.iter().find(|(known, _)| *known == name) {
+            None => unknown("column", &name),
+            Some(column) if header.contains(column) => "the column is there twice".to_owned(),
+            Some(column) => {
+                header.push(*column);
+                continue;
             }
+        };
+        let shown = name.chars().take(NAME_CHARS_SHOWN).collect();
+        faults.push_back(fault(number, Some(shown), told));
+    }
+    let has = |name: &str| header.iter().any(|(known, _)| *known == name);
+    for (name, beside) in [
+        ("id", None),
+        ("price.amount", Some("price.currency")),
+        ("price.currency", Some("price.amount")),
+    ] {
+        if !has(name) && beside.is_none_or(has) {
+            let told = "the column is missing".to_owned();
+            faults.push_back(fault(number, Some(name.to_owned()), told));
         }
-        self.over = !self.waiting.is_empty();
-        self.header = Some(header);
+    }
+    (header, faults)
+}
+
+/// The cells of a record.
+fn cells(record: &[u8]) -> Result<Vec<Cow<'_, [u8]>>, &'static str> {
+    let mut cells = Vec::new();
+    let mut rest = record;
+    loop {
+        let behind = if let Some(quoted) = rest.strip_prefix(b"\"") {
+            let (cell, behind) = quoted_cell(quoted).ok_or("a quote is opened here and never closed")?;
+            cells.push(cell);
+            behind
+        } else {
+            let end = rest.iter().position(|byte| *byte == b',').unwrap_or(rest.len());
+            let (cell, behind) = rest.split_at(end);
+            if cell.contains(&b'"') {
+                return Err("a quote stands in a cell that is not quoted");
+            }
+            cells.push(Cow::Borrowed(cell));
+            behind
+        };
+        match behind.split_first() {
+            None => return Ok(cells),
+            Some((b',', behind)) => rest = behind,
+            Some(_) => return Err("a quoted cell goes on behind its quote"),
+        }
+    }
+}
+
+/// A cell whose first quote was taken, and what stands behind its last.
+fn quoted_cell(quoted: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
+    let mut cell = Vec::new();
+    let mut rest = quoted;
+    loop {
+        let end = rest.iter().position(|byte| *byte == b'"')?;
+        cell.extend_from_slice(&rest[..end]);
+        rest = &rest[end + 1..];
+        let Some(behind) = rest.strip_prefix(b"\"") else {
+            return Some((Cow::Owned(cell), rest));
+        };
+        cell.push(b'"');
+        rest = behind;
     }
 }
 
 /// How much of an unknown column's name is repeated.
 const NAME_CHARS_SHOWN: usize = 100;
 
-fn fault(line: u64, member: Option<String>, problem: String) -> LineFault {
-    LineFault {
-        line,
-        member,
-        problem,
-        first_line: None,
-    }
-}
-
-fn line(
-    header: &[(&'static str, Cells)],
-    record: &ByteRecord,
-    number: u64,
-    by: &str,
-) -> Result<ImportLine, LineFault> {
-    if record.len() != header.len() {
-        let told = format!("{} cells where the header has {}", record.len(), header.len());
+fn line(header: &[Column], cells: &[Cow<'_, [u8]>], number: u64, by: &str) -> Result<ImportLine, LineFault> {
+    if cells.len() != header.len() {
+        let told = format!("{} cells where the header has {}", cells.len(), header.len());
         return Err(fault(number, None, told));
     }
-    let mut object = Vec::with_capacity(2 * record.as_slice().len() + 64);
-    object.push(b'{');
+    let mut object = vec![b'{'];
     let mut price = (None, None);
-    for ((name, cells), cell) in header.iter().zip(record) {
+    for ((name, of), cell) in header.iter().zip(cells) {
         let refused = |told: &str| fault(number, Some((*name).to_owned()), told.to_owned());
         let cell = std::str::from_utf8(cell).map_err(|_| refused("not UTF-8"))?;
-        match cells {
+        match of {
             Cells::Price(Half::Amount) => price.0 = Some(cell),
             Cells::Price(Half::Currency) => price.1 = Some(cell),
             Cells::Text
@@ -232,7 +261,7 @@ fn line(
             | Cells::ClearableNumber
             | Cells::Truth
             | Cells::Json(_) => {
-                let json = json(*cells, cell).map_err(|NotJson| refused("expected JSON in the cell"))?;
+                let json = json(*of, cell).map_err(|NotJson| refused("expected JSON in the cell"))?;
                 if let Some(json) = json {
                     member(&mut object, name, &json);
                 }
@@ -301,45 +330,6 @@ fn is_whole(cell: &str) -> bool {
     let digits = cell.strip_prefix('-').unwrap_or(cell);
     let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     plain && (digits == "0" || !digits.starts_with('0'))
-}
-
-/// What passes on its way to the reader of records: a record that never ends would be held in memory whole.
-#[derive(Debug, Default)]
-struct Watch {
-    /// No byte beyond this one.
-    limit: AtomicU64,
-    /// It was reached.
-    tripped: AtomicBool,
-    quotes: AtomicU64,
-}
-
-impl Watch {
-    /// A record begins at byte `at`.
-    fn allow(&self, at: u64) {
-        let limit = at + (LINE_BYTES_MAX + 2 * BUFFER_BYTES) as u64;
-        self.limit.store(limit, Ordering::Relaxed);
-    }
-}
-
-struct Watched<R> {
-    reader: R,
-    watch: Arc<Watch>,
-    /// Bytes passed.
-    passed: u64,
-}
-
-impl<R: Read> Read for Watched<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.passed > self.watch.limit.load(Ordering::Relaxed) {
-            self.watch.tripped.store(true, Ordering::Relaxed);
-            return Err(io::Error::other("a record is too long"));
-        }
-        let read = self.reader.read(buffer)?;
-        self.passed += read as u64;
-        let quotes = buffer[..read].iter().filter(|byte| **byte == b'"').count();
-        self.watch.quotes.fetch_add(quotes as u64, Ordering::Relaxed);
-        Ok(read)
-    }
 }
 
 // --- writing ---

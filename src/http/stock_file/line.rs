@@ -1,4 +1,5 @@
 //! A line of a list: its members with their limits, what it means to an import, how an export writes it.
+use super::fault;
 use crate::app::{ImportLine, LineFault};
 use crate::config::nearest;
 use crate::domain::ids::VariantId;
@@ -180,24 +181,14 @@ fn of_problem(line: u64, problem: &Problem) -> LineFault {
     let Some((member, expected)) = text("member").zip(text("expected")) else {
         // The line is a document of its own to the reader, which counts from its beginning.
         let told = problem.told().replace(" at line 1 column ", " at column ");
-        return LineFault {
-            line,
-            member: None,
-            problem: told,
-            first_line: None,
-        };
+        return fault(line, None, told);
     };
     let problem = if expected.starts_with("no such member") {
         unknown("member", member)
     } else {
         format!("expected {expected}")
     };
-    LineFault {
-        line,
-        member: Some(member.to_owned()),
-        problem,
-        first_line: None,
-    }
+    fault(line, Some(member.to_owned()), problem)
 }
 
 /// What is said of a name that is none of a line's.

@@ -6,6 +6,7 @@
 //! | [`line`] | a line: its members with their limits, what it means, how it is written |
 //! | [`csv`] | RFC 4180 with a header; a record becomes the JSON object that [`line`] reads |
 //! | [`ndjson`] | one JSON object a line |
+//! | [`raw`] | lines of bytes, within the limit |
 //!
 //! What a line does not mention stays as it is. `null` clears what can be cleared; so does an empty cell, which says nothing
 //! where nothing can be cleared. Both forms take a byte order mark and either line end. A reader holds one line in memory,
@@ -13,10 +14,11 @@
 mod csv;
 mod line;
 mod ndjson;
+mod raw;
 
 pub(crate) use line::LineView;
 
-use crate::app::{ImportLine, ImportSource, NoLine};
+use crate::app::{ImportLine, ImportSource, LineFault, NoLine};
 use crate::domain::ids::VariantId;
 use crate::domain::variant::Sheet;
 use crate::storage::spool::Spool;
@@ -25,6 +27,9 @@ use std::sync::Arc;
 
 /// The longest line, bytes: beyond the longest that its members' limits allow, escapes included.
 pub(crate) const LINE_BYTES_MAX: usize = 256 * 1024;
+const _: () = assert!(LINE_BYTES_MAX == 262_144, "the texts say so");
+/// What is told of a line beyond that.
+const TOO_LONG: &str = "longer than 262144 bytes";
 /// Bytes read at a time.
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -91,6 +96,15 @@ impl Format {
     }
 }
 
+fn fault(line: u64, member: Option<String>, problem: String) -> LineFault {
+    LineFault {
+        line,
+        member,
+        problem,
+        first_line: None,
+    }
+}
+
 /// Passes over a byte order mark.
 fn without_mark<R: Read>(reader: R) -> io::Result<BufReader<R>> {
     let mut reader = BufReader::with_capacity(BUFFER_BYTES, reader);
@@ -115,3 +129,6 @@ impl ImportSource for Spooled {
         self.format.lines(self.spool.reader(), &self.by)
     }
 }
+
+#[cfg(test)]
+mod tests;
