@@ -13,7 +13,7 @@ use crate::{
         ids::{OrderId, ReservationId, StoreId, VariantId, VariantOrdinal},
         order::Order,
         time::Timestamp,
-        variant::{Hold, HoldStatus, Variant, View},
+        variant::{Hold, HoldStatus, Sheet, Variant, View},
     },
     storage::{
         data_dir::DataDir,
@@ -113,6 +113,14 @@ impl Offline {
             views.collect::<Result<_, _>>()?,
             next.filter(|_| behind.next().is_some()),
         ))
+    }
+
+    /// Everything that an import can set, of every variant in order of ids.
+    pub fn sheets(&self) -> impl Iterator<Item = Result<(VariantId, Sheet), AppError>> {
+        let mut variants: Vec<&RecoveredVariant> = self.variants.values().collect();
+        variants.sort_by(|one, other| one.id.cmp(&other.id));
+        let sheet = |variant: &RecoveredVariant| Ok((variant.id.clone(), decoded(variant)?.head().sheet()));
+        variants.into_iter().map(sheet)
     }
 
     /// A reservation, live or ended.

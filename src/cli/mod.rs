@@ -7,7 +7,9 @@ mod config;
 mod data_dir;
 pub mod demo;
 mod exit;
+mod export;
 mod healthcheck;
+mod import;
 mod nouns;
 pub mod online;
 mod openapi;
@@ -63,6 +65,10 @@ enum Command {
     /// Look at what was checked out
     #[command(subcommand)]
     Order(order::OrderCommand),
+    /// Take a shop's list over into a running server
+    Import(import::ImportOptions),
+    /// Write a shop's list
+    Export(export::ExportOptions),
     /// Show or check the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -84,6 +90,8 @@ impl Command {
             Self::Variant(command) => variant::run(&command, output),
             Self::Reservation(command) => reservation::run(&command, output),
             Self::Order(command) => order::run(&command, output),
+            Self::Import(options) => import::run(&options, output),
+            Self::Export(options) => export::run(&options, output),
             Self::Config(command) => config::run(command, output),
             Self::Demo(command) => demo::run(&command, output),
             Self::Openapi => openapi::run(output),

@@ -14,7 +14,7 @@ pub mod refusal;
 pub mod router;
 mod routes;
 pub mod site;
-mod stock_file;
+pub(crate) mod stock_file;
 pub mod time;
 pub mod view;
 

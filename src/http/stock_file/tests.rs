@@ -298,6 +298,7 @@ fn quotes_are_where_they_may_be() {
         [
             "3 -: a quote stands in a cell that is not quoted",
             "4 -: a quoted cell goes on behind its quote",
+            "5 -: a quote is opened here and never closed",
         ]
     );
     assert_eq!(
