@@ -3,7 +3,10 @@
 //!
 //! What is told is told as of the last record: a hold whose deadline has passed since then is still shown as live,
 //! because nobody has given it back. Opening cuts a torn tail off the log, as the next start would.
-use super::{AppError, HoldFilter, Listed, ListedOrders, OpenError, OrderFilter, Reservation, replay, reservations::as_expired};
+use super::{
+    AppError, HoldFilter, Listed, ListedOrders, OpenError, OrderFilter, Reservation, replay,
+    reservations::as_expired,
+};
 use crate::{
     config::Config,
     domain::{
@@ -144,7 +147,12 @@ impl Offline {
     }
 
     fn ended(&self, id: ReservationId) -> Result<Option<Hold>, AppError> {
-        replay::ended_hold(self.projection.ended(id), &*self.journal.reader(), &self.state, id)
+        replay::ended_hold(
+            self.projection.ended(id),
+            &*self.journal.reader(),
+            &self.state,
+            id,
+        )
     }
 
     /// Reservations in order of creation behind `after`, at most `limit`.
@@ -224,7 +232,6 @@ impl Offline {
     fn view(&self, variant: &RecoveredVariant) -> Result<View, AppError> {
         Ok(decoded(variant)?.view(self.at))
     }
-
 }
 
 fn decoded(variant: &RecoveredVariant) -> Result<Variant, AppError> {

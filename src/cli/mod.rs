@@ -19,6 +19,7 @@ mod serve;
 pub mod table;
 mod variant;
 mod verify;
+mod wal;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -54,6 +55,9 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Check the laws over a data directory that no server uses
     Verify(verify::VerifyOptions),
+    /// Look at the log, or cut it where it breaks
+    #[command(subcommand)]
+    Wal(wal::WalCommand),
     /// Look at what the shop sells
     #[command(subcommand)]
     Variant(variant::VariantCommand),
@@ -81,6 +85,7 @@ impl Command {
             Self::Serve(options) => serve::run(&options, output),
             Self::Bench(args) => bench::run(&args, output),
             Self::Verify(options) => verify::run(&options, output),
+            Self::Wal(command) => wal::run(&command, output),
             Self::Variant(command) => variant::run(&command, output),
             Self::Reservation(command) => reservation::run(&command, output),
             Self::Order(command) => order::run(&command, output),

@@ -205,8 +205,14 @@ mod tests {
     fn members_are_told_in_words() {
         let price = json!({"amount": 2599, "currency": "USD"});
         assert_eq!(text(&price), "2599 USD");
-        assert_eq!(text(&json!({"origin": "Aleppo", "weight": "180 g"})), "origin: Aleppo; weight: 180 g");
+        assert_eq!(
+            text(&json!({"origin": "Aleppo", "weight": "180 g"})),
+            "origin: Aleppo; weight: 180 g"
+        );
         assert_eq!(text(&json!(["a", "b"])), "a, b");
-        assert_eq!((text(&json!(true)), text(&Value::Null)), ("yes".to_owned(), "-".to_owned()));
+        assert_eq!(
+            (text(&json!(true)), text(&Value::Null)),
+            ("yes".to_owned(), "-".to_owned())
+        );
     }
 }

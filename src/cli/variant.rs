@@ -100,16 +100,18 @@ fn get(options: &GetOptions, output: Output) -> Result<Value, Failure> {
                 Ok(id) => house.variant(&id).map_err(|error| failed(&error))?,
                 Err(_) => None,
             };
-            no_such("variant", &options.id, found.map(|view| body(&VariantView::from(&view))))
+            no_such(
+                "variant",
+                &options.id,
+                found.map(|view| body(&VariantView::from(&view))),
+            )
         }
     }
 }
 
 fn list(options: &ListOptions, output: Output) -> Result<Value, Failure> {
     match Source::at(&options.place, output)? {
-        Source::Server(server) => server
-            .get(&with_query(COLLECTION, &options.page.query()))?
-            .json(),
+        Source::Server(server) => server.get(&with_query(COLLECTION, &options.page.query()))?.json(),
         Source::House(house) => {
             let after = options.page.after(|key| {
                 let bytes = key.try_into().ok()?;
