@@ -7,6 +7,7 @@ mod config;
 mod data_dir;
 pub mod demo;
 mod exit;
+mod figures;
 mod healthcheck;
 mod nouns;
 pub mod online;
@@ -16,7 +17,9 @@ mod order;
 mod output;
 mod reservation;
 mod serve;
+mod status;
 pub mod table;
+mod top;
 mod variant;
 mod verify;
 mod wal;
@@ -55,6 +58,10 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Check the laws over a data directory that no server uses
     Verify(verify::VerifyOptions),
+    /// Show how a running server is
+    Status(status::StatusOptions),
+    /// Watch what is hot
+    Top(top::TopOptions),
     /// Look at the log, or cut it where it breaks
     #[command(subcommand)]
     Wal(wal::WalCommand),
@@ -85,6 +92,8 @@ impl Command {
             Self::Serve(options) => serve::run(&options, output),
             Self::Bench(args) => bench::run(&args, output),
             Self::Verify(options) => verify::run(&options, output),
+            Self::Status(options) => status::run(&options, output),
+            Self::Top(options) => top::run(&options, output),
             Self::Wal(command) => wal::run(&command, output),
             Self::Variant(command) => variant::run(&command, output),
             Self::Reservation(command) => reservation::run(&command, output),
