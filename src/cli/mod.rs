@@ -8,6 +8,7 @@ mod data_dir;
 pub mod demo;
 mod exit;
 mod export;
+mod figures;
 mod healthcheck;
 mod import;
 mod nouns;
@@ -18,9 +19,12 @@ mod order;
 mod output;
 mod reservation;
 mod serve;
+mod status;
 pub mod table;
+mod top;
 mod variant;
 mod verify;
+mod wal;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -56,6 +60,13 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Check the laws over a data directory that no server uses
     Verify(verify::VerifyOptions),
+    /// Show how a running server is
+    Status(status::StatusOptions),
+    /// Watch what is hot
+    Top(top::TopOptions),
+    /// Look at the log, or cut it where it breaks
+    #[command(subcommand)]
+    Wal(wal::WalCommand),
     /// Look at what the shop sells
     #[command(subcommand)]
     Variant(variant::VariantCommand),
@@ -87,6 +98,9 @@ impl Command {
             Self::Serve(options) => serve::run(&options, output),
             Self::Bench(args) => bench::run(&args, output),
             Self::Verify(options) => verify::run(&options, output),
+            Self::Status(options) => status::run(&options, output),
+            Self::Top(options) => top::run(&options, output),
+            Self::Wal(command) => wal::run(&command, output),
             Self::Variant(command) => variant::run(&command, output),
             Self::Reservation(command) => reservation::run(&command, output),
             Self::Order(command) => order::run(&command, output),

@@ -5,6 +5,7 @@
 //! | `replay` | one record after the other into variants, carts, orders, policies and coordinators |
 //! | `open` | opens rows and log and checks that they fit together |
 //! | `verify` | the same for an operator, who wants to know and change nothing |
+//! | `repair` | a log that a start refuses becomes one that it takes |
 //! | `seed` | a portable snapshot becomes the rows of a new epoch |
 //!
 //! Laws: LOG_CLOSED before anything is believed; REPLAY_EQUAL, state = rows + tail; the variants' own by counting every
@@ -13,15 +14,17 @@
 //! command; a torn tail, which nobody was answered from, is cut and reported.
 mod error;
 mod open;
+mod repair;
 mod replay;
 mod seed;
 mod verify;
 
-pub use error::RecoverError;
+pub use error::{RecoverError, Remedy};
 pub use open::{
     Backend, JournalPlace, OpenJournal, Progress, RecoverOptions, Recovered, RecoveredAgent,
     RecoveredVariant, recover,
 };
+pub use repair::{Break, Lost, Named, RepairPlan, plan_repair, repair};
 pub use replay::state_digest;
 pub use seed::{SeedError, Seeded, seed_from_snapshot};
 pub use verify::{VerifyReport, verify};
