@@ -73,6 +73,12 @@ pub enum AppError {
         /// How many there are.
         total: u64,
     },
+    /// Neither records nor stored states reach back so far.
+    #[error("the past is not known so far back")]
+    HistoryTooOld {
+        /// The first record behind which the variant's state is known.
+        known_from: Option<u64>,
+    },
     /// An import came to a stop between two lines.
     #[error("stopped after {lines} lines: {because}")]
     ImportStopped {
@@ -113,6 +119,7 @@ impl AppError {
             Self::Refused { .. }
             | Self::BulkRefused { .. }
             | Self::ImportFaults { .. }
+            | Self::HistoryTooOld { .. }
             | Self::CartRefused { .. }
             | Self::OrderRefused { .. }
             | Self::KeyReused
@@ -132,7 +139,10 @@ impl AppError {
             Self::OrderRefused { refusal, .. } => outcome_of_order(refusal),
             Self::KeyReused => Outcome::KeyMismatch,
             Self::Gone => Outcome::NotFound,
-            Self::BulkRefused { .. } | Self::ImportFaults { .. } | Self::InFlight => Outcome::Refused,
+            Self::BulkRefused { .. }
+            | Self::ImportFaults { .. }
+            | Self::HistoryTooOld { .. }
+            | Self::InFlight => Outcome::Refused,
             Self::ImportStopped { because, .. } => because.outcome(),
             Self::Late => Outcome::Abandoned,
             Self::KeysFull

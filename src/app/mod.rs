@@ -9,6 +9,7 @@ mod bulk;
 mod carts;
 mod error;
 mod export;
+mod history;
 mod home;
 mod import;
 mod keys;
@@ -31,6 +32,7 @@ pub use bulk::{BulkAsk, BulkDone, BulkLine, BulkWhat};
 pub use carts::{NewItem, Whose};
 pub use error::AppError;
 pub use export::Export;
+pub use history::{EventPlace, Figures, Happened, HistoryAsk, LastUnit, Moment, Story};
 pub use import::{
     IMPORT_LINES_MAX, ImportLine, ImportPlan, ImportSeat, ImportSource, LineFault, NoLine, PlannedChange,
 };
@@ -57,6 +59,7 @@ use crate::{
         checkpoint::Checkpointer,
         journal::LogReader,
         keys::{Fingerprint, KeyHash, KeyTable},
+        past::Past,
         projection::Projection,
         spool::Spool,
         state::StateStore,
@@ -67,7 +70,7 @@ use keys::Keyed;
 use parking_lot::Mutex;
 use policies::Policies;
 use std::sync::{Arc, atomic::Ordering};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 /// The whole service behind any edge.
 pub struct Shop {
@@ -84,6 +87,9 @@ pub struct Shop {
     config: Arc<Config>,
     tokens: token::CartTokens,
     imports: import::Imports,
+    past: Past,
+    /// Lets one story be told at a time.
+    histories: Arc<Semaphore>,
     /// The epoch of its log.
     epoch: u64,
     /// Since when it serves.

@@ -10,6 +10,7 @@ mod exit;
 mod export;
 mod figures;
 mod healthcheck;
+mod history;
 mod import;
 mod nouns;
 pub mod online;

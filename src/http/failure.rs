@@ -36,6 +36,9 @@ pub fn problem(error: &AppError, subject: Subject<'_>) -> Problem {
             .detail(format!("{total} lines cannot be taken; nothing was done"))
             .with("total", *total)
             .with("lines", faults.iter().map(fault).collect::<Vec<_>>()),
+        AppError::HistoryTooOld { known_from } => {
+            Problem::new(Code::HistoryTooOld).with_some("oldestNumber", *known_from)
+        }
         AppError::ImportStopped { lines, because } => {
             let because = problem(because, subject);
             let told = format!(

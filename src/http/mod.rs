@@ -12,7 +12,7 @@ mod origin;
 pub mod problem;
 pub mod refusal;
 pub mod router;
-mod routes;
+pub(crate) mod routes;
 pub mod site;
 pub(crate) mod stock_file;
 pub mod time;

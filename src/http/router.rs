@@ -3,7 +3,7 @@ use super::auth::{AdminKey, require_key};
 use super::docs::docs;
 use super::frame::{Frame, frame};
 use super::openapi::finish;
-use super::routes::{admin, bulk, carts, orders, reservations, sold, stock, stock_file, variants};
+use super::routes::{admin, bulk, carts, history, orders, reservations, sold, stock, stock_file, variants};
 use super::site::Site;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -27,6 +27,7 @@ fn api() -> OpenApiRouter<Arc<Site>> {
         .routes(routes!(stock::set_stock))
         .routes(routes!(stock::adjust_stock))
         .routes(routes!(stock::list_ledger))
+        .routes(routes!(history::list_history))
         .routes(routes!(stock::get_availability))
         .routes(routes!(stock::get_availabilities))
         .routes(routes!(stock_file::import_stock))

@@ -6,6 +6,7 @@
 //! | [`journal`] | the log: queue, writer thread, back ends |
 //! | [`state`] | the stored rows: entity states, ended reservations, keys, ledger |
 //! | [`checkpoint`], [`trim_holds`] | the follower of the log that keeps the rows up to date, and who still needs the log |
+//! | [`past`] | what is still known of a variant's past |
 //! | [`projection`] | lists and statistics |
 //! | [`recovery`] | from rows and log to a house that goes on; verify; a snapshot into an empty directory |
 //! | [`keys`] | the idempotency keys of a partition |
@@ -25,6 +26,7 @@ pub mod entity_rows;
 mod fate;
 pub mod journal;
 pub mod keys;
+pub mod past;
 pub mod projection;
 pub mod record;
 pub mod record_words;

@@ -28,7 +28,8 @@ fn or_changed(kinds: Vec<&'static str>, changed: &'static str) -> Vec<&'static s
     if kinds.is_empty() { vec![changed] } else { kinds }
 }
 
-fn variant_kind(event: &variant::Event) -> &'static str {
+/// What an event is, as `noun.verb`.
+pub fn variant_kind(event: &variant::Event) -> &'static str {
     use variant::Event;
     match event {
         Event::Created { .. } => "variant.created",

@@ -8,7 +8,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::variant::{Event, Hold, Pin, Settings, Shopper};
 use crate::http::time::Moment;
 use crate::http::view::{
-    CartView, FulfilmentView, LedgerEntryView, MoneyView, OrderView, PolicyView, VariantView,
+    CartView, FulfilmentView, ImportView, LedgerEntryView, MoneyView, OrderView, PolicyView, VariantView,
 };
 use crate::storage::dto;
 use crate::storage::journal::Record;
@@ -199,6 +199,7 @@ fn told(answer: &Told, at: Timestamp) -> Value {
         Told::Reservation(reservation) => json!({"reservation": hold(reservation)}),
         Told::Variant(view) => json!({"variant": body(&VariantView::from(view.as_ref()))}),
         Told::CleanedUp { due, expired } => json!({"due": due, "expired": expired}),
+        Told::Imported(report) => json!({"import": body(&ImportView::from(report.as_ref()))}),
     }
 }
 

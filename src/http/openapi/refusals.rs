@@ -107,6 +107,7 @@ const REFUSALS: &[(&str, &[Code])] = &[
     ),
     ("import_stock", &[Code::InvalidLines, Code::AtomicNotPossible]),
     ("export_stock", &[Code::NotAcceptable]),
+    ("list_history", &[Code::VariantNotFound, Code::HistoryTooOld]),
     ("list_ledger", &[Code::VariantNotFound]),
     ("pause_variant", &[Code::VariantNotFound]),
     ("resume_variant", &[Code::VariantNotFound]),

@@ -2,6 +2,7 @@
 pub(crate) mod admin;
 pub(crate) mod bulk;
 pub(crate) mod carts;
+pub(crate) mod history;
 pub(crate) mod orders;
 pub(crate) mod reservations;
 pub(crate) mod sold;

@@ -75,7 +75,7 @@ pub(crate) async fn import_stock(State(site): State<Arc<Site>>, request: Request
         .import(&upload.context, list, seat)
         .await
         .map_err(said)?;
-    Ok(Reply::ok(&ImportView::from(&done)).replayed(done.replayed))
+    Ok(Reply::ok(&ImportView::from(&done.body)).replayed(done.replayed))
 }
 
 /// Writes every variant in order of ids, with everything that an import can set.

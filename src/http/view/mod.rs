@@ -3,6 +3,7 @@
 mod admin;
 mod bulk;
 mod cart;
+mod history;
 mod order;
 mod reservation;
 mod stock_file;
@@ -16,6 +17,7 @@ pub use bulk::{BulkLineView, BulkView};
 pub use cart::{
     CartItemView, CartView, CurrencyText, ExtendedCart, ExtendedLine, LineHandle, TotalsView, WarningView,
 };
+pub use history::{HeldView, HistoryEventView, HistoryStateView, HistoryView, LastUnitView};
 pub use order::{OrderLineView, OrderView, RefundView, order_status};
 pub use reservation::{
     CleanupView, FulfilmentView, ReservationView, StatisticsView, ValidationView, ValidationsView,

@@ -1,5 +1,5 @@
 //! What became of an import, or would.
-use crate::app::{Answered, ImportPlan, LineFault, PlannedChange};
+use crate::app::{ImportPlan, LineFault, PlannedChange};
 use crate::domain::ids::VariantId;
 use crate::domain::variant::{ImportReport, LineFailure, Sheet, WhyNot};
 use crate::http::problem::{Code, Problem};
@@ -68,9 +68,9 @@ pub struct ImportMemberView {
     pub after: Value,
 }
 
-impl From<&Answered<ImportReport>> for ImportView {
-    fn from(done: &Answered<ImportReport>) -> Self {
-        Self::new(&done.body, false)
+impl From<&ImportReport> for ImportView {
+    fn from(report: &ImportReport) -> Self {
+        Self::new(report, false)
     }
 }
 
