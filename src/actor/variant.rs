@@ -61,7 +61,7 @@ pub(super) struct Running {
     /// Routed messages taken from the mailbox, against the directory's count of those it put there.
     handled: u64,
     last_used: Timestamp,
-    /// Woken by the heap and not used by anybody since: it leaves as soon as its work is durable.
+    /// Woken by the heap or an import and not used by anybody since: it leaves as soon as its work is durable.
     only_woken: bool,
     /// The reserved pool was empty: nothing is tried before this moment.
     paused_until: Timestamp,
@@ -123,6 +123,12 @@ impl Running {
     fn handle(&mut self, myself: &ActorRef<Message>, message: Message) {
         let now = self.directory.now().max(self.variant.head().decided_at);
         match message {
+            Message::Command(job) if matches!(job.command, Command::Import(_)) => {
+                // A list says something of every variant: one that only the list woke leaves again at once.
+                self.handled += 1;
+                self.command(*job, now);
+                self.try_to_leave(myself, now);
+            }
             Message::Command(job) => {
                 self.used(now);
                 self.command(*job, now);
@@ -468,7 +474,7 @@ impl Running {
             permit,
         } = granted;
         let head = self.variant.head();
-        let named = matches!(events.last(), Some(Event::Created { .. }));
+        let named = matches!(events.first(), Some(Event::Created { .. }));
         let shops_side = events.last().is_some_and(|event| event.hold().is_none());
         let turn = Box::new(Turn {
             at: now,

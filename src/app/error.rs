@@ -65,6 +65,28 @@ pub enum AppError {
     /// The variant left while it was asked; as good as not there.
     #[error("the variant has gone")]
     Gone,
+    /// Lines of an import cannot be read or name what is not there; nothing was done.
+    #[error("{total} faults in the lines of an import")]
+    ImportFaults {
+        /// The first of them.
+        faults: Vec<super::LineFault>,
+        /// How many there are.
+        total: u64,
+    },
+    /// Neither records nor stored states reach back so far.
+    #[error("the past is not known so far back")]
+    HistoryTooOld {
+        /// The first record behind which the variant's state is known.
+        known_from: Option<u64>,
+    },
+    /// An import came to a stop between two lines.
+    #[error("stopped after {lines} lines: {because}")]
+    ImportStopped {
+        /// Lines judged.
+        lines: u64,
+        /// Why.
+        because: Box<AppError>,
+    },
     /// Too little disk space for new business.
     #[error("the disk is below its reserve")]
     DiskReserve,
@@ -93,8 +115,11 @@ impl AppError {
             Self::KeysFull => Some(metrics::Shed::KeysFull),
             Self::DiskReserve => Some(metrics::Shed::DiskReserve),
             Self::Quarantined => Some(metrics::Shed::Quarantined),
+            Self::ImportStopped { because, .. } => because.shed(),
             Self::Refused { .. }
             | Self::BulkRefused { .. }
+            | Self::ImportFaults { .. }
+            | Self::HistoryTooOld { .. }
             | Self::CartRefused { .. }
             | Self::OrderRefused { .. }
             | Self::KeyReused
@@ -114,7 +139,11 @@ impl AppError {
             Self::OrderRefused { refusal, .. } => outcome_of_order(refusal),
             Self::KeyReused => Outcome::KeyMismatch,
             Self::Gone => Outcome::NotFound,
-            Self::BulkRefused { .. } | Self::InFlight => Outcome::Refused,
+            Self::BulkRefused { .. }
+            | Self::ImportFaults { .. }
+            | Self::HistoryTooOld { .. }
+            | Self::InFlight => Outcome::Refused,
+            Self::ImportStopped { because, .. } => because.outcome(),
             Self::Late => Outcome::Abandoned,
             Self::KeysFull
             | Self::Shed(_)

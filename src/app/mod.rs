@@ -8,8 +8,11 @@ mod agents;
 mod bulk;
 mod carts;
 mod error;
+mod export;
+mod history;
 mod home;
 mod house;
+mod import;
 mod keys;
 mod lists;
 mod measure;
@@ -30,6 +33,11 @@ pub use bulk::{BulkAsk, BulkDone, BulkLine, BulkWhat};
 pub use carts::{NewItem, Whose};
 pub use error::AppError;
 pub use house::{House, HouseError, Operation, Phase, Planned, RestoreAsk, Stage, Standing};
+pub use export::Export;
+pub use history::{EventPlace, Figures, Happened, HistoryAsk, LastUnit, Moment, Story};
+pub use import::{
+    IMPORT_LINES_MAX, ImportLine, ImportPlan, ImportSeat, ImportSource, LineFault, NoLine, PlannedChange,
+};
 pub use lists::{HoldFilter, Listed};
 pub use offline::Offline;
 pub use open::{OnFatal, OpenError, Opened, Seed, ShopOptions, Time, configured_journal, recover_options};
@@ -53,7 +61,9 @@ use crate::{
         checkpoint::Checkpointer,
         journal::LogReader,
         keys::{Fingerprint, KeyHash, KeyTable},
+        past::Past,
         projection::Projection,
+        spool::Spool,
         state::StateStore,
     },
 };
@@ -62,7 +72,7 @@ use keys::Keyed;
 use parking_lot::Mutex;
 use policies::Policies;
 use std::sync::{Arc, atomic::Ordering};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 /// The whole service behind any edge.
 pub struct Shop {
@@ -78,6 +88,10 @@ pub struct Shop {
     disk: DiskWatch,
     config: Arc<Config>,
     tokens: token::CartTokens,
+    imports: import::Imports,
+    past: Past,
+    /// Lets one story be told at a time.
+    histories: Arc<Semaphore>,
     /// The epoch of its log.
     epoch: u64,
     /// Since when it serves.
@@ -119,6 +133,19 @@ impl RequestKey {
         Self {
             hash: KeyHash::of(store.as_str(), caller, key),
             fingerprint: Fingerprint::of(route, target, body),
+        }
+    }
+
+    /// The key of a request whose body lies in a spool.
+    pub fn of_spooled(
+        store: &StoreId,
+        caller: &str,
+        key: &str,
+        (route, target, body): (&str, &str, &Spool),
+    ) -> Self {
+        Self {
+            hash: KeyHash::of(store.as_str(), caller, key),
+            fingerprint: Fingerprint::of_digest(route, target, body.digest()),
         }
     }
 }

@@ -13,12 +13,13 @@ use crate::{
         ids::{OrderId, ReservationId, StoreId, VariantId, VariantOrdinal},
         order::Order,
         time::Timestamp,
-        variant::{Hold, HoldStatus, Variant, View},
+        variant::{Hold, HoldStatus, Sheet, Variant, View},
     },
     storage::{
         data_dir::DataDir,
         dto,
         journal::Journal,
+        past::Past,
         projection::{self, OrderPage, Projection},
         recovery::{self, RecoveredAgent, RecoveredVariant},
         state::StateStore,
@@ -40,7 +41,7 @@ pub struct Offline {
     state: Arc<StateStore>,
     journal: Box<dyn Journal>,
     /// Locked as long as the rest is looked at.
-    _data_dir: DataDir,
+    data_dir: DataDir,
 }
 
 impl Offline {
@@ -73,7 +74,7 @@ impl Offline {
             state: recovered.state,
             journal: recovered.journal,
             store,
-            _data_dir: data_dir,
+            data_dir,
         })
     }
 
@@ -113,6 +114,24 @@ impl Offline {
             views.collect::<Result<_, _>>()?,
             next.filter(|_| behind.next().is_some()),
         ))
+    }
+
+    /// Which variant this id is.
+    pub(super) fn ordinal(&self, id: &VariantId) -> Option<VariantOrdinal> {
+        self.names.get(id).copied()
+    }
+
+    /// What is still known of its past.
+    pub(super) fn past(&self) -> Past {
+        Past::of(&self.data_dir, self.journal.reader(), Arc::clone(&self.state))
+    }
+
+    /// Everything that an import can set, of every variant in order of ids.
+    pub fn sheets(&self) -> impl Iterator<Item = Result<(VariantId, Sheet), AppError>> {
+        let mut variants: Vec<&RecoveredVariant> = self.variants.values().collect();
+        variants.sort_by(|one, other| one.id.cmp(&other.id));
+        let sheet = |variant: &RecoveredVariant| Ok((variant.id.clone(), decoded(variant)?.head().sheet()));
+        variants.into_iter().map(sheet)
     }
 
     /// A reservation, live or ended.

@@ -34,6 +34,7 @@ use crate::{
             AppendError, Epoch, JournalLimits, JournalQueue, JournalWriter, PartitionId, WriterParts,
             disk::RealDisk,
         },
+        past::Past,
         record::{Fact, Turn},
         recovery::{
             self, Backend, OpenJournal, Progress, RecoverError, RecoverOptions, Recovered, RecoveredAgent,
@@ -50,7 +51,7 @@ use std::{
     path::Path,
     sync::{Arc, Weak},
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// The one partition there is today.
 pub(super) const PARTITION: PartitionId = PartitionId(0);
@@ -315,6 +316,7 @@ impl Shop {
         mend(&directory, &admission, &mends).await;
         directory.start_timers();
         let (epoch, since) = (data_dir.epoch(), clock.now());
+        let past = Past::of(&data_dir, Arc::clone(&reader), Arc::clone(&state));
         let shop = Arc::new(Self {
             directory,
             admission,
@@ -326,6 +328,9 @@ impl Shop {
             checkpointer,
             clock,
             disk,
+            imports: super::import::Imports::beside(config.admission.max_in_flight),
+            past,
+            histories: Arc::new(Semaphore::new(1)),
             config,
             tokens: CartTokens::new(secret),
             epoch,

@@ -7,7 +7,11 @@ mod config;
 mod data_dir;
 pub mod demo;
 mod exit;
+mod export;
+mod figures;
 mod healthcheck;
+mod history;
+mod import;
 mod nouns;
 pub mod online;
 mod openapi;
@@ -17,9 +21,12 @@ mod output;
 mod reservation;
 mod restore;
 mod serve;
+mod status;
 pub mod table;
+mod top;
 mod variant;
 mod verify;
+mod wal;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -57,6 +64,13 @@ enum Command {
     Verify(verify::VerifyOptions),
     /// Put a shop back from a snapshot, to any record or moment
     Restore(restore::RestoreOptions),
+    /// Show how a running server is
+    Status(status::StatusOptions),
+    /// Watch what is hot
+    Top(top::TopOptions),
+    /// Look at the log, or cut it where it breaks
+    #[command(subcommand)]
+    Wal(wal::WalCommand),
     /// Look at what the shop sells
     #[command(subcommand)]
     Variant(variant::VariantCommand),
@@ -66,6 +80,10 @@ enum Command {
     /// Look at what was checked out
     #[command(subcommand)]
     Order(order::OrderCommand),
+    /// Take a shop's list over into a running server
+    Import(import::ImportOptions),
+    /// Write a shop's list
+    Export(export::ExportOptions),
     /// Show or check the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -85,9 +103,14 @@ impl Command {
             Self::Bench(args) => bench::run(&args, output),
             Self::Verify(options) => verify::run(&options, output),
             Self::Restore(options) => restore::run(&options, output),
+            Self::Status(options) => status::run(&options, output),
+            Self::Top(options) => top::run(&options, output),
+            Self::Wal(command) => wal::run(&command, output),
             Self::Variant(command) => variant::run(&command, output),
             Self::Reservation(command) => reservation::run(&command, output),
             Self::Order(command) => order::run(&command, output),
+            Self::Import(options) => import::run(&options, output),
+            Self::Export(options) => export::run(&options, output),
             Self::Config(command) => config::run(command, output),
             Self::Demo(command) => demo::run(&command, output),
             Self::Openapi => openapi::run(output),

@@ -15,6 +15,7 @@ use ureq::http::{Request, Response, header};
 use ureq::{Agent, Body, SendBody};
 
 use super::{Exit, Failure};
+use crate::http::extract::header::IDEMPOTENCY_KEY;
 
 /// Where the key is taken from.
 const KEY_VARIABLE: &str = "HOLDFAST__AUTH__ADMIN_KEY";
@@ -40,6 +41,13 @@ pub struct AtServer {
     /// Server to ask; its key is taken from HOLDFAST__AUTH__ADMIN_KEY
     #[arg(long, value_name = "URL", value_parser = Address::read, default_value = API)]
     pub url: Address,
+}
+
+impl AtServer {
+    /// Whether it is another than the one that is asked without a word.
+    pub fn is_elsewhere(&self) -> bool {
+        self.url.to_string() != API
+    }
 }
 
 /// Which operations listener.
@@ -136,6 +144,8 @@ pub struct Server {
     address: Address,
     agent: Agent,
     key: Option<String>,
+    /// The idempotency key of what is sent, if it has one.
+    intent: Option<String>,
     patience: Duration,
 }
 
@@ -153,6 +163,7 @@ impl Server {
             address: address.clone(),
             agent: agent(PATIENCE),
             key,
+            intent: None,
             patience: PATIENCE,
         })
     }
@@ -162,6 +173,14 @@ impl Server {
         Self {
             agent: agent(patience),
             patience,
+            ..self
+        }
+    }
+
+    /// With an idempotency key: whatever is sent again under it is done once.
+    pub fn under_key(self, key: &str) -> Self {
+        Self {
+            intent: Some(key.to_owned()),
             ..self
         }
     }
@@ -218,6 +237,9 @@ impl Server {
         let mut request = Request::builder().method(method).uri(&url);
         if let Some(key) = &self.key {
             request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+        }
+        if let Some(intent) = &self.intent {
+            request = request.header(IDEMPOTENCY_KEY, intent);
         }
         if let Some(content_type) = content_type {
             request = request.header(header::CONTENT_TYPE, content_type);

@@ -1,7 +1,8 @@
-//! `holdfast variant get|list`: what the shop sells, from a server or from a data directory.
+//! `holdfast variant get|list|history`: what the shop sells, from a server or from a data directory.
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+use super::history::{self, HistoryOptions};
 use super::nouns::{
     ListColumn, PageOptions, Source, again, body, failed, no_such, page, show_one, show_page, text,
 };
@@ -18,6 +19,8 @@ pub(super) enum VariantCommand {
     Get(GetOptions),
     /// List variants in order of creation
     List(ListOptions),
+    /// Tell what happened to its units, and who held the last one when
+    History(HistoryOptions),
 }
 
 /// Which one.
@@ -83,6 +86,7 @@ pub(super) fn run(command: &VariantCommand, output: Output) -> Result<(), Failur
             output.next(&again(&next, &options.place, &[]));
             Ok(())
         }
+        VariantCommand::History(options) => history::run(options, output),
         VariantCommand::List(options) => {
             let shown = again("variant list", &options.place, &[]);
             show_page(&list(options, output)?, COLUMNS, &shown, output)

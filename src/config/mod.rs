@@ -18,6 +18,7 @@ mod units;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub(crate) use load::nearest;
 pub use load::{ConfigError, Loaded, Problem, Source};
 pub use rules::MAX_GROUP_BYTES;
 pub use show::Row;
@@ -96,6 +97,10 @@ sections! {
         body_max: ByteSize = "64KiB",
         /// The largest body of a bulk request, bytes.
         bulk_body_max: ByteSize = "256KiB",
+        /// The largest list of an import, bytes; it is laid down in the data directory while it is dealt with.
+        import_body_max: ByteSize = "64MiB",
+        /// How long the caller of an import waits; the import goes on to its end all the same.
+        import_deadline: Length = "10m",
         /// Open connections on the public listener; more wait in the kernel.
         connections_max: usize = "12000",
         /// How long a client may take to send its request head.

@@ -2,6 +2,7 @@
 //! is logged here, once, and told without detail.
 use super::problem::{Code, Problem};
 use super::refusal::{self, Subject};
+use super::view::fault;
 use crate::actor::Shed;
 use crate::app::{AppError, BulkLine};
 use crate::domain::bulk::LineOutcome;
@@ -31,6 +32,21 @@ pub fn problem(error: &AppError, subject: Subject<'_>) -> Problem {
         }
         AppError::Gone => refusal::problem(&Refusal::VariantNotFound, subject),
         AppError::Quarantined => subject.name(Problem::new(Code::VariantQuarantined)),
+        AppError::ImportFaults { faults, total } => Problem::new(Code::InvalidLines)
+            .detail(format!("{total} lines cannot be taken; nothing was done"))
+            .with("total", *total)
+            .with("lines", faults.iter().map(fault).collect::<Vec<_>>()),
+        AppError::HistoryTooOld { known_from } => {
+            Problem::new(Code::HistoryTooOld).with_some("oldestNumber", *known_from)
+        }
+        AppError::ImportStopped { lines, because } => {
+            let because = problem(because, subject);
+            let told = format!(
+                "{lines} lines were judged before it stopped ({}); under the same Idempotency-Key the same list goes on from there",
+                because.told()
+            );
+            because.detail(told).with("linesJudged", *lines)
+        }
         AppError::DiskReserve => {
             Problem::new(Code::StorageUnavailable).detail("free disk space is below the reserve")
         }

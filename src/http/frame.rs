@@ -4,6 +4,7 @@
 //! about stock, and measures by route template. Nothing outside of it writes an error body.
 use super::origin;
 use super::problem::{Code, Problem};
+use super::routes::stock_file::IMPORT;
 use crate::config;
 use crate::telemetry::metrics::{Method, UNMATCHED_ROUTE, metrics};
 use crate::telemetry::tracing::request_span;
@@ -32,6 +33,8 @@ pub struct Frame {
     /// The longest a request may take, from its head to the head of its answer. A backstop: the body has a limit of its
     /// own, and the app answers by the caller's deadline.
     pub deadline: Duration,
+    /// The same for imports.
+    pub import_deadline: Duration,
     /// Whether requests to names that are not this machine's are refused: no credentials are asked for.
     pub own_names_only: bool,
 }
@@ -41,6 +44,7 @@ impl Frame {
     pub fn new(server: &config::Server) -> Self {
         Self {
             deadline: server.request_deadline.duration() * 2,
+            import_deadline: server.import_deadline.duration(),
             own_names_only: false,
         }
     }
@@ -75,7 +79,12 @@ pub async fn frame(State(frame): State<Arc<Frame>>, request: Request, next: Next
         Err(problem) => carrier(problem),
         Ok(()) => {
             let served = catch_panic(next.run(request)).instrument(span);
-            match tokio::time::timeout(frame.deadline, served).await {
+            let deadline = if route == IMPORT {
+                frame.import_deadline
+            } else {
+                frame.deadline
+            };
+            match tokio::time::timeout(deadline, served).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(Panicked)) => {
                     let (request_id, traceparent) = (ids.request_text(), ids.trace_text());

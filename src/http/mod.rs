@@ -13,8 +13,9 @@ mod origin;
 pub mod problem;
 pub mod refusal;
 pub mod router;
-mod routes;
+pub(crate) mod routes;
 pub mod site;
+pub(crate) mod stock_file;
 pub mod time;
 pub mod view;
 

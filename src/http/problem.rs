@@ -81,6 +81,8 @@ codes! {
         "The process keeps the last few; one that was restarted has forgotten them.";
     MethodNotAllowed "method-not-allowed" 405 false "This address does not take that method"
         "The Allow header lists the methods that it takes.";
+    NotAcceptable "not-acceptable" 406 false "There is no such form of this"
+        "Accept names none that there is: a list of stock is text/csv or application/x-ndjson.";
     RequestTimeout "request-timeout" 408 true "The request took too long to arrive"
         "The body stopped coming. Nothing was done; send it again.";
     InsufficientStock "insufficient-stock" 409 false "Not enough units are free"
@@ -141,16 +143,22 @@ codes! {
         "`mergedInto` names it; go on with that.";
     CartAbandoned "cart-abandoned" 410 false "The cart has ended"
         "It was deleted or left alone too long, and everything in it was given back. Make a new one.";
+    HistoryTooOld "history-too-old" 410 false "The past is not known so far back"
+        "`oldestNumber` is the first record behind which the variant's state is known: the log and its archive have let the records before it go.";
     StaleVersion "stale-version" 412 false "It changed since you read it"
         "Read it again, decide again, and send its new ETag in If-Match. `version` is the version now.";
     BodyTooLarge "body-too-large" 413 false "The body is too large"
         "`limitBytes` is the most this route takes.";
-    UnsupportedMediaType "unsupported-media-type" 415 false "The body must be application/json"
-        "Send `Content-Type: application/json`.";
+    UnsupportedMediaType "unsupported-media-type" 415 false "The body is in no form that this route takes"
+        "Send `Content-Type: application/json`. An import takes text/csv or application/x-ndjson, in UTF-8 and without Content-Encoding.";
     MisdirectedRequest "misdirected-request" 421 false "This service does not answer to that name"
         "Without credentials it answers to localhost and loopback addresses only, so that no web page reaches it under a name of its own. Use http://localhost or http://127.0.0.1, or configure `auth.admin_key`.";
     InvalidMember "invalid-member" 422 false "A member of the body is missing, unknown or out of range"
         "`member` names it and `expected` says what it must be. Unknown members are refused so that a typo never silently drops a limit.";
+    InvalidLines "invalid-lines" 422 false "Some lines of the list cannot be taken, so nothing was done"
+        "`lines` says for each of the first 100 which `member` and what is wrong; `total` counts all. Mend them and send the whole list again.";
+    AtomicNotPossible "atomic-not-possible" 422 false "A list is not taken over all or nothing"
+        "Units that a line books in are for sale at once, and a unit that was sold cannot be taken back because a later line is refused. Send `dryRun=true` first: it names every line that would be refused. Whatever one line says happens together or not at all.";
     InvalidParameter "invalid-parameter" 422 false "A part of the address is missing, unknown or out of range"
         "`parameter` names the path or query parameter and `expected` says what it must be.";
     IdempotencyKeyReused "idempotency-key-reused" 422 false "This key belongs to another request"
@@ -288,6 +296,17 @@ impl Problem {
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_seconds = Some(seconds);
         self
+    }
+
+    /// What happened this time.
+    pub fn told(&self) -> &str {
+        &self.detail
+    }
+
+    /// A member for programs.
+    pub fn data(&self, name: &str) -> Option<&Value> {
+        let found = self.data.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| value)
     }
 
     /// Its code.

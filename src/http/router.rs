@@ -3,7 +3,9 @@ use super::auth::{AdminKey, require_key};
 use super::docs::docs;
 use super::frame::{Frame, frame};
 use super::openapi::finish;
-use super::routes::{admin, bulk, carts, orders, reservations, restore, sold, stock, variants};
+use super::routes::{
+    admin, bulk, carts, history, orders, reservations, restore, sold, stock, stock_file, variants,
+};
 use super::site::Site;
 use crate::app::House;
 use crate::config::Loaded;
@@ -30,8 +32,11 @@ fn api() -> OpenApiRouter<Arc<Site>> {
         .routes(routes!(stock::set_stock))
         .routes(routes!(stock::adjust_stock))
         .routes(routes!(stock::list_ledger))
+        .routes(routes!(history::list_history))
         .routes(routes!(stock::get_availability))
         .routes(routes!(stock::get_availabilities))
+        .routes(routes!(stock_file::import_stock))
+        .routes(routes!(stock_file::export_stock))
         .routes(routes!(
             reservations::reserve,
             reservations::act_on_reservation,

@@ -41,6 +41,11 @@ impl Site {
             edge,
         }
     }
+
+    /// What reading a request needs.
+    pub(super) fn edge(&self) -> &Edge {
+        &self.edge
+    }
 }
 
 /// What reading a request needs: limits, the time, and who asks. It knows no shop, so reading can be tested alone.
@@ -52,6 +57,8 @@ pub struct Edge {
     pub(super) body_max: usize,
     /// The largest body of a bulk request, bytes.
     pub(super) bulk_body_max: usize,
+    /// The largest list of an import, bytes.
+    pub(super) import_body_max: usize,
     /// How long a body may take to arrive: half of the caller's deadline, so that a slow sender is told apart from a
     /// slow answer.
     pub(super) body_deadline: Duration,
@@ -69,6 +76,7 @@ impl Edge {
             keys_required: config.keys.required,
             body_max: server.body_max.as_usize(),
             bulk_body_max: server.bulk_body_max.as_usize(),
+            import_body_max: server.import_body_max.as_usize(),
             body_deadline: server.request_deadline.duration() / 2,
             request_deadline_ms: server.request_deadline.as_millis(),
             clock,
@@ -83,6 +91,11 @@ impl Edge {
             .extensions
             .get::<Guest>()
             .map_or(&self.caller, |Guest(caller)| caller)
+    }
+
+    /// The store of whoever asks.
+    pub(super) fn store(&self) -> &StoreId {
+        &self.store
     }
 
     /// A caller's context, and until when they wait.

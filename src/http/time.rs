@@ -14,6 +14,12 @@ impl From<Timestamp> for Moment {
     }
 }
 
+/// Reads a moment: RFC 3339 with any offset.
+pub fn read(text: &str) -> Option<Timestamp> {
+    let millis = text.parse::<jiff::Timestamp>().ok()?.as_millisecond();
+    (millis >= 0).then(|| Timestamp::from_millis(millis))
+}
+
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(Text::of(self.0).as_str())

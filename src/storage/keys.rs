@@ -46,6 +46,12 @@ impl KeyHash {
         ))
     }
 
+    /// The key of one part of the request with this key, so that a request of many records is carried out once although it
+    /// was interrupted.
+    pub fn of_part(&self, part: u64) -> KeyHash {
+        KeyHash(digest(b"holdfast-part-1", [&self.0, &part.to_le_bytes(), b""]))
+    }
+
     /// Eight of the bytes as a number, evenly distributed, for filters and shards.
     pub fn short(&self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
@@ -65,6 +71,11 @@ impl fmt::Debug for KeyHash {
 pub struct Fingerprint(pub [u8; 8]);
 
 impl Fingerprint {
+    /// The fingerprint of a request whose body is too large to be held: it is known by its digest.
+    pub fn of_digest(route: &str, target: &str, body: &blake3::Hash) -> Fingerprint {
+        Self::of(route, target, body.as_bytes())
+    }
+
     /// The fingerprint of a request: its route template (with the method), the target the route names, and its body as sent.
     pub fn of(route: &str, target: &str, body: &[u8]) -> Fingerprint {
         Fingerprint(digest(

@@ -2,16 +2,18 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`record`], `dto` | what a record says, and its bytes |
+//! | [`record`], `dto` | what a record says, and its bytes; [`record_words`] tells it to a person |
 //! | [`journal`] | the log: queue, writer thread, back ends |
 //! | [`state`] | the stored rows: entity states, ended reservations, keys, ledger |
 //! | [`checkpoint`], [`trim_holds`] | the follower of the log that keeps the rows up to date, and who still needs the log |
+//! | [`past`] | what is still known of a variant's past |
 //! | [`projection`] | lists and statistics |
 //! | [`recovery`] | from rows and log to a house that goes on; verify |
 //! | [`restore`] | from a portable snapshot and the log behind it to a new epoch, cut at any record or instant |
 //! | [`keys`] | the idempotency keys of a partition |
 //! | [`archive`] | trimmed groups of the log, kept a while longer |
 //! | [`snapshot`] | the portable file |
+//! | [`spool`] | a body too large for memory |
 //! | [`entity_rows`], `agents` | where entities lie in the rows; carts and orders as rows and log see them |
 //! | [`engine`], [`data_dir`] | sled opened the safe way; lock, epochs and reserve of a data directory |
 mod agents;
@@ -25,10 +27,13 @@ pub mod entity_rows;
 mod fate;
 pub mod journal;
 pub mod keys;
+pub mod past;
 pub mod projection;
 pub mod record;
+pub mod record_words;
 pub mod recovery;
 pub mod restore;
 pub mod snapshot;
+pub mod spool;
 pub mod state;
 pub mod trim_holds;

@@ -66,6 +66,8 @@ pub enum Told {
         /// Holds given back by it.
         expired: u64,
     },
+    /// What became of an import, line by line where nothing was done.
+    Imported(Box<variant::ImportReport>),
 }
 
 /// What happened to a variant in one turn.

@@ -70,6 +70,8 @@ catalogue! {
         "Commands judged, by operation and outcome.";
     COMMAND_SECONDS = Kind::Histogram(DURATIONS), Seconds, "holdfast_command_duration_seconds",
         "From a command's arrival in the house to its durable answer, by operation.";
+    IMPORT_LINES = Kind::Counter, Count, "holdfast_import_lines_total",
+        "Lines of stock imports judged, by outcome.";
     LIVE_HOLDS = Kind::Gauge, Count, "holdfast_live_holds",
         "Reservations that have not ended.";
     HELD_UNITS = Kind::Gauge, Count, "holdfast_held_units",

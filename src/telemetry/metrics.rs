@@ -198,6 +198,20 @@ label! {
 }
 
 label! {
+    /// What became of a line of an import.
+    ImportLine {
+        /// A variant entered the shop.
+        Created = "created",
+        /// A variant changed.
+        Changed = "changed",
+        /// The variant was so already.
+        Unchanged = "unchanged",
+        /// Nothing was done.
+        Failed = "failed",
+    }
+}
+
+label! {
     /// The method of a request; whatever is not listed counts as `OTHER`, so that callers cannot make series.
     Method {
         /// GET.
@@ -248,6 +262,8 @@ pub struct Metrics {
     pub commands_in_flight: Gauge,
     /// Commands by operation and outcome, and their durations.
     pub commands: Commands,
+    /// Lines of imports, by outcome.
+    pub import_lines: ImportLines,
     /// Reservations that have not ended.
     pub live_holds: Gauge,
     /// Units in live reservations.
@@ -341,6 +357,7 @@ impl Metrics {
             shed: ShedCounters::register(of),
             commands_in_flight: gauge(of, names::IN_FLIGHT),
             commands: Commands::register(of),
+            import_lines: ImportLines::register(of),
             live_holds: gauge(of, names::LIVE_HOLDS),
             held_units: gauge(of, names::HELD_UNITS),
             orders: gauge(of, names::ORDERS),
@@ -489,6 +506,29 @@ impl ShedCounters {
     /// How many were turned away for this reason.
     pub fn of(&self, reason: Shed) -> &Counter {
         &self.by_reason[reason as usize]
+    }
+}
+
+/// Lines of imports, by outcome.
+#[derive(Debug)]
+pub struct ImportLines {
+    by_outcome: Vec<Counter>,
+}
+
+impl ImportLines {
+    fn register(recorder: &PrometheusRecorder) -> Self {
+        let counter = |outcome: &ImportLine| {
+            let labels = vec![Label::new("outcome", outcome.word())];
+            register_counter(recorder, names::IMPORT_LINES, labels)
+        };
+        Self {
+            by_outcome: ImportLine::ALL.iter().map(counter).collect(),
+        }
+    }
+
+    /// How many lines ended so.
+    pub fn of(&self, outcome: ImportLine) -> &Counter {
+        &self.by_outcome[outcome as usize]
     }
 }
 

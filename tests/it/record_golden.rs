@@ -12,8 +12,9 @@ use holdfast::domain::{
     rules::{Gate, Rules},
     time::Timestamp,
     variant::{
-        EndReason, Ended, Event, Flows, Fulfilment, Head, Hold, HoldStatus, Intent, LedgerEntry, LedgerKind,
-        Owner, Phase, Pin, Purchases, Refusal, ReservationMode, SaleState, Settings, Shopper, Variant,
+        EndReason, Ended, Event, Flows, Fulfilment, Head, Hold, HoldStatus, ImportReport, Intent,
+        LedgerEntry, LedgerKind, LineFailure, Owner, Phase, Pin, Purchases, Refusal, ReservationMode,
+        SaleState, Settings, Shopper, Variant, WhyNot,
     },
 };
 use holdfast::storage::{
@@ -164,12 +165,34 @@ fn turns() -> Vec<(String, Turn)> {
         ("reservation", Told::Reservation(Box::new(sold()))),
         ("variant", Told::Variant(view)),
         ("cleaned_up", Told::CleanedUp { due: 3, expired: 2 }),
+        ("imported", Told::Imported(Box::new(report()))),
     ] {
         turns.push((format!("turn told_{name}"), turn(Fact::Told(told))));
     }
     let facts = agents::facts().into_iter();
     turns.extend(facts.map(|(name, fact)| (name, turn(fact))));
     turns
+}
+
+/// What became of an import, with a failure of each kind.
+fn report() -> ImportReport {
+    let whys = [
+        WhyNot::Refused(Refusal::VariantNotFound),
+        WhyNot::Quarantined,
+        WhyNot::Unknown,
+    ];
+    let failures = whys.into_iter().zip(7..).map(|(why, line)| LineFailure {
+        line,
+        variant: head().id,
+        why,
+    });
+    ImportReport {
+        created: 300,
+        changed: 2,
+        unchanged: 1,
+        failed: 3,
+        failures: failures.collect(),
+    }
 }
 
 /// The hot path: one hold under a key.

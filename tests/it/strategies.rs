@@ -14,9 +14,9 @@ use holdfast::domain::{
     rules::{Gate, Rules},
     time::Timestamp,
     variant::{
-        EndReason, Ended, Event, Flows, Fulfilment, Head, Hold, HoldStatus, Intent, LedgerEntry, LedgerKind,
-        MAX_UNITS, Owner, Phase, Pin, Purchases, Refusal, ReservationMode, SaleState, Settings, Shopper,
-        Status, Variant, View,
+        EndReason, Ended, Event, Flows, Fulfilment, Head, Hold, HoldStatus, ImportReport, Intent,
+        LedgerEntry, LedgerKind, LineFailure, MAX_UNITS, Owner, Phase, Pin, Purchases, Refusal,
+        ReservationMode, SaleState, Settings, Shopper, Status, Variant, View, WhyNot,
     },
 };
 use holdfast::storage::record::{Fact, KeyMark, Told, Turn, VariantFact};
@@ -598,12 +598,32 @@ pub(crate) fn variant() -> BoxedStrategy<Variant> {
         .boxed()
 }
 
+fn report() -> impl Strategy<Value = ImportReport> {
+    let why = prop_oneof![
+        refusal().prop_map(WhyNot::Refused),
+        Just(WhyNot::Quarantined),
+        Just(WhyNot::Unknown),
+    ];
+    let failure =
+        (any::<u64>(), variant_id(), why).prop_map(|(line, variant, why)| LineFailure { line, variant, why });
+    (any::<[u64; 4]>(), collection::vec(failure, 0..4)).prop_map(
+        |([created, changed, unchanged, failed], failures)| ImportReport {
+            created,
+            changed,
+            unchanged,
+            failed,
+            failures,
+        },
+    )
+}
+
 fn told() -> BoxedStrategy<Told> {
     prop_oneof![
         Just(Told::Done),
         hold().prop_map(|hold| Told::Reservation(Box::new(hold))),
         view().prop_map(|view| Told::Variant(Box::new(view))),
         any::<(u64, u64)>().prop_map(|(due, expired)| Told::CleanedUp { due, expired }),
+        report().prop_map(|report| Told::Imported(Box::new(report))),
     ]
     .boxed()
 }

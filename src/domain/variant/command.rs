@@ -2,6 +2,7 @@
 use super::{
     head::{SaleState, Settings},
     hold::{Fulfilment, Hold, Phase, Shopper},
+    import::Import,
 };
 use crate::domain::{
     bulk::Attempt,
@@ -174,6 +175,8 @@ pub enum Command {
         /// From now on.
         sale: SaleState,
     },
+    /// Enter the shop or change, as a line of an import says.
+    Import(Box<Import>),
     /// Leave the shop.
     Delete,
     /// Hold units.

@@ -50,11 +50,12 @@ impl Variant {
         {
             return self.create(settings, *on_hand, by, now);
         }
-        if !self.head.exists() {
+        if !self.head.exists() && !matches!(command, Command::Import(_)) {
             return Err(Refusal::VariantNotFound);
         }
         match command {
             Command::Create { .. } => Err(Refusal::AlreadyExists),
+            Command::Import(import) => self.import(import, now),
             Command::IfVersion { version, command } => {
                 self.expect_version(*version, command, now)?;
                 self.decide(command, now)

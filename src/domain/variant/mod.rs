@@ -42,6 +42,7 @@ mod event;
 mod for_order;
 mod head;
 mod hold;
+mod import;
 mod invariant;
 mod merge;
 mod owner;
@@ -57,6 +58,7 @@ pub use head::{Flows, Head, ReservationMode, SaleState, Settings};
 pub use hold::{
     EndReason, Ended, Fulfilment, Hold, HoldStatus, Intent, NEEDS_EXTENSION_MS, Owner, Phase, Pin, Shopper,
 };
+pub use import::{FAILURES_TOLD_MAX, Import, ImportReport, Level, LineFailure, Setting, Sheet, WhyNot};
 pub use owner::Purchases;
 pub use refusal::Refusal;
 pub use settle::{settled, settled_for};

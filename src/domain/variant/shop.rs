@@ -112,7 +112,7 @@ impl Variant {
         ))
     }
 
-    fn room(&self, on_hand: u64) -> Room {
+    pub(super) fn room(&self, on_hand: u64) -> Room {
         Room {
             on_hand,
             backorder: self.head.settings.backorder_limit,
@@ -120,7 +120,7 @@ impl Variant {
         }
     }
 
-    fn below_held(&self, room: Room, now: Timestamp) -> Refusal {
+    pub(super) fn below_held(&self, room: Room, now: Timestamp) -> Refusal {
         let held = self.held - self.due_units(now);
         let used = held + self.committed;
         Refusal::BelowHeld {
@@ -136,7 +136,7 @@ impl Variant {
 
     /// The expiries without which held and sold units would not fit into `room`: as few as are needed, so that units
     /// add up at every log prefix.
-    fn expiries_to_fit(&self, room: Room, now: Timestamp) -> Result<Vec<Event>, Refusal> {
+    pub(super) fn expiries_to_fit(&self, room: Room, now: Timestamp) -> Result<Vec<Event>, Refusal> {
         let mut used = self.held + self.committed;
         let mut events = Vec::new();
         let mut due = self.due_holds(now);
@@ -175,21 +175,21 @@ impl Variant {
 
 /// The room that held and sold units must fit into.
 #[derive(Clone, Copy)]
-struct Room {
-    on_hand: u64,
-    backorder: u64,
-    tracked: bool,
+pub(super) struct Room {
+    pub(super) on_hand: u64,
+    pub(super) backorder: u64,
+    pub(super) tracked: bool,
 }
 
 impl Settings {
     /// Whether every figure is one that stock is counted in, so that sums cannot overflow.
-    fn in_range(&self) -> bool {
+    pub(super) fn in_range(&self) -> bool {
         let units = self.safety_stock.max(self.backorder_limit);
         units <= MAX_UNITS && self.hold_ttl_ms.is_none_or(|ttl_ms| ttl_ms > 0)
     }
 }
 
-fn booked(delta: i64) -> LedgerKind {
+pub(super) fn booked(delta: i64) -> LedgerKind {
     if delta < 0 {
         LedgerKind::WrittenOff
     } else {

@@ -101,7 +101,7 @@ fn too_large(limit: usize) -> Problem {
 }
 
 /// Route (method and template) and target (path and query) of a request, for its key's fingerprint.
-fn address(parts: &Parts) -> (String, &str) {
+pub(super) fn address(parts: &Parts) -> (String, &str) {
     let template = parts
         .extensions
         .get::<MatchedPath>()

@@ -258,14 +258,8 @@ impl<'de> Deserialize<'de> for Instant {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Instant, E> {
-                let moment = text
-                    .parse::<jiff::Timestamp>()
-                    .map_err(|_| E::invalid_value(Unexpected::Str(text), &self))?;
-                let millis = moment.as_millisecond();
-                if millis < 0 {
-                    return Err(E::invalid_value(Unexpected::Str(text), &self));
-                }
-                Ok(Instant(crate::domain::time::Timestamp::from_millis(millis)))
+                let moment = crate::http::time::read(text).map(Instant);
+                moment.ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
             }
         }
 

@@ -8,6 +8,7 @@
 //! | [`member`] | the types that members have: ids, whole numbers, texts, lists |
 //! | [`query`] | path and query parameters, none unknown, none twice |
 //! | [`header`] | Idempotency-Key, If-Match |
+//! | [`upload`] | a list too large for memory, laid down as it arrives |
 //! | [`shape`] | (reads nothing) what the OpenAPI document says of members: their limits |
 //!
 //! Deliberately absent: defaults that depend on policy, and any judgement about stock.
@@ -18,3 +19,4 @@ pub mod header;
 pub mod member;
 pub mod query;
 pub mod shape;
+pub(crate) mod upload;

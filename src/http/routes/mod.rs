@@ -2,11 +2,13 @@
 pub(crate) mod admin;
 pub(crate) mod bulk;
 pub(crate) mod carts;
+pub(crate) mod history;
 pub(crate) mod orders;
 pub(crate) mod reservations;
 pub(crate) mod restore;
 pub(crate) mod sold;
 pub(crate) mod stock;
+pub(crate) mod stock_file;
 pub(crate) mod variants;
 
 use super::extract::header::{CART_TOKEN, Expected, IDEMPOTENT_REPLAYED, etag};

@@ -3,9 +3,11 @@
 mod admin;
 mod bulk;
 mod cart;
+mod history;
 mod order;
 mod reservation;
 mod restore;
+mod stock_file;
 mod variant;
 
 pub use admin::{
@@ -16,11 +18,14 @@ pub use bulk::{BulkLineView, BulkView};
 pub use cart::{
     CartItemView, CartView, CurrencyText, ExtendedCart, ExtendedLine, LineHandle, TotalsView, WarningView,
 };
+pub use history::{HeldView, HistoryEventView, HistoryStateView, HistoryView, LastUnitView};
 pub use order::{OrderLineView, OrderView, RefundView, order_status};
 pub use reservation::{
     CleanupView, FulfilmentView, ReservationView, StatisticsView, ValidationView, ValidationsView,
 };
 pub use restore::{OperationView, RestorePlanView, RestoredView, SoldAfterView};
+pub(crate) use stock_file::fault;
+pub use stock_file::{ImportChangeView, ImportMemberView, ImportView};
 pub use variant::{
     AdjustmentView, AvailabilitiesView, AvailabilityView, LedgerEntryView, MoneyView, VariantView,
 };

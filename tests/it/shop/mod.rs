@@ -9,6 +9,7 @@ mod durability;
 mod expiry;
 mod gate;
 mod held;
+mod import;
 mod keys;
 mod ledger;
 mod lists;

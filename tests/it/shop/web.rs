@@ -78,19 +78,27 @@ impl Web {
     }
 
     pub(super) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Value) -> Told {
-        let request = Request::builder().method(method).uri(path);
-        let request = request
-            .header("host", "localhost")
-            .header("content-type", "application/json");
-        let request = headers
-            .iter()
-            .fold(request, |request, (name, value)| request.header(*name, *value));
-        let bytes = if body.is_null() {
+        let text = if body.is_null() {
             String::new()
         } else {
             body.to_string()
         };
-        let sent = self.0.clone().oneshot(request.body(Body::from(bytes)).unwrap());
+        let json = [("content-type", "application/json")];
+        self.raw(method, path, &[&json, headers].concat(), &text).await
+    }
+
+    /// Sends a body as it stands.
+    pub(super) async fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Told {
+        let request = Request::builder().method(method).uri(path);
+        let request = headers
+            .iter()
+            .fold(request.header("host", "localhost"), |request, (name, value)| {
+                request.header(*name, *value)
+            });
+        let sent = self
+            .0
+            .clone()
+            .oneshot(request.body(Body::from(body.to_owned())).unwrap());
         let (head, body) = sent.await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes().to_vec();
         Told {
