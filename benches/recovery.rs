@@ -130,6 +130,7 @@ fn checkpoint(recovered: Recovered, records: u64) {
         reader: recovered.journal.reader(),
         trimmer: recovered.journal.trimmer(),
         holds: TrimHolds::default(),
+        archive: None,
         keys: recovered.keys,
         projection: recovered.projection,
         metrics: Box::new(|_: &_| {}),

@@ -2,6 +2,7 @@
 use super::Shop;
 use crate::{
     storage::{
+        archive::ArchiveNews,
         checkpoint::{CheckpointMeasure, Checkpointer},
         journal::{GroupMeasure, JournalMetrics},
     },
@@ -49,6 +50,22 @@ pub(super) fn checkpoint(measure: &CheckpointMeasure) {
     metrics.checkpoint_record_number.set(gauge(measure.number));
     metrics.checkpoints.increment(1);
     metrics.checkpoint_seconds.record(measure.seconds);
+}
+
+/// What happened to the log archive.
+pub(super) fn archive(news: &ArchiveNews<'_>) {
+    let metrics = metrics();
+    match news {
+        ArchiveNews::Kept { bytes } => metrics.archive_bytes.set(gauge(*bytes)),
+        ArchiveNews::Failed(error) => {
+            metrics.archive_failures.increment(1);
+            tracing::error!(%error, "the log archive failed; the log is kept until it succeeds");
+        }
+        ArchiveNews::Gap { last, next } => {
+            metrics.archive_failures.increment(1);
+            tracing::warn!(last = last.0, next = next.0, "the log archive has a gap");
+        }
+    }
 }
 
 /// Reads the gauges that nobody pushes, as long as the shop lives.

@@ -17,12 +17,16 @@ use crate::{
     config::{Config, JournalBackend},
     domain::{agree::Mend, ids::VariantOrdinal, rules::Gate, variant::Variant},
     storage::{
+        archive::{ArchiveOptions, Keeper},
         checkpoint::{CheckpointError, CheckpointOptions, CheckpointParts, CheckpointThread, Checkpointer},
         data_dir::{DataDir, DataDirError},
         disk_reserve::DiskReserve,
         dto,
         engine::EngineError,
-        journal::{AppendError, JournalLimits, JournalQueue, JournalWriter, PartitionId, WriterParts},
+        journal::{
+            AppendError, Epoch, JournalLimits, JournalQueue, JournalWriter, PartitionId, WriterParts,
+            disk::RealDisk,
+        },
         record::{Fact, Turn},
         recovery::{
             self, Backend, OpenJournal, Progress, RecoverError, RecoverOptions, Recovered, RecoveredAgent,
@@ -43,6 +47,9 @@ pub(super) const PARTITION: PartitionId = PartitionId(0);
 
 /// Below this size the stored rows are never copied into a fresh database.
 const COMPACT_FLOOR_BYTES: u64 = 64 << 20;
+
+/// The size of one file of the log archive: what letting go gives back at once.
+const ARCHIVE_FILE_BYTES: u64 = 64 << 20;
 
 /// sled's page cache for the log; it is only written to, so a small one does.
 const JOURNAL_CACHE_BYTES: u64 = 16 << 20;
@@ -190,11 +197,13 @@ impl Shop {
 
         let disk = DiskWatch::start(reserve, clock.clone());
         let (now, low) = (clock.clone(), disk.low());
+        let holds = TrimHolds::default();
         let checkpoint = CheckpointParts {
             state: Arc::clone(&state),
             reader: Arc::clone(&reader),
             trimmer: journal.trimmer(),
-            holds: TrimHolds::default(),
+            archive: keeper(&config, &data_dir, tail.epoch, &holds),
+            holds,
             keys: keys.clone(),
             projection: Arc::clone(&projection),
             metrics: Box::new(measure::checkpoint),
@@ -496,6 +505,21 @@ pub fn recover_options(config: &Config) -> RecoverOptions {
         },
         keys_memory_max: config.keys.memory_max,
     }
+}
+
+/// Who keeps what the log lets go, if it is to be kept.
+fn keeper(config: &Config, data_dir: &DataDir, epoch: Epoch, holds: &TrimHolds) -> Option<Keeper> {
+    let options = ArchiveOptions {
+        partition: PARTITION,
+        epoch,
+        file_bytes: ARCHIVE_FILE_BYTES,
+        max_bytes: config.archive.max_bytes.bytes(),
+        max_age_ms: config.archive.max_age.as_millis(),
+    };
+    config.archive.enabled.then(|| {
+        let told = Box::new(measure::archive);
+        Keeper::new(Arc::new(RealDisk), data_dir.archive_dir(), options, holds, told)
+    })
 }
 
 fn checkpoint_options(config: &Config) -> CheckpointOptions {

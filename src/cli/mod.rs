@@ -3,12 +3,15 @@
 //! Data goes to stdout, messages to stderr; `--json` turns both into objects. Every command ends in an [`Exit`]; a
 //! [`Failure`] carries the code, the message and the command that helps next. One file per command.
 pub mod bench;
+mod completions;
 mod config;
 mod data_dir;
 pub mod demo;
+mod doctor;
 mod exit;
 mod figures;
 mod healthcheck;
+mod man;
 mod nouns;
 pub mod online;
 mod openapi;
@@ -56,7 +59,7 @@ enum Command {
     Serve(serve::ServeOptions),
     /// Measure a server under load and check every answer
     Bench(Box<bench::BenchArgs>),
-    /// Check the laws over a data directory that no server uses
+    /// Check the laws over a data directory that no server uses, or over a snapshot file
     Verify(verify::VerifyOptions),
     /// Show how a running server is
     Status(status::StatusOptions),
@@ -74,12 +77,18 @@ enum Command {
     /// Look at what was checked out
     #[command(subcommand)]
     Order(order::OrderCommand),
+    /// Check that this machine is fit to serve a data directory
+    Doctor(doctor::DoctorOptions),
     /// Show or check the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Make the demo shop's snapshot from its published sources
     #[command(subcommand)]
     Demo(demo::DemoCommand),
+    /// Print the completions of a shell
+    Completions(completions::CompletionsOptions),
+    /// Print the manual page, or write all of them
+    Man(man::ManOptions),
     /// Print the OpenAPI document
     Openapi,
     /// Ask a running server whether it is ready
@@ -98,8 +107,11 @@ impl Command {
             Self::Variant(command) => variant::run(&command, output),
             Self::Reservation(command) => reservation::run(&command, output),
             Self::Order(command) => order::run(&command, output),
+            Self::Doctor(options) => doctor::run(&options, output),
             Self::Config(command) => config::run(command, output),
             Self::Demo(command) => demo::run(&command, output),
+            Self::Completions(options) => completions::run(&options, output),
+            Self::Man(options) => man::run(&options, output),
             Self::Openapi => openapi::run(output),
             Self::Healthcheck(options) => healthcheck::run(&options, output),
         }

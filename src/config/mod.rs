@@ -181,6 +181,26 @@ sections! {
         reserve: ByteSize = "256MiB",
     }
 
+    /// The log archive: what the log let go, so that a restore can go to any moment between snapshots.
+    archive: Archive {
+        /// Whether there is one.
+        enabled: bool = "true",
+        /// Above this size the oldest of it goes, bytes.
+        max_bytes: ByteSize = "4GiB",
+        /// What was logged longer ago than this goes.
+        max_age: Length = "7d",
+    }
+
+    /// Portable snapshots, taken while serving.
+    snapshots: Snapshots {
+        /// The time between two snapshots that nobody asked for; `none` takes none.
+        every: Option<Length> = "6h",
+        /// So many of those are kept; one that somebody asked for stays until somebody removes it.
+        keep: usize = "8",
+        /// Whether a stopping server takes one at its end.
+        on_drain: bool = "false",
+    }
+
     /// Virtual actors.
     actor: Actor {
         /// A variant without live holds that was idle this long is put to sleep.

@@ -31,6 +31,7 @@ pub(super) fn broken(config: &Config) -> Vec<String> {
         journal,
         admission,
         retention,
+        archive,
         policy,
         ..
     } = config;
@@ -113,6 +114,12 @@ pub(super) fn broken(config: &Config) -> Vec<String> {
             journal.segment_bytes,
         ),
         (
+            "journal.segment_bytes",
+            journal.segment_bytes,
+            "archive.max_bytes",
+            archive.max_bytes,
+        ),
+        (
             "server.body_max",
             server.body_max,
             "server.bulk_body_max",
@@ -168,6 +175,8 @@ fn must_be_positive(config: &Config) -> Vec<(&'static str, u64)> {
         state,
         keys,
         retention,
+        archive,
+        snapshots,
         actor,
         policy,
         payment,
@@ -191,6 +200,10 @@ fn must_be_positive(config: &Config) -> Vec<(&'static str, u64)> {
         ("keys.memory_max", count(keys.memory_max)),
         ("keys.disk_max", keys.disk_max.bytes()),
         ("retention.keys", ms(retention.keys)),
+        ("archive.max_bytes", archive.max_bytes.bytes()),
+        ("archive.max_age", ms(archive.max_age)),
+        ("snapshots.every", snapshots.every.map_or(1, ms)),
+        ("snapshots.keep", count(snapshots.keep)),
         ("actor.idle", ms(actor.idle)),
         ("policy.ttl", ms(policy.ttl)),
         ("policy.guest_ttl", policy.guest_ttl.map_or(1, ms)),

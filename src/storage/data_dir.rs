@@ -6,6 +6,7 @@
 //! <data>/secret          32 random bytes that only the server's user may read; what it proves is not stored anywhere
 //! <data>/RESERVE         bytes kept back for the day the disk is full, see `disk_reserve`
 //! <data>/epochs/<n>/     journal/ and state/ of epoch n; a restore builds n + 1 beside it and then swaps CURRENT
+//! <data>/archive/<n>/    groups that the log of epoch n let go, see `archive`; made when there is one
 //! <data>/snapshots/      portable snapshot files
 //! ```
 //!
@@ -31,6 +32,7 @@ const SECRET: &str = "secret";
 const SECRET_UNFINISHED: &str = "secret.new";
 const EPOCHS: &str = "epochs";
 const SNAPSHOTS: &str = "snapshots";
+const ARCHIVE: &str = "archive";
 /// The name of the file that keeps disk space back.
 pub(super) const RESERVE: &str = "RESERVE";
 
@@ -134,6 +136,11 @@ impl DataDir {
     /// Where portable snapshot files lie; exists.
     pub fn snapshots_dir(&self) -> PathBuf {
         self.root.join(SNAPSHOTS)
+    }
+
+    /// Where the log archive lies; made when there is something to keep.
+    pub fn archive_dir(&self) -> PathBuf {
+        self.root.join(ARCHIVE)
     }
 
     /// The secret of this directory: made at the first call, the same ever after, through restores too.
@@ -245,7 +252,7 @@ fn sync_parent(root: &Path) -> Result<(), EngineError> {
 /// Refuses a directory with an entry that neither we nor a freshly made file system put there. Runs before the lock is taken, so
 /// that a wrong path is left as it was.
 fn refuse_foreign(root: &Path) -> Result<(), DataDirError> {
-    const OURS: [&str; 9] = [
+    const OURS: [&str; 10] = [
         LOCK,
         CURRENT,
         CURRENT_UNFINISHED,
@@ -253,6 +260,7 @@ fn refuse_foreign(root: &Path) -> Result<(), DataDirError> {
         SECRET_UNFINISHED,
         EPOCHS,
         SNAPSHOTS,
+        ARCHIVE,
         RESERVE,
         "lost+found",
     ];

@@ -9,11 +9,15 @@
 //! | [`projection`] | lists and statistics |
 //! | [`recovery`] | from rows and log to a house that goes on; verify; a snapshot into an empty directory |
 //! | [`keys`] | the idempotency keys of a partition |
+//! | [`archive`] | trimmed groups of the log, kept a while longer |
 //! | [`snapshot`] | the portable file |
 //! | [`entity_rows`], `agents` | where entities lie in the rows; carts and orders as rows and log see them |
+//! | [`checkup`] | what an operator asks of the disk before anything is opened |
 //! | [`engine`], [`data_dir`] | sled opened the safe way; lock, epochs and reserve of a data directory |
 mod agents;
+pub mod archive;
 pub mod checkpoint;
+pub mod checkup;
 pub mod data_dir;
 pub mod disk_reserve;
 pub mod dto;

@@ -120,6 +120,18 @@ catalogue! {
         "Checkpoints finished.";
     CHECKPOINT_SECONDS = Kind::Histogram(LONG_DURATIONS), Seconds, "holdfast_checkpoint_duration_seconds",
         "From the start of a checkpoint to its synced rows.";
+    ARCHIVE_BYTES = Kind::Gauge, Bytes, "holdfast_archive_bytes",
+        "Bytes of the log archive on disk.";
+    ARCHIVE_FAILURES = Kind::Counter, Count, "holdfast_archive_failures_total",
+        "Failed writes of the log archive and gaps left in it; the log grows until a write succeeds.";
+    SNAPSHOT_LAST_SUCCESS = Kind::Gauge, Seconds, "holdfast_snapshot_last_success_timestamp_seconds",
+        "When the newest sound snapshot was taken, Unix time; 0 before the first.";
+    SNAPSHOT_SECONDS = Kind::Gauge, Seconds, "holdfast_snapshot_last_duration_seconds",
+        "How long the last snapshot took, its verification included.";
+    SNAPSHOT_BYTES = Kind::Gauge, Bytes, "holdfast_snapshot_last_size_bytes",
+        "Bytes of the last snapshot.";
+    SNAPSHOT_FAILURES = Kind::Counter, Count, "holdfast_snapshot_failures_total",
+        "Snapshots that failed, a full disk included; alert on any increase.";
     KEYS_MEMORY = Kind::Gauge, Count, "holdfast_keys_memory_entries",
         "Idempotency keys in memory.";
     KEYS_DISK_BYTES = Kind::Gauge, Bytes, "holdfast_keys_disk_bytes",

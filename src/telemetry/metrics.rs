@@ -298,6 +298,18 @@ pub struct Metrics {
     pub checkpoints: Counter,
     /// Length of a checkpoint, seconds.
     pub checkpoint_seconds: Histogram,
+    /// Bytes of the log archive.
+    pub archive_bytes: Gauge,
+    /// Failed writes of the archive, and its gaps.
+    pub archive_failures: Counter,
+    /// When the newest sound snapshot was taken, Unix seconds.
+    pub snapshot_last_success_seconds: Gauge,
+    /// Length of the last snapshot, seconds.
+    pub snapshot_seconds: Gauge,
+    /// Bytes of the last snapshot.
+    pub snapshot_bytes: Gauge,
+    /// Snapshots that failed.
+    pub snapshot_failures: Counter,
     /// Keys in memory.
     pub keys_memory_entries: Gauge,
     /// Bytes of keys on disk.
@@ -354,6 +366,12 @@ impl Metrics {
             checkpoint_record_number: gauge(of, names::CHECKPOINT_NUMBER),
             checkpoints: counter(of, names::CHECKPOINTS),
             checkpoint_seconds: histogram(of, names::CHECKPOINT_SECONDS),
+            archive_bytes: gauge(of, names::ARCHIVE_BYTES),
+            archive_failures: counter(of, names::ARCHIVE_FAILURES),
+            snapshot_last_success_seconds: gauge(of, names::SNAPSHOT_LAST_SUCCESS),
+            snapshot_seconds: gauge(of, names::SNAPSHOT_SECONDS),
+            snapshot_bytes: gauge(of, names::SNAPSHOT_BYTES),
+            snapshot_failures: counter(of, names::SNAPSHOT_FAILURES),
             keys_memory_entries: gauge(of, names::KEYS_MEMORY),
             keys_disk_bytes: gauge(of, names::KEYS_DISK_BYTES),
             rows_memory_bytes: gauge(of, names::ROWS_MEMORY),

@@ -3,7 +3,8 @@
 //! ```text
 //!  journal ──LogReader──► fold ──► StateStore::apply (rows and mark in one durable step)
 //!                                        │
-//!                       key table, projection: may forget      journal: may trim, below everybody who still needs it
+//!                       key table, projection: may forget      archive: keeps the groups; then
+//!                                                              journal: may trim, below everybody who still needs it
 //! ```
 //!
 //! It reads what recovery reads, so what it stores is what a restart would have replayed, and no actor is asked for anything.
@@ -15,6 +16,7 @@
 pub(super) mod fold;
 
 use super::{
+    archive::Keeper,
     entity_rows::RowError,
     journal::{Anchor, AppendError, Epoch, LogReader, LogTrimmer, PartitionId, ReadError, RecordNumber},
     keys::KeyTable,
@@ -103,6 +105,8 @@ pub struct CheckpointParts {
     pub trimmer: Arc<dyn LogTrimmer>,
     /// Who else needs the log.
     pub holds: TrimHolds,
+    /// Keeps groups before the log may let them go, if they are to be kept; holds what it has not kept.
+    pub archive: Option<Keeper>,
     /// Learns which keys are found in the rows.
     pub keys: KeyTable,
     /// Learns which ended reservations are found in the rows.
@@ -298,7 +302,7 @@ struct Follower {
 }
 
 impl Follower {
-    fn run(self) {
+    fn run(mut self) {
         let ended = catch_unwind(AssertUnwindSafe(|| self.follow()));
         {
             let mut asked = self.shared.asked.lock();
@@ -312,7 +316,7 @@ impl Follower {
         }
     }
 
-    fn follow(&self) -> Result<(), CheckpointError> {
+    fn follow(&mut self) -> Result<(), CheckpointError> {
         while let Some(wanted) = self.next_round()? {
             self.round()?;
             // Also when the next round is due at once: under endless load the copy must come to its end too.
@@ -352,7 +356,7 @@ impl Follower {
         Ok(self.parts.state.compact_if_grown(has_room)? == Compaction::UnderWay)
     }
 
-    fn round(&self) -> Result<(), CheckpointError> {
+    fn round(&mut self) -> Result<(), CheckpointError> {
         let upto = self.parts.reader.last();
         loop {
             let stored = self.stored();
@@ -403,8 +407,14 @@ impl Follower {
         Ok(())
     }
 
-    fn trim(&self) -> Result<(), CheckpointError> {
-        let upto = self.parts.holds.limit(self.stored());
+    /// Lets the log go behind the rows, the archive and everybody else.
+    fn trim(&mut self) -> Result<(), CheckpointError> {
+        let stored = self.stored();
+        if let Some(archive) = &mut self.parts.archive {
+            let now_ms = (self.parts.clock)();
+            archive.follow(&*self.parts.reader, stored, now_ms, (self.parts.disk_is_low)());
+        }
+        let upto = self.parts.holds.limit(stored);
         if upto >= self.parts.reader.first() {
             self.parts.trimmer.trim(self.options.partition, upto)?;
         }

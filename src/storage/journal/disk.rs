@@ -25,7 +25,7 @@ pub trait Disk: Send + Sync {
     /// What the operating system says.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// The names of the files in a directory, sorted.
+    /// The names of the files and directories in a directory, sorted.
     ///
     /// # Errors
     /// What the operating system says.

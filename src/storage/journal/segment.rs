@@ -12,6 +12,7 @@
 //! and nothing is touched, if a header of a later group follows (a group is only begun when the one before is on the device),
 //! if all their sectors were written (see [`super::torn`]), or if anything lies behind the end of the group they began.
 use std::io;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -223,9 +224,9 @@ impl ScanPlan<'_> {
     }
 
     /// Says what the bytes from `offset` on are: zeros (`None`), a torn tail, or damage.
-    fn judge_rest(
+    fn judge_rest<F: Deref<Target: DiskFile>>(
         &self,
-        window: &mut Window<'_>,
+        window: &mut Window<F>,
         offset: u64,
         tail: &Anchor,
         error: FormatError,
@@ -306,14 +307,14 @@ struct Rest {
 }
 
 /// Reads a file forwards in large steps.
-struct Window<'a> {
-    file: &'a dyn DiskFile,
+pub(crate) struct Window<F> {
+    file: F,
     begin: u64,
     bytes: Bytes,
 }
 
-impl<'a> Window<'a> {
-    fn new(file: &'a dyn DiskFile) -> Self {
+impl<F: Deref<Target: DiskFile>> Window<F> {
+    pub(crate) fn new(file: F) -> Self {
         Self {
             file,
             begin: 0,
@@ -322,7 +323,7 @@ impl<'a> Window<'a> {
     }
 
     /// The bytes from `offset` on: at least `length`, fewer only where the file ends.
-    fn at(&mut self, offset: u64, length: usize) -> io::Result<Bytes> {
+    pub(crate) fn at(&mut self, offset: u64, length: usize) -> io::Result<Bytes> {
         let end = self.begin + self.bytes.len() as u64;
         if offset < self.begin || offset + length as u64 > end {
             let mut bytes = BytesMut::zeroed(WINDOW_BYTES.max(length));
@@ -334,7 +335,7 @@ impl<'a> Window<'a> {
         Ok(self.bytes.slice(skip..))
     }
 
-    fn group(&mut self, offset: u64) -> io::Result<Result<Group, FormatError>> {
+    pub(crate) fn group(&mut self, offset: u64) -> io::Result<Result<Group, FormatError>> {
         let needed = match GroupHead::decode(&self.at(offset, HEAD_BYTES)?) {
             Ok(head) => head.group_bytes(),
             Err(error) => return Ok(Err(error)),

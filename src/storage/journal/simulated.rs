@@ -308,10 +308,13 @@ impl Disk for SimulatedDisk {
         if !state.directories.contains(dir) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let inside = state.names.keys().filter(|path| path.parent() == Some(dir));
-        Ok(inside
+        let inside = state.names.keys().chain(&state.directories);
+        let mut names: Vec<String> = inside
+            .filter(|path| path.parent() == Some(dir))
             .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
-            .collect())
+            .collect();
+        names.sort_unstable();
+        Ok(names)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -5,13 +5,14 @@
 //! snapshot's position, with a hash chain of its own. Only when rows and log are durable does `CURRENT` name the epoch; a
 //! crash before that leaves the epoch before, and the next try begins anew.
 //!
-//! Figures about the past (statistics) are not in a snapshot: they begin with its records.
+use super::entries::{to_ended, to_key, to_row};
 use super::{JournalPlace, OpenJournal, RecoverError, RecoverOptions};
 use crate::domain::{
     cart::Cart,
     order::Order,
     rules::{Gate, Rules, UnknownRules},
     time::Timestamp,
+    variant::Head,
 };
 use crate::storage::{
     agents::StoredAgent,
@@ -23,8 +24,7 @@ use crate::storage::{
         policy_key, purchases_key, store_of,
     },
     journal::{Anchor, Epoch, Record, RecordNumber},
-    keys::{KeyEntry, KeyHash},
-    projection::selector::ended_lists,
+    projection::{Statistics, selector::ended_lists},
     snapshot::{EntityKind, Entry, Item, SnapshotError, SnapshotReader, TailRecord},
     state::{Checkpoint, Family, RowChanges, StateError, StateStore},
 };
@@ -182,6 +182,29 @@ impl<'a> Seed<'a> {
                 let bulk = dto::decode_bulk(state).map_err(wrong)?;
                 self.changes.put(Family::Entity, bulk_key(bulk.id), state);
             }
+            EntityKind::HEAD => {
+                let head = dto::decode_head(state).map_err(wrong)?;
+                self.has_variant(&head);
+                self.put_row(entry)?;
+            }
+            EntityKind::PURCHASES => {
+                dto::decode_purchases(state).map_err(wrong)?;
+                self.put_row(entry)?;
+            }
+            EntityKind::HOLD => {
+                dto::decode_hold(state).map_err(wrong)?;
+                self.changes.put(Family::Hold, entry.id.as_slice(), state);
+            }
+            EntityKind::DEPARTED => {
+                dto::decode_name(state).map_err(wrong)?;
+                self.ordinal_is_taken(&entry.id)?;
+                self.put_row(entry)?;
+            }
+            EntityKind::STATISTICS => {
+                Statistics::from_row(state).ok_or("it has another length")?;
+                self.changes.put(Family::Statistics, entry.id.as_slice(), state);
+            }
+            EntityKind::META => self.put_fact(entry)?,
             EntityKind::CART => {
                 let cart = self.put_agent::<Cart>(entry)?;
                 self.decided_at(cart.touched_at.max(cart.ended_at.unwrap_or(cart.touched_at)));
@@ -217,9 +240,50 @@ impl<'a> Seed<'a> {
             self.changes
                 .put(Family::Entity, purchases_key(ordinal, owner), row);
         }
+        self.has_variant(head);
+        Ok(())
+    }
+
+    fn has_variant(&mut self, head: &Head) {
         self.seeded.variants += 1;
-        self.next_ordinal = self.next_ordinal.max(ordinal.0 + 1);
+        self.next_ordinal = self.next_ordinal.max(head.ordinal.0 + 1);
         self.decided_at(head.decided_at);
+    }
+
+    /// A row that stands in the file as it stands in the store.
+    fn put_row(&mut self, entry: &Entry) -> Result<(), String> {
+        let (key, row) = to_row(entry).ok_or("it is no row")?;
+        self.changes.put(Family::Entity, key, row);
+        Ok(())
+    }
+
+    /// An ordinal that was given out is never given out again.
+    fn ordinal_is_taken(&mut self, id: &[u8]) -> Result<(), String> {
+        let ordinal = u32::from_be_bytes(id.try_into().map_err(|_| "its id has another length")?);
+        self.next_ordinal = self.next_ordinal.max(ordinal.saturating_add(1));
+        Ok(())
+    }
+
+    /// What is known of the whole beside what its entities say.
+    fn put_fact(&mut self, entry: &Entry) -> Result<(), String> {
+        let wrong = |_| "it has another length";
+        let state = entry.state.as_slice();
+        match entry.id.as_slice() {
+            NEXT_ORDINAL => {
+                let next = u32::from_be_bytes(state.try_into().map_err(wrong)?);
+                self.next_ordinal = self.next_ordinal.max(next);
+            }
+            DECIDED_AT => {
+                let at = i64::from_be_bytes(state.try_into().map_err(wrong)?);
+                self.decided_at(Timestamp::from_millis(at));
+            }
+            name => {
+                return Err(format!(
+                    "this release knows no fact {}",
+                    String::from_utf8_lossy(name)
+                ));
+            }
+        }
         Ok(())
     }
 
@@ -236,15 +300,8 @@ impl<'a> Seed<'a> {
         self.decided_at_ms = self.decided_at_ms.max(at.as_millis());
     }
 
-    /// An ended reservation: id, and store (length-prefixed by a u16) and hold.
     fn put_ended(&mut self, entry: &Entry) -> Result<(), String> {
-        let split = entry.state.split_first_chunk::<2>().and_then(|(length, rest)| {
-            let length = usize::from(u16::from_be_bytes(*length));
-            rest.split_at_checked(length)
-        });
-        let (store, row) = split.ok_or("it has another length")?;
-        let store = store_of(store, Family::Ended).map_err(|error| error.to_string())?;
-        let hold = dto::decode_hold(row).map_err(|error| error.to_string())?;
+        let (store, row, hold) = to_ended(entry)?;
         let ended_at_ms = hold.ended.map_or(self.logged_at_ms, |ended| ended.at.as_millis());
         let lists = ended_lists(&store, &hold);
         let ended_at_ms = u64::try_from(ended_at_ms).unwrap_or(0);
@@ -253,14 +310,10 @@ impl<'a> Seed<'a> {
         Ok(())
     }
 
-    /// A key: its hash, and logged time, entry and payload of its record.
     fn put_key(&mut self, entry: &Entry) -> Option<()> {
-        let hash = KeyHash(entry.id.as_slice().try_into().ok()?);
-        let (logged_at_ms, rest) = entry.state.split_first_chunk::<8>()?;
-        let (key, payload) = rest.split_first_chunk::<{ KeyEntry::BYTES }>()?;
-        let key = KeyEntry::from_bytes(key)?;
+        let key = to_key(entry)?;
         self.changes
-            .put_key(hash, key, payload, u64::from_be_bytes(*logged_at_ms));
+            .put_key(key.hash, key.entry, &key.payload, key.logged_at_ms);
         Some(())
     }
 

@@ -1,4 +1,5 @@
 //! The journal: one suite that every back end passes, what only files can show, the writer, and power failures.
+mod archive;
 mod crash;
 mod files;
 mod kill;

@@ -14,12 +14,13 @@ use holdfast::{
         },
     },
     storage::{
+        archive::{ArchiveNews, ArchiveOptions, Keeper},
         checkpoint::{CheckpointOptions, CheckpointParts, CheckpointThread, Checkpointer},
         data_dir::DataDir,
         dto,
         journal::{
             Delivered, JournalLimits, JournalQueue, JournalWriter, LogReader, PartitionId, WriterParts,
-            writer::NoMetrics,
+            disk::RealDisk, writer::NoMetrics,
         },
         keys::{Claim, Claimed, Fingerprint, KeyHash, KeyTable},
         projection::{Projection, Statistics},
@@ -187,11 +188,26 @@ impl House {
             parts,
         )
         .unwrap();
+        let holds = TrimHolds::default();
+        let archive = ArchiveOptions {
+            partition: options.partition,
+            epoch: recovered.tail.epoch,
+            file_bytes: 16 * 1024,
+            max_bytes: u64::MAX,
+            max_age_ms: i64::MAX,
+        };
         let parts = CheckpointParts {
             state: Arc::clone(&recovered.state),
             reader: Arc::clone(&reader),
             trimmer,
-            holds: TrimHolds::default(),
+            archive: Some(Keeper::new(
+                Arc::new(RealDisk),
+                dir.archive_dir(),
+                archive,
+                &holds,
+                Box::new(|news| assert!(matches!(news, ArchiveNews::Kept { .. }), "{news:?}")),
+            )),
+            holds,
             keys: recovered.keys.clone(),
             projection: Arc::clone(&projection),
             metrics: Box::new(|_: &_| {}),
