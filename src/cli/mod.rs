@@ -3,15 +3,18 @@
 //! Data goes to stdout, messages to stderr; `--json` turns both into objects. Every command ends in an [`Exit`]; a
 //! [`Failure`] carries the code, the message and the command that helps next. One file per command.
 pub mod bench;
+mod completions;
 mod config;
 mod data_dir;
 pub mod demo;
+mod doctor;
 mod exit;
 mod export;
 mod figures;
 mod healthcheck;
 mod history;
 mod import;
+mod man;
 mod nouns;
 pub mod online;
 mod openapi;
@@ -60,7 +63,7 @@ enum Command {
     Serve(serve::ServeOptions),
     /// Measure a server under load and check every answer
     Bench(Box<bench::BenchArgs>),
-    /// Check the laws over a data directory that no server uses
+    /// Check the laws over a data directory that no server uses, or over a snapshot file
     Verify(verify::VerifyOptions),
     /// Put a shop back from a snapshot, to any record or moment
     Restore(restore::RestoreOptions),
@@ -84,12 +87,18 @@ enum Command {
     Import(import::ImportOptions),
     /// Write a shop's list
     Export(export::ExportOptions),
+    /// Check that this machine is fit to serve a data directory
+    Doctor(doctor::DoctorOptions),
     /// Show or check the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Make the demo shop's snapshot from its published sources
     #[command(subcommand)]
     Demo(demo::DemoCommand),
+    /// Print the completions of a shell
+    Completions(completions::CompletionsOptions),
+    /// Print the manual page, or write all of them
+    Man(man::ManOptions),
     /// Print the OpenAPI document
     Openapi,
     /// Ask a running server whether it is ready
@@ -111,8 +120,11 @@ impl Command {
             Self::Order(command) => order::run(&command, output),
             Self::Import(options) => import::run(&options, output),
             Self::Export(options) => export::run(&options, output),
+            Self::Doctor(options) => doctor::run(&options, output),
             Self::Config(command) => config::run(command, output),
             Self::Demo(command) => demo::run(&command, output),
+            Self::Completions(options) => completions::run(&options, output),
+            Self::Man(options) => man::run(&options, output),
             Self::Openapi => openapi::run(output),
             Self::Healthcheck(options) => healthcheck::run(&options, output),
         }
