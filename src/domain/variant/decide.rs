@@ -126,6 +126,7 @@ impl Variant {
             | Command::Adjust { .. }
             | Command::SetSale { .. }
             | Command::Delete
+            | Command::Import(_)
             | Command::Reserve(_)
             | Command::Take(_)
             | Command::Rehome { .. }

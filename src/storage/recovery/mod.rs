@@ -10,11 +10,6 @@
 //! | `judge` | is a portable snapshot lawful, and what does it amount to? |
 //! | `repair` | a log that a start refuses becomes one that it takes |
 //! | `seed` | states and records of a portable snapshot become the rows of a new epoch |
-//! | `repair` | a log that a start refuses becomes one that it takes |
-//! | `capture` | a house becomes a portable snapshot, while it serves or on the disk |
-//! | `entries` | what the entries of a portable snapshot say |
-//! | `judge` | is a portable snapshot lawful, and what does it amount to? |
-//! | `seed` | a portable snapshot becomes the rows of a new epoch |
 //!
 //! Laws: LOG_CLOSED before anything is believed; REPLAY_EQUAL, state = rows + tail; the variants' own by counting every
 //! reservation again, those of carts and orders; AGREE between them, where what is found is to be mended by whoever opens the
