@@ -269,7 +269,7 @@ fn twenty_thousand_holds_that_end_at_one_instant_let_others_in_between(backend: 
         DUE.div_ceil(EXPIRIES_PER_TURN),
         "full turns but the last"
     );
-    let last_sale = audit.turns.iter().rposition(|turn| is_a_sale(turn)).unwrap();
+    let last_sale = audit.turns.iter().rposition(is_a_sale).unwrap();
     let before_it = counts[..last_sale].iter().filter(|count| **count > 0).count();
     assert!(before_it <= 2, "a sale waited for {before_it} turns of expiries");
 }
