@@ -595,12 +595,8 @@ impl Directory {
 
     /// Hands a record on; `None` when the journal has ended, and with it the process.
     pub fn append(&self, payload: Vec<u8>, pending: Pending) -> Option<u64> {
-        let queue = &self.services.queue;
-        let queued = if pending.is_awaited() {
-            queue.append(payload, pending)
-        } else {
-            queue.append_unawaited(payload, pending)
-        };
+        let waits = pending.waits();
+        let queued = self.services.queue.append(payload, pending, waits);
         queued.ok().map(|number| number.0)
     }
 

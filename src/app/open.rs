@@ -294,23 +294,19 @@ impl Shop {
             let head = (variant.store, variant.id, variant.ordinal);
             directory.restore(head, variant.encoded, variant.number, variant.next_deadline);
         }
-        let resuming = tokio::spawn({
-            let directory = Arc::clone(&directory);
-            async move {
-                for bulk in bulks {
-                    directory.resume_bulk(bulk).await;
-                }
-            }
-        });
-        tokio::select! {
-            resumed = resuming => resumed.map_err(std::io::Error::other)?,
-            () = clock.sleep_until(clock.now().saturating_add(SETTLE_WITHIN_MS)) => {
-                tracing::warn!("bulk requests are still settling what was under way before the restart");
-            }
-        }
         if opened.settled > 0 {
-            // Ended early only with the journal, and then the process ends.
-            let _ = directory.caught_up().await;
+            // In a task of its own: what is not settled in time goes on in the background.
+            let resuming = tokio::spawn({
+                let directory = Arc::clone(&directory);
+                async move {
+                    for bulk in bulks {
+                        directory.resume_bulk(bulk).await;
+                    }
+                }
+            });
+            if let Some(resumed) = settled(&directory, &clock, "bulk requests", resuming).await {
+                resumed.map_err(std::io::Error::other)?;
+            }
         }
         settle_agents(&directory, &clock, carts, orders).await;
         mend(&directory, &admission, &mends).await;
@@ -444,8 +440,8 @@ impl Rebuild for FromDisk {
     }
 }
 
-/// How long a start waits for carts and orders to come to the end of what they were in the middle of, ms. What a variant in
-/// quarantine holds up goes on in the background.
+/// How long a start waits for bulk requests, and then for carts and orders, to come to the end of what they were in the middle
+/// of, ms. What a variant in quarantine holds up goes on in the background.
 const SETTLE_WITHIN_MS: i64 = 5_000;
 
 /// Mends under way at once.
@@ -470,26 +466,35 @@ async fn settle_agents(
         busy.extend(cart.working.then_some(AgentId::Cart(cart.bits)));
         directory.restore_cart(cart);
     }
-    let settled: Vec<_> = busy.iter().map(|id| directory.settle_agent(*id)).collect();
+    if busy.is_empty() {
+        return;
+    }
+    let settling: Vec<_> = busy.iter().map(|id| directory.settle_agent(*id)).collect();
     let all = async {
-        for one in settled {
+        for one in settling {
             // An error means that there is nothing of it left to settle.
             let _ = one.await;
         }
     };
-    tokio::select! {
-        () = all => {}
-        () = clock.sleep_until(now.saturating_add(SETTLE_WITHIN_MS)) => {
-            tracing::warn!("carts or orders are still settling what was under way before the restart");
+    let _ = settled(directory, clock, "carts and orders", all).await;
+    tracing::info!(
+        agents = busy.len(),
+        "brought carts and orders to the end of what they were doing"
+    );
+}
+
+/// Waits until what was under way before the restart has come to its end and is durable, but not for ever.
+async fn settled<F: Future>(directory: &Directory, clock: &Clock, who: &str, all: F) -> Option<F::Output> {
+    let done = tokio::select! {
+        done = all => Some(done),
+        () = clock.sleep_until(clock.now().saturating_add(SETTLE_WITHIN_MS)) => {
+            tracing::warn!(who, "still settling what was under way before the restart");
+            None
         }
-    }
-    if !busy.is_empty() {
-        directory.caught_up().await;
-        tracing::info!(
-            agents = busy.len(),
-            "brought carts and orders to the end of what they were doing"
-        );
-    }
+    };
+    // Ended early only with the journal, and then the process ends.
+    let _ = directory.caught_up().await;
+    done
 }
 
 /// Brings holds and carts together that do not agree.

@@ -10,6 +10,7 @@ mod bulk_model;
 mod cart;
 mod cli;
 mod demo_shop;
+mod directory;
 mod fuzz;
 mod http_edge;
 mod http_pages;

@@ -1,7 +1,8 @@
 //! All or nothing over several variants (decisions 22), and crashes in between.
 use super::{
-    House, MINUTE, all_or_nothing, checkpoint, ctx, every_hold, expect_lawful, get, hold, keyed,
-    on_both_logs, refusal, stock, until_expired, variant, view, wish, wish_for,
+    House, MINUTE, all_or_nothing, checkpoint, ctx, every_hold, expect_lawful, get,
+    held::{let_all_run, send, until_held},
+    hold, keyed, on_both_logs, refusal, stock, until_expired, variant, view, wish, wish_for,
 };
 use holdfast::{
     app::{AppError, BulkAsk, BulkWhat, HoldFilter, Shop},
@@ -29,6 +30,7 @@ on_both_logs! {
     best_effort_does_what_it_can,
     a_bulk_confirms_what_was_live_when_it_asked,
     a_repeated_bulk_tells_of_reservations_that_nobody_remembers_any_more,
+    a_settlement_that_was_lost_with_its_actor_is_told_again,
 }
 
 fn all_lines_or_none(backend: JournalBackend) {
@@ -347,4 +349,49 @@ fn a_repeated_bulk_tells_of_reservations_that_nobody_remembers_any_more(backend:
         });
         house.crash_and_open();
     }
+}
+
+/// The bug is planted from outside, as in the stories of quarantine: the queue of the log has room for all that leads to the
+/// answer, and the next record, a settlement, finds none: its actor panics, and the message is lost with it.
+fn a_settlement_that_was_lost_with_its_actor_is_told_again(backend: JournalBackend) {
+    // The intent, two promises, the decision and its answer.
+    const PLACES: usize = 5;
+    const TOLD_AGAIN_MS: i64 = 1_000;
+    let mut house = House::in_one_thread(backend, |config| config.journal.queue_capacity = PLACES);
+    house.run(async |shop| {
+        stock(&shop, "a", 1).await;
+        stock(&shop, "b", 1).await;
+        house.gate.close();
+        let asked = send(&shop, async |shop| {
+            shop.bulk(&ctx(), all_or_nothing(&[("a", 1), ("b", 1)])).await
+        });
+        until_held(&house.gate).await;
+        let_all_run().await;
+        house.gate.open();
+        let lines = asked.await.unwrap().unwrap().body.lines;
+        let ids: Vec<ReservationId> = lines
+            .into_iter()
+            .map(|(_, outcome)| match outcome {
+                LineOutcome::Done(hold) => hold.id,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        // Read again, both variants keep their promise, and nobody has told them how it was decided.
+        house.clock.advance(TOLD_AGAIN_MS - 1);
+        for (id, variant) in ids.iter().zip(["a", "b"]) {
+            assert_eq!(view(&shop, variant).await.held, 1);
+            let promised = shop.get_reservation(&ctx(), *id).await;
+            assert_eq!(refusal(promised), Refusal::ReservationNotFound);
+        }
+        house.clock.advance(1);
+        for id in ids {
+            while shop.get_reservation(&ctx(), id).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(get(&shop, id).await.status, HoldStatus::Active);
+        }
+        assert!(shop.quarantined(&ctx()).is_empty());
+    });
+    house.close();
+    assert!(house.audit().unfinished.is_empty());
 }
