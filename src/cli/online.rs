@@ -232,11 +232,10 @@ impl Server {
     }
 
     fn unreachable(&self, url: &str, error: &ureq::Error) -> Failure {
-        let why = match error {
-            ureq::Error::Timeout(_) => {
-                format!("no answer within {} s", self.patience.as_secs())
-            }
-            other => other.to_string(),
+        let why = if matches!(error, ureq::Error::Timeout(_)) {
+            format!("no answer within {} s", self.patience.as_secs())
+        } else {
+            error.to_string()
         };
         Failure::new(Exit::Unreachable, format!("cannot reach {url}: {why}"))
     }
