@@ -16,15 +16,15 @@ pub(super) fn run(options: &CompletionsOptions, output: Output) -> Result<(), Fa
     let mut script = Vec::new();
     generate(options.shell, &mut Arguments::command(), "holdfast", &mut script);
     Output::bytes(&script)?;
-    let place = match options.shell {
-        Shell::Bash => "~/.local/share/bash-completion/completions/holdfast",
-        Shell::Fish => "~/.config/fish/completions/holdfast.fish",
-        Shell::Zsh => "~/.zfunc/_holdfast",
-        other => {
-            output.note(&format!("\nput this where {other} looks for it"));
-            return Ok(());
-        }
+    let places = [
+        (Shell::Bash, "~/.local/share/bash-completion/completions/holdfast"),
+        (Shell::Fish, "~/.config/fish/completions/holdfast.fish"),
+        (Shell::Zsh, "~/.zfunc/_holdfast"),
+    ];
+    let Some((shell, place)) = places.iter().find(|(shell, _)| *shell == options.shell) else {
+        output.note(&format!("\nput this where {} looks for it", options.shell));
+        return Ok(());
     };
-    output.next(&format!("holdfast completions {} > {place}", options.shell));
+    output.next(&format!("holdfast completions {shell} > {place}"));
     Ok(())
 }

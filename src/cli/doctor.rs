@@ -345,7 +345,8 @@ fn log(survey: &Survey, root: &Path) -> Check {
             Remedy::CutLog.command(root),
         );
     }
-    let found = format!("{records} records in {files} files, closed");
+    let s = if files == 1 { "" } else { "s" };
+    let found = format!("{records} records in {files} file{s}, closed");
     match &survey.torn {
         None => Check::ok("log", found),
         Some(torn) => Check::but(

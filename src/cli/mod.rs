@@ -48,7 +48,9 @@ pub use output::Output;
     arg_required_else_help = true,
     disable_help_subcommand = true
 )]
-#[command(after_help = "Start here:\n  holdfast serve --demo")]
+#[command(
+    after_help = "Start here:\n  holdfast serve --demo\n\nA server that wants a key is shown the one in HOLDFAST__AUTH__ADMIN_KEY."
+)]
 struct Arguments {
     /// Data and messages as JSON
     #[arg(long, global = true)]

@@ -4,6 +4,8 @@ mod capture;
 mod damage;
 mod gate;
 mod house;
+
+mod repair;
 mod restart;
 mod restore;
 mod seed;
