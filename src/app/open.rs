@@ -229,8 +229,10 @@ impl Shop {
             queue: queue.clone(),
             admission: Arc::clone(&admission),
             rebuild: Arc::new(FromDisk(checkpointer.clone())),
+            keys: keys.clone(),
             limits: ActorLimits {
                 idle_ms: config.actor.idle.as_millis(),
+                agent_waiting_max: config.admission.max_per_cart,
             },
         };
         let directory = Directory::start(services, next_ordinal).await;

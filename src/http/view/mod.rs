@@ -15,7 +15,7 @@ pub use bulk::{BulkLineView, BulkView};
 pub use cart::{
     CartItemView, CartView, CurrencyText, ExtendedCart, ExtendedLine, LineHandle, TotalsView, WarningView,
 };
-pub use order::{OrderLineView, OrderView, RefundView, order_status};
+pub use order::{OrderLineView, OrderView, OrderWarningView, RefundView, order_status};
 pub use reservation::{
     CleanupView, FulfilmentView, ReservationView, StatisticsView, ValidationView, ValidationsView,
 };
