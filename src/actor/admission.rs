@@ -31,6 +31,8 @@ pub enum Shed {
     Process,
     /// The variant has.
     Variant,
+    /// The cart or order has.
+    Cart,
     /// Too many bulk lines are on their way.
     Reserved,
     /// The server is draining.

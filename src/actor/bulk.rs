@@ -215,7 +215,7 @@ impl Running {
     fn handle(&mut self, message: BulkMessage) {
         match message {
             BulkMessage::Answered { from, outcome } if self.bulk.stage == Stage::Trying => {
-                let next = self.gather.answered(from.number, from.line, outcome);
+                let next = self.gather.answered(from.number, from.line, *outcome);
                 self.go_on(next);
             }
             BulkMessage::Answered { .. } => {}

@@ -10,7 +10,7 @@ use super::{
     bulk::{BulkActor, BulkStart, StillSettling},
     durable::Pending,
     entry::{Asleep, Closed, Desk, Entry, Failures, Seat},
-    message::{BulkMessage, Message},
+    message::{BulkMessage, KeyClaim, Message},
     seat::Route,
     sleepers::Sleepers,
     supervisor::Supervisor,
@@ -24,7 +24,12 @@ use crate::{
         time::Timestamp,
         variant::{Hold, Variant},
     },
-    storage::{dto, journal::JournalQueue},
+    storage::{
+        dto,
+        journal::JournalQueue,
+        keys::{Fingerprint, KeyHash, KeyTable},
+        record::KeyMark,
+    },
     telemetry::metrics::metrics,
 };
 use hashbrown::HashMap;
@@ -65,6 +70,8 @@ pub trait Rebuild: Send + Sync {
 pub struct ActorLimits {
     /// An actor that is not used this long and holds nothing goes to sleep, ms.
     pub idle_ms: i64,
+    /// Commands of callers that may wait in front of one cart or order.
+    pub agent_waiting_max: usize,
 }
 
 /// What the actors work with.
@@ -77,6 +84,8 @@ pub struct Services {
     pub admission: Arc<Admission>,
     /// Reads again what no actor keeps.
     pub rebuild: Arc<dyn Rebuild>,
+    /// The idempotency keys, for work that goes on under one.
+    pub keys: KeyTable,
     /// Their limits.
     pub limits: ActorLimits,
 }
@@ -573,6 +582,18 @@ impl Directory {
 
     pub(super) fn reserve_slots(&self, slots: usize) -> Result<Permit, Shed> {
         self.services.admission.reserve(slots)
+    }
+
+    /// The key of work that was begun by an actor that is gone.
+    pub(super) fn resume_key(&self, mark: KeyMark) -> Option<KeyClaim> {
+        let fingerprint = Fingerprint(mark.fingerprint);
+        let claim = self.services.keys.resume(KeyHash(mark.hash), fingerprint)?;
+        Some(KeyClaim { claim, fingerprint })
+    }
+
+    /// Commands of callers that may wait in front of one cart or order.
+    pub(super) fn agent_waiting_max(&self) -> usize {
+        self.services.limits.agent_waiting_max
     }
 
     pub(super) fn reserve_order_slots(&self, slots: usize) -> Result<Permit, Shed> {

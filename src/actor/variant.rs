@@ -281,6 +281,7 @@ impl Running {
         let answer = if settled {
             BulkMessage::Settled { from }
         } else {
+            let outcome = Box::new(outcome);
             BulkMessage::Answered { from, outcome }
         };
         self.directory.tell_bulk(from.bulk, answer);

@@ -111,6 +111,7 @@ impl AppError {
         match self {
             Self::Shed(Shed::Process | Shed::Reserved) => Some(metrics::Shed::Process),
             Self::Shed(Shed::Variant) => Some(metrics::Shed::Variant),
+            Self::Shed(Shed::Cart) => Some(metrics::Shed::Cart),
             Self::Shed(Shed::Draining) => Some(metrics::Shed::Draining),
             Self::KeysFull => Some(metrics::Shed::KeysFull),
             Self::DiskReserve => Some(metrics::Shed::DiskReserve),
@@ -205,6 +206,7 @@ fn outcome_of_order(refusal: &order::Refusal) -> Outcome {
         Order::State { .. }
         | Order::RefundRequired { .. }
         | Order::AmountMismatch { .. }
+        | Order::PaidOtherwise { .. }
         | Order::QuantityExceeds { .. } => Outcome::Refused,
         Order::Unanswered => Outcome::Failed,
     }

@@ -28,7 +28,7 @@ mod variants;
 
 pub use crate::storage::projection::Statistics;
 pub use admin::{CleanedUp, HotVariant, Quarantined};
-pub use agents::CartDone;
+pub use agents::{CartDone, OrderDone};
 pub use bulk::{BulkAsk, BulkDone, BulkLine, BulkWhat};
 pub use carts::{NewItem, Whose};
 pub use error::AppError;
@@ -48,7 +48,8 @@ pub use variants::{AdjustAsk, Adjusted};
 
 use crate::{
     actor::{
-        Admission, Answer, Directory, Entry, Job, KeyClaim, Logged, Message, NotDone, Permit, Viewing, What,
+        Admission, Answer, Directory, Entry, Job, KeyClaim, Logged, Message, NotDone, Permit, Shed, Viewing,
+        What,
     },
     clock::Clock,
     config::Config,
@@ -277,6 +278,7 @@ impl Shop {
             Some(Ok(Err(NotDone::OrderRefused { refusal, at }))) => {
                 Err(AppError::OrderRefused { refusal, at })
             }
+            Some(Ok(Err(NotDone::Crowded))) => Err(AppError::Shed(Shed::Cart)),
             Some(Ok(Err(NotDone::Late))) => Err(AppError::Late),
             Some(Ok(Err(NotDone::Quarantined))) => Err(AppError::Quarantined),
             // The actor died with the message, or the deadline passed: the record may or may not be on its way.

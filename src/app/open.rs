@@ -274,8 +274,10 @@ impl Shop {
                     state: Arc::clone(&state),
                 },
             }),
+            keys: keys.clone(),
             limits: ActorLimits {
                 idle_ms: config.actor.idle.as_millis(),
+                agent_waiting_max: config.admission.max_per_cart,
             },
         };
         let directory = Directory::start(services, next_ordinal).await;

@@ -73,6 +73,17 @@ pub trait Agent: Clone + PartialEq + std::fmt::Debug + Sized {
     /// What happens by itself at `now`; not while it is working.
     fn due(&self, now: Timestamp) -> Option<Next<Self>>;
 
+    /// Asks how everything stands that others told it of: word of some of it was lost. `None` when there is nothing to ask;
+    /// not while it is working.
+    fn look(&self, _now: Timestamp) -> Option<Next<Self>> {
+        None
+    }
+
+    /// What it is told by an answer that came when nobody waited for it any more.
+    fn word_of(_answer: Answer) -> Option<Self::Command> {
+        None
+    }
+
     /// Its own laws.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ pub fn problem(error: &AppError, subject: Subject<'_>) -> Problem {
         AppError::InFlight => Problem::new(Code::RequestInFlight),
         AppError::KeysFull => Problem::new(Code::Overloaded).detail("too many recent idempotency keys"),
         AppError::Shed(Shed::Process | Shed::Reserved) => Problem::new(Code::Overloaded),
-        AppError::Shed(Shed::Variant) => Problem::new(Code::TooManyRequests),
+        AppError::Shed(Shed::Variant | Shed::Cart) => Problem::new(Code::TooManyRequests),
         AppError::Shed(Shed::Draining) => Problem::new(Code::Draining),
         AppError::Late => {
             Problem::new(Code::Overloaded).detail("not judged before the deadline; nothing was done")

@@ -256,6 +256,10 @@ impl Story {
                 from: words.after("from").map(|name| self.id(name)),
                 quantity: words.number("qty").unwrap(),
                 terms: self.terms,
+                seen: words.number("seen"),
+            },
+            "see" => Command::Look {
+                id: self.id(words.first()),
             },
             "order" => self.for_order(words),
             "extend" => Command::Extend(self.extend(words)),
@@ -333,7 +337,9 @@ impl Story {
                     .map_or(self.now, |ms| START.saturating_add(ms)),
             },
             "release" => OrderStep::Release,
-            "reopen" => OrderStep::Reopen,
+            "reopen" => OrderStep::Reopen {
+                ttl_ms: words.length("ttl").unwrap_or(self.terms.lengths.ttl_ms),
+            },
             "totals" => OrderStep::Totals {
                 fulfilment: Fulfilment {
                     shipped: words.number("shipped").unwrap_or(0),

@@ -112,6 +112,10 @@ fn pin() -> impl Strategy<Value = Pin> {
         Just(Intent::Confirm),
         Just(Intent::Release),
         at().prop_map(Intent::Pay),
+        at().prop_map(Intent::PayAs),
+        reservation().prop_map(Intent::TakeOver),
+        // No hold has fewer units.
+        (0..=1_u32).prop_map(Intent::Yield),
     ];
     (attempt(), intent).prop_map(|(attempt, intent)| Pin { attempt, intent })
 }

@@ -620,7 +620,9 @@ fn sold(order: &Order, work: &Work, told: &[Told], now: Timestamp) -> Next<Order
 
 fn give_back(order: &Order, work: &Work, at: usize) -> Command {
     let step = if matches!(work.step, Step::GivingBack { reopen: true, .. }) {
-        OrderStep::Reopen
+        OrderStep::Reopen {
+            ttl_ms: order.terms.lengths.ttl_ms,
+        }
     } else {
         OrderStep::Release
     };

@@ -93,7 +93,10 @@ pub enum OrderStep {
     /// It came to nothing: give back.
     Release,
     /// It came to nothing: the hold is the cart's again.
-    Reopen,
+    Reopen {
+        /// How long the cart has it, ms, where the variant does not say otherwise.
+        ttl_ms: i64,
+    },
     /// After the sale: how many units have moved altogether, so that asking twice moves nothing twice.
     Totals {
         /// The totals wanted.
@@ -201,6 +204,11 @@ pub enum Command {
         /// Which reservation.
         id: ReservationId,
     },
+    /// Say how a reservation stands.
+    Look {
+        /// Which.
+        id: ReservationId,
+    },
     /// A reservation changes hands with its cart. Fewer units if that is what the new shopper wants or may have.
     Rehome {
         /// Which reservation.
@@ -222,6 +230,8 @@ pub enum Command {
         quantity: u32,
         /// The store's terms.
         terms: Terms,
+        /// The version of the one that stays that the asker knows: one past it whose other has ended was folded already.
+        seen: Option<u32>,
     },
     /// An order tells a reservation of its own how it goes on.
     ForOrder {

@@ -6,6 +6,7 @@ use super::{
     event::Event,
     head::{ReservationMode, SaleState},
     hold::{EndReason, Fulfilment, Hold, HoldStatus, Owner, Phase, Shopper},
+    merge::Fold,
     refusal::Refusal,
 };
 use crate::domain::{ids::ReservationId, policy::Terms, time::Timestamp};
@@ -77,6 +78,7 @@ impl Variant {
             Command::Resize { id, quantity, terms } => self.resize(*id, *quantity, terms, now),
             Command::Confirm(ask) => self.confirm(ask, now),
             Command::Release { id } => self.release(*id, now),
+            Command::Look { id } => self.look(*id, now),
             Command::Cleanup => Ok(Decision::Granted(self.expire_due(now, EXPIRIES_PER_TURN))),
             Command::Rehome {
                 id,
@@ -89,7 +91,17 @@ impl Variant {
                 from,
                 quantity,
                 terms,
-            } => self.fold(*into, *from, *quantity, terms, now),
+                seen,
+            } => self.fold(
+                &Fold {
+                    into: *into,
+                    from: *from,
+                    quantity: *quantity,
+                    seen: *seen,
+                },
+                terms,
+                now,
+            ),
             Command::ForOrder { order, id, step } => self.for_order(order, *id, step, now),
             Command::Fulfil(ask) => self.after_sale(ask, Movement::Fulfil, now),
             Command::Cancel(ask) => self.after_sale(ask, Movement::Cancel, now),
@@ -152,7 +164,7 @@ impl Variant {
         if let Some(again) = self.reserved_before(ask, now) {
             return again;
         }
-        let (mut events, hold) = self.grant(ask, now)?;
+        let (mut events, hold) = self.grant(ask, None, now)?;
         // A hold asked for again after it has lived and died must not rise under its id.
         let dies_at = ask.id.created_at().saturating_add(self.ttl(ask)?);
         if dies_at <= now {
@@ -168,7 +180,7 @@ impl Variant {
             ReservationMode::OnCart => self.reserve(ask, now),
             ReservationMode::OnCheckout | ReservationMode::Untracked => self
                 .reserved_before(ask, now)
-                .unwrap_or_else(|| self.grant(ask, now).map(|_| Decision::Nothing)),
+                .unwrap_or_else(|| self.grant(ask, None, now).map(|_| Decision::Nothing)),
         }
     }
 
@@ -187,25 +199,33 @@ impl Variant {
         })
     }
 
-    /// The hold that `ask` would get, after the expiries it relies on.
-    pub(super) fn grant(&self, ask: &Reserve, now: Timestamp) -> Result<(Vec<Event>, Hold), Refusal> {
-        self.expect_open(now)?;
+    /// The hold that `ask` would get, after the expiries it relies on. What it takes over from `own` is there already.
+    pub(super) fn grant(
+        &self,
+        ask: &Reserve,
+        own: Option<&Hold>,
+        now: Timestamp,
+    ) -> Result<(Vec<Event>, Hold), Refusal> {
+        let taken_over = own.map_or(0, |own| own.quantity.min(ask.quantity));
+        if taken_over < ask.quantity || ask.quantity == 0 {
+            self.expect_open(now)?;
+        }
         let ttl_ms = self.ttl(ask)?;
         if ask.quantity == 0 || ttl_ms <= 0 {
             return Err(Refusal::OutOfRange);
         }
-        let expired = self.expiries_for(u64::from(ask.quantity), &ask.shopper, now);
-        self.expect_no_other_hold(&ask.shopper, &expired, &[])?;
+        let expired = self.expiries_for(u64::from(ask.quantity - taken_over), &ask.shopper, now);
+        self.expect_no_other_hold(&ask.shopper, &expired, own.as_slice())?;
         let mut quantity = u64::from(ask.quantity);
         if self.head.tracks_stock() {
-            let given_back = expired.iter().map(|hold| u64::from(hold.quantity)).sum();
-            let available = self.free(given_back);
+            let given_back: u64 = expired.iter().map(|hold| u64::from(hold.quantity)).sum();
+            let available = self.free(given_back + u64::from(taken_over));
             if available < quantity && !(ask.allow_partial && available > 0) {
                 return Err(self.insufficient(quantity, available, now));
             }
             quantity = quantity.min(available);
         }
-        let left = self.allowance(&ask.shopper, &ask.terms, &expired, &[], now);
+        let left = self.allowance(&ask.shopper, &ask.terms, &expired, own.as_slice(), now);
         let quantity = within(left, quantity, ask.allow_partial)?;
         let lengths = ask.terms.lengths;
         let expires_at = now.saturating_add(ttl_ms);
@@ -485,6 +505,13 @@ impl Variant {
             Live::Due(refused) => Ok(refused),
             Live::Yes(hold) => Ok(granted(released(hold, now))),
         }
+    }
+
+    fn look(&self, id: ReservationId, now: Timestamp) -> Result<Decision, Refusal> {
+        Ok(match self.foreign(id, now)? {
+            Live::Due(refused) => refused,
+            Live::Yes(hold) => Decision::Repeat(Box::new(hold.clone())),
+        })
     }
 
     /// The reservation if somebody other than an order may act on it now: one that an order made here owns is its alone.

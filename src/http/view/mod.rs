@@ -19,7 +19,7 @@ pub use cart::{
     CartItemView, CartView, CurrencyText, ExtendedCart, ExtendedLine, LineHandle, TotalsView, WarningView,
 };
 pub use history::{HeldView, HistoryEventView, HistoryStateView, HistoryView, LastUnitView};
-pub use order::{OrderLineView, OrderView, RefundView, order_status};
+pub use order::{OrderLineView, OrderView, OrderWarningView, RefundView, order_status};
 pub use reservation::{
     CleanupView, FulfilmentView, ReservationView, StatisticsView, ValidationView, ValidationsView,
 };
