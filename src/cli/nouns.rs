@@ -106,7 +106,7 @@ pub(super) fn show_page(
         output.note("none");
     }
     if let Some(cursor) = answer["nextCursor"].as_str() {
-        output.next(&asked.again(noun, cursor));
+        output.next(&asked.again(&format!("{noun} list"), cursor));
     } else if let Some(id) = items.first().and_then(|item| item["id"].as_str()) {
         output.next(&at(asked.place, &format!("{noun} get {id}")));
     }
@@ -125,8 +125,8 @@ pub(super) struct Asked<'a> {
 
 impl Asked<'_> {
     /// The command that shows the next page: with the same filters, or the cursor means something else.
-    fn again(&self, noun: &str, cursor: &str) -> String {
-        let mut told = at(self.place, &format!("{noun} list"));
+    pub(super) fn again(&self, command: &str, cursor: &str) -> String {
+        let mut told = at(self.place, command);
         for (flag, value) in self.filters {
             if let Some(value) = value {
                 told.push_str(&format!(" --{flag} {value}"));

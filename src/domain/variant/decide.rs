@@ -139,6 +139,7 @@ impl Variant {
             | Command::SetSale { .. }
             | Command::Delete
             | Command::Import(_)
+            | Command::Look { .. }
             | Command::Reserve(_)
             | Command::Take(_)
             | Command::Rehome { .. }
