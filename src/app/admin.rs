@@ -14,7 +14,7 @@ use crate::{
 };
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 /// How often the free disk space is looked at, ms.
@@ -53,6 +53,7 @@ pub struct CleanedUp {
 #[derive(Debug)]
 pub(super) struct DiskWatch {
     low: Arc<AtomicBool>,
+    free_bytes: Arc<AtomicU64>,
     /// The idempotency keys have reached `keys.disk_max`.
     keys_full: AtomicBool,
 }
@@ -62,10 +63,13 @@ impl DiskWatch {
     pub(super) fn start(reserve: DiskReserve, clock: crate::clock::Clock) -> Self {
         let low = Arc::new(AtomicBool::new(false));
         let watched = Arc::downgrade(&low);
+        let free_bytes = Arc::new(AtomicU64::new(0));
+        let free = Arc::clone(&free_bytes);
         tokio::spawn(async move {
             while let Some(low) = watched.upgrade() {
                 match reserve.probe() {
                     Ok(space) => {
+                        free.store(space.free_bytes, Ordering::Relaxed);
                         #[expect(
                             clippy::cast_precision_loss,
                             reason = "a gauge of bytes needs no last digit"
@@ -85,8 +89,16 @@ impl DiskWatch {
                 clock.sleep_until(clock.now().saturating_add(DISK_LOOK_MS)).await;
             }
         });
-        let keys_full = AtomicBool::new(false);
-        Self { low, keys_full }
+        Self {
+            low,
+            free_bytes,
+            keys_full: AtomicBool::new(false),
+        }
+    }
+
+    /// Bytes that may still be written, as seen at the last look.
+    pub(super) fn free_bytes(&self) -> u64 {
+        self.free_bytes.load(Ordering::Relaxed)
     }
 
     /// Whether new keyed writes are refused for want of room for their keys.

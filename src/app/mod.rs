@@ -12,11 +12,13 @@ mod home;
 mod keys;
 mod lists;
 mod measure;
+mod offline;
 mod open;
 mod orders;
 mod policies;
 mod replay;
 mod reservations;
+mod status;
 mod token;
 mod variants;
 
@@ -27,9 +29,11 @@ pub use bulk::{BulkAsk, BulkDone, BulkLine, BulkWhat};
 pub use carts::{NewItem, Whose};
 pub use error::AppError;
 pub use lists::{HoldFilter, Listed};
+pub use offline::Offline;
 pub use open::{OnFatal, OpenError, Opened, Seed, ShopOptions, Time, configured_journal, recover_options};
 pub use orders::{ListedOrders, OrderFilter, PaidAsk};
 pub use reservations::{Reservation, ReserveAsk, Validity};
+pub use status::Status;
 pub use variants::{AdjustAsk, Adjusted};
 
 use crate::{
@@ -72,6 +76,10 @@ pub struct Shop {
     disk: DiskWatch,
     config: Arc<Config>,
     tokens: token::CartTokens,
+    /// The epoch of its log.
+    epoch: u64,
+    /// Since when it serves.
+    since: Timestamp,
     /// Turns true when somebody wants the server to end.
     ending: watch::Sender<bool>,
     /// What has to end in good order; `None` once it has.

@@ -279,6 +279,7 @@ impl Shop {
         settle_agents(&directory, &clock, carts, orders).await;
         mend(&directory, &admission, &mends).await;
         directory.start_timers();
+        let (epoch, since) = (data_dir.epoch(), clock.now());
         let shop = Arc::new(Self {
             directory,
             admission,
@@ -292,6 +293,8 @@ impl Shop {
             disk,
             config,
             tokens: CartTokens::new(secret),
+            epoch,
+            since,
             ending: watch::Sender::new(false),
             running: Mutex::new(Some(Running {
                 queue,

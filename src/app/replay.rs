@@ -9,9 +9,10 @@ use crate::{
     storage::{
         dto,
         entity_rows::ledger_rows,
-        journal::{PartitionId, ReadError, RecordNumber},
+        journal::{LogReader, PartitionId, ReadError, RecordNumber},
         keys::KeyHash,
         record::{Fact, Turn},
+        state::StateStore,
     },
 };
 use std::sync::Arc;
@@ -39,21 +40,7 @@ impl Shop {
     pub(super) async fn ended(&self, id: ReservationId) -> Result<Option<Hold>, AppError> {
         let recent = self.projection.ended(id);
         let (reader, state) = (self.reader.clone(), self.state.clone());
-        blocking(move || {
-            if let Some(number) = recent {
-                match reader.record(PartitionId(0), RecordNumber(number)) {
-                    Ok(Some(record)) => return Ok(hold_in(&turn(&record.payload)?, id)),
-                    Ok(None) | Err(ReadError::Trimmed { .. }) => {}
-                    Err(error) => return Err(AppError::internal("a record could not be read", &error)),
-                }
-            }
-            let row = state.ended(&id.as_u128().to_be_bytes());
-            let row =
-                row.map_err(|error| AppError::internal("a reservation's row could not be read", &error))?;
-            let hold = row.map(|(_, row)| dto::decode_hold(&row)).transpose();
-            hold.map_err(|error| AppError::internal("a reservation's row is damaged", &error))
-        })
-        .await
+        blocking(move || ended_hold(recent, &*reader, &state, id)).await
     }
 
     /// The durable lines of a variant's ledger above line `after`, at most `limit`: the rows, then what is newer, from the
@@ -99,6 +86,27 @@ impl Shop {
         })
         .await
     }
+}
+
+/// A reservation that has left its variant: from the record it ended with, where that is above the last checkpoint, or from
+/// its row.
+pub(super) fn ended_hold(
+    recent: Option<u64>,
+    reader: &dyn LogReader,
+    state: &StateStore,
+    id: ReservationId,
+) -> Result<Option<Hold>, AppError> {
+    if let Some(number) = recent {
+        match reader.record(PartitionId(0), RecordNumber(number)) {
+            Ok(Some(record)) => return Ok(hold_in(&turn(&record.payload)?, id)),
+            Ok(None) | Err(ReadError::Trimmed { .. }) => {}
+            Err(error) => return Err(AppError::internal("a record could not be read", &error)),
+        }
+    }
+    let row = state.ended(&id.as_u128().to_be_bytes());
+    let row = row.map_err(|error| AppError::internal("a reservation's row could not be read", &error))?;
+    let hold = row.map(|(_, row)| dto::decode_hold(&row)).transpose();
+    hold.map_err(|error| AppError::internal("a reservation's row is damaged", &error))
 }
 
 fn line_in(turn: &Turn, line: u64) -> Result<LedgerEntry, AppError> {

@@ -467,7 +467,7 @@ impl Shop {
 }
 
 /// A hold whose deadline has come is shown as what it is, even if its timer has not fired yet.
-fn as_expired(hold: &Hold) -> Hold {
+pub(super) fn as_expired(hold: &Hold) -> Hold {
     let ended = Some(crate::domain::variant::Ended {
         at: hold.expires_at,
         reason: EndReason::Expired,

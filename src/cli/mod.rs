@@ -4,14 +4,22 @@
 //! [`Failure`] carries the code, the message and the command that helps next. One file per command.
 pub mod bench;
 mod config;
+mod data_dir;
 pub mod demo;
 mod exit;
 mod healthcheck;
+mod nouns;
+pub mod online;
 mod openapi;
 mod options;
+mod order;
 mod output;
+mod reservation;
 mod serve;
+pub mod table;
+mod variant;
 mod verify;
+mod wal;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -47,6 +55,18 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Check the laws over a data directory that no server uses
     Verify(verify::VerifyOptions),
+    /// Look at the log, or cut it where it breaks
+    #[command(subcommand)]
+    Wal(wal::WalCommand),
+    /// Look at what the shop sells
+    #[command(subcommand)]
+    Variant(variant::VariantCommand),
+    /// Look at what is held
+    #[command(subcommand)]
+    Reservation(reservation::ReservationCommand),
+    /// Look at what was checked out
+    #[command(subcommand)]
+    Order(order::OrderCommand),
     /// Show or check the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -65,6 +85,10 @@ impl Command {
             Self::Serve(options) => serve::run(&options, output),
             Self::Bench(args) => bench::run(&args, output),
             Self::Verify(options) => verify::run(&options, output),
+            Self::Wal(command) => wal::run(&command, output),
+            Self::Variant(command) => variant::run(&command, output),
+            Self::Reservation(command) => reservation::run(&command, output),
+            Self::Order(command) => order::run(&command, output),
             Self::Config(command) => config::run(command, output),
             Self::Demo(command) => demo::run(&command, output),
             Self::Openapi => openapi::run(output),

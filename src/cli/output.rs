@@ -56,6 +56,11 @@ impl Output {
         }
     }
 
+    /// Tells a person which command helps next.
+    pub fn next(self, command: &str) {
+        self.note(&format!("\nnext: {command}"));
+    }
+
     /// Tells why the command failed and what helps next.
     pub fn failure(self, failure: &Failure) {
         if self.json {
@@ -66,7 +71,7 @@ impl Output {
         }
         eprintln!("error: {}", failure.message.replace('\n', "\n       "));
         if let Some(next) = &failure.next {
-            eprintln!("\nnext: {next}");
+            self.next(next);
         }
     }
 }

@@ -8,8 +8,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::data_dir::{failed_to_open, text_of};
 use super::{ConfigOptions, Exit, Failure, Output, demo};
-use crate::app::{OpenError, Opened, Seed, Shop, ShopOptions, Time, configured_journal};
+use crate::app::{Opened, Seed, Shop, ShopOptions, Time, configured_journal};
 use crate::clock::Stopwatch;
 use crate::config::Loaded;
 use crate::http::frame::Frame;
@@ -18,8 +19,6 @@ use crate::http::listener::{self, Drained, ListenerLimits};
 use crate::http::operations::{Operations, operations};
 use crate::http::router::router;
 use crate::http::site::Site;
-use crate::storage::data_dir::DataDirError;
-use crate::storage::recovery::SeedError;
 use crate::storage::snapshot::SnapshotReader;
 use crate::telemetry;
 use crate::telemetry::metrics::metrics;
@@ -61,12 +60,6 @@ impl ServeOptions {
         }
         Ok(flags)
     }
-}
-
-/// A path of the command line as the text that the configuration keeps.
-pub(super) fn text_of(path: &std::path::Path) -> Result<String, Failure> {
-    let text = path.to_str().map(str::to_owned);
-    text.ok_or_else(|| Failure::new(Exit::Usage, format!("{} is not UTF-8", path.display())))
 }
 
 pub(super) fn run(options: &ServeOptions, output: Output) -> Result<(), Failure> {
@@ -153,7 +146,9 @@ async fn open(
             std::process::exit(i32::from(Exit::Failed as u8));
         }),
     });
-    let (shop, opened) = opening.await.map_err(|error| failed_to_open(&error, loaded))?;
+    let (shop, opened) = opening
+        .await
+        .map_err(|error| failed_to_open(&error, &loaded.config.data.dir))?;
     metrics().recovery_seconds.set(begun.seconds());
     let Opened {
         variants,
@@ -170,32 +165,6 @@ async fn open(
         );
     }
     Ok(shop)
-}
-
-fn failed_to_open(error: &OpenError, loaded: &Loaded) -> Failure {
-    let dir = loaded.config.data.dir.display();
-    let code = match error {
-        OpenError::DataDir(DataDirError::Locked { .. }) => Exit::Locked,
-        OpenError::DataDir(DataDirError::Foreign { .. }) | OpenError::Clock(_) => Exit::Unsafe,
-        OpenError::DataDir(DataDirError::Damaged { .. }) => Exit::Damage,
-        OpenError::Recovery(error) if error.is_damage() => Exit::Damage,
-        OpenError::Seed(SeedError::Snapshot(_) | SeedError::Entity { .. }) => Exit::Damage,
-        OpenError::DataDir(DataDirError::Disk(_))
-        | OpenError::Disk(_)
-        | OpenError::Recovery(_)
-        | OpenError::Seed(_)
-        | OpenError::Thread(_) => Exit::Failed,
-    };
-    let failure = Failure::new(code, error.to_string());
-    match error {
-        OpenError::Clock(_) => failure.next(format!("holdfast serve --data-dir {dir} --accept-clock")),
-        _ if code == Exit::Damage => failure.next(format!("holdfast verify --data-dir {dir}")),
-        OpenError::DataDir(_)
-        | OpenError::Disk(_)
-        | OpenError::Recovery(_)
-        | OpenError::Seed(_)
-        | OpenError::Thread(_) => failure,
-    }
 }
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {

@@ -3,10 +3,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{ConfigOptions, Exit, Failure, Output, serve};
+use super::data_dir::{existing, lock, unreadable};
+use super::{ConfigOptions, Exit, Failure, Output};
 use crate::app::recover_options;
-use crate::config::Loaded;
-use crate::storage::data_dir::{DataDir, DataDirError};
 use crate::storage::recovery::{VerifyReport, verify};
 
 /// What to verify.
@@ -20,22 +19,10 @@ pub(super) struct VerifyOptions {
 }
 
 pub(super) fn run(options: &VerifyOptions, output: Output) -> Result<(), Failure> {
-    let loaded = prepare(options)?;
+    let loaded = existing(&options.config, options.data_dir.as_deref())?;
     let root = &loaded.config.data.dir;
-    let dir = DataDir::open(root).map_err(|error| match error {
-        DataDirError::Locked { .. } => Failure::new(Exit::Locked, error.to_string()),
-        DataDirError::Foreign { .. } => Failure::new(Exit::Unsafe, error.to_string()),
-        DataDirError::Damaged { .. } => Failure::new(Exit::Damage, error.to_string()),
-        DataDirError::Disk(_) => Failure::failed(error.to_string()),
-    })?;
-    let report = verify(&dir, &recover_options(&loaded.config)).map_err(|error| {
-        let code = if error.is_damage() {
-            Exit::Damage
-        } else {
-            Exit::Failed
-        };
-        Failure::new(code, error.to_string())
-    })?;
+    let report = verify(&lock(&loaded)?, &recover_options(&loaded.config))
+        .map_err(|error| unreadable(&error, root))?;
     output.data(|| table(&report), &json(&report))?;
     if report.is_sound() {
         return Ok(());
@@ -115,19 +102,4 @@ fn json(report: &VerifyReport) -> serde_json::Value {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Loads the configuration and makes sure that there is something to verify.
-fn prepare(options: &VerifyOptions) -> Result<Loaded, Failure> {
-    let mut flags = Vec::new();
-    if let Some(dir) = &options.data_dir {
-        flags.push(("data.dir".to_owned(), serve::text_of(dir)?));
-    }
-    let loaded = options.config.load(flags)?;
-    let dir = &loaded.config.data.dir;
-    if !dir.is_dir() {
-        let message = format!("there is no data directory {}", dir.display());
-        return Err(Failure::failed(message).next(format!("holdfast serve --data-dir {}", dir.display())));
-    }
-    Ok(loaded)
 }

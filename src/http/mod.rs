@@ -16,3 +16,5 @@ mod routes;
 pub mod site;
 pub mod time;
 pub mod view;
+
+pub(crate) use routes::{orders::STATUSES as ORDER_STATUSES, reservations::STATUSES as RESERVATION_STATUSES};

@@ -70,6 +70,7 @@ fn api() -> OpenApiRouter<Arc<Site>> {
         .routes(routes!(orders::close_refund))
         .routes(routes!(admin::get_policy, admin::put_policy))
         .routes(routes!(admin::get_config))
+        .routes(routes!(admin::get_status))
         .routes(routes!(admin::get_hot_variants))
         .routes(routes!(admin::list_quarantine))
         .routes(routes!(admin::rebuild_quarantined))

@@ -11,7 +11,12 @@ use std::time::Duration;
 /// Who asks, for ledger and audit, as long as there is one key for all.
 const CALLER: &str = "api";
 /// The store of callers whose credentials name none.
-const STORE: &str = "default";
+///
+/// # Panics
+/// Never: its name is an id.
+pub fn default_store() -> StoreId {
+    StoreId::parse("default").expect("a constant within the limits of ids")
+}
 
 /// The state behind every route of the public listener.
 #[derive(Clone)]
@@ -51,9 +56,6 @@ pub struct Edge {
 
 impl Edge {
     /// The edge of a configuration.
-    ///
-    /// # Panics
-    /// Never: the name of the default store is an id.
     pub fn new(clock: Clock, config: &Config) -> Self {
         let server = &config.server;
         Self {
@@ -63,7 +65,7 @@ impl Edge {
             body_deadline: server.request_deadline.duration() / 2,
             request_deadline_ms: server.request_deadline.as_millis(),
             clock,
-            store: StoreId::parse(STORE).expect("a constant within the limits of ids"),
+            store: default_store(),
             caller: Arc::from(CALLER),
         }
     }

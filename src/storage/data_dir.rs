@@ -108,6 +108,11 @@ impl DataDir {
         Ok(dir)
     }
 
+    /// Whether there is a data directory at `root`: one that was begun, whatever has become of it.
+    pub fn is_begun(root: &Path) -> bool {
+        root.join(CURRENT).exists() || root.join(EPOCHS).exists()
+    }
+
     /// The directory itself.
     pub fn root(&self) -> &Path {
         &self.root

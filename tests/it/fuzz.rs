@@ -140,7 +140,7 @@ struct Ask {
     body: Vec<u8>,
 }
 
-const ROUTES: [&str; 27] = [
+const ROUTES: [&str; 28] = [
     "/api/stock/variants",
     "/api/stock/variants/{}",
     "/api/stock/variants/{}/availability",
@@ -165,6 +165,7 @@ const ROUTES: [&str; 27] = [
     "/api/admin/policy",
     "/api/admin/config",
     "/api/admin/hot-variants",
+    "/api/admin/status",
     "/api/admin/quarantine/{}/rebuild",
     "/problems/{}",
     "/{}/{}",

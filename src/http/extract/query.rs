@@ -144,7 +144,11 @@ impl Cursor {
         Problem::invalid_parameter("cursor", "the nextCursor of an earlier answer")
     }
 
-    fn parse(text: &str) -> Result<Self, Problem> {
+    /// Reads what an earlier answer gave out.
+    ///
+    /// # Errors
+    /// [`Cursor::refused`].
+    pub fn parse(text: &str) -> Result<Self, Problem> {
         let refused = Self::refused;
         if text.is_empty() || text.len() > CURSOR_BYTES_MAX || !text.len().is_multiple_of(2) {
             return Err(refused());

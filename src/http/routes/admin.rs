@@ -11,7 +11,7 @@ use crate::http::problem::{Code, Problem};
 use crate::http::refusal::Subject;
 use crate::http::site::Site;
 use crate::http::view::{
-    ConfigView, DrainView, HotVariantView, ListPage, PolicyView, QuarantinedView, VariantView,
+    ConfigView, DrainView, HotVariantView, ListPage, PolicyView, QuarantinedView, StatusView, VariantView,
 };
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -59,6 +59,14 @@ fn problem(error: AppError) -> Problem {
 pub(crate) async fn get_config(State(site): State<Arc<Site>>, params: Params) -> Result<Reply, Problem> {
     params.finish()?;
     Ok(Reply::ok(&ConfigView::from(&*site.loaded)))
+}
+
+/// Shows how the process is: what it keeps, how far its log is, what waits, the disk.
+#[utoipa::path(get, path = "/api/admin/status", tag = "admin",
+    responses((status = 200, body = StatusView, description = "Over all stores, as it stands")))]
+pub(crate) async fn get_status(State(site): State<Arc<Site>>, params: Params) -> Result<Reply, Problem> {
+    params.finish()?;
+    Ok(Reply::ok(&StatusView::from(&site.shop.status())))
 }
 
 /// Ends the process in order: nothing new is taken, what was begun is finished.

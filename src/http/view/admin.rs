@@ -1,7 +1,8 @@
 //! What operators see.
-use crate::app::{HotVariant, Quarantined};
+use crate::app::{HotVariant, Quarantined, Status};
 use crate::config::Loaded;
 use crate::domain::policy::{ExpiredLines, HoldLengths, Policy};
+use crate::http::time::Moment;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -183,6 +184,101 @@ impl From<Quarantined> for QuarantinedView {
         Self {
             variant_id: quarantined.id.to_string(),
             reason: quarantined.reason,
+        }
+    }
+}
+
+/// How the process is, over all stores.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Status)]
+pub struct StatusView {
+    /// The program's version.
+    pub version: &'static str,
+    /// `single`: it shares its log with nobody.
+    #[schema(value_type = String)]
+    pub role: &'static str,
+    /// `serving` or `draining`.
+    #[schema(value_type = String)]
+    pub status: &'static str,
+    /// Since when it serves.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Moment,
+    /// For how long.
+    pub uptime_seconds: i64,
+    /// The epoch of its log.
+    pub epoch: u64,
+    /// The last durable record, as `<epoch>-<number>`.
+    pub position: String,
+    /// The record up to which all state is stored; 0 before the first checkpoint.
+    pub checkpoint: u64,
+    /// Variants in the shop.
+    pub variants: u64,
+    /// Variants whose actors run; the others sleep.
+    pub running_variants: u64,
+    /// Variants that are set aside.
+    pub quarantined_variants: u64,
+    /// Live holds.
+    pub live_holds: u64,
+    /// Units in them.
+    pub held_units: u64,
+    /// Carts that are not forgotten.
+    pub carts: u64,
+    /// Orders that were placed.
+    pub orders: u64,
+    /// Commands between permit and answer.
+    pub in_flight: u64,
+    /// Entries before the journal's writer.
+    pub queue_depth: u64,
+    /// Bytes of the log on disk.
+    pub log_bytes: u64,
+    /// The disk under the data directory.
+    pub disk: DiskView,
+    /// The moment this was told at.
+    #[schema(value_type = String, format = DateTime)]
+    pub server_time: Moment,
+}
+
+/// A disk and what is kept back of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Disk)]
+pub struct DiskView {
+    /// Bytes that may still be written.
+    pub free_bytes: u64,
+    /// Bytes kept back.
+    pub reserve_bytes: u64,
+    /// Whether new holds are refused for want of space.
+    pub below_reserve: bool,
+}
+
+impl From<&Status> for StatusView {
+    fn from(status: &Status) -> Self {
+        Self {
+            version: status.version,
+            role: "single",
+            status: if status.draining { "draining" } else { "serving" },
+            since: Moment(status.since),
+            uptime_seconds: status.at.since(status.since) / MS,
+            epoch: status.epoch,
+            position: format!("{}-{}", status.epoch, status.last_record),
+            checkpoint: status.checkpoint,
+            variants: status.variants,
+            running_variants: status.running_variants,
+            quarantined_variants: status.quarantined_variants,
+            live_holds: status.live_holds,
+            held_units: status.held_units,
+            carts: status.carts,
+            orders: status.orders,
+            in_flight: status.in_flight,
+            queue_depth: status.queue_depth,
+            log_bytes: status.log_bytes,
+            disk: DiskView {
+                free_bytes: status.disk_free_bytes,
+                reserve_bytes: status.disk_reserve_bytes,
+                below_reserve: status.disk_is_low,
+            },
+            server_time: Moment(status.at),
         }
     }
 }

@@ -8,8 +8,8 @@ mod reservation;
 mod variant;
 
 pub use admin::{
-    ConfigRowView, ConfigView, DrainView, HoldLengthsView, HotVariantView, LimitsView, PaymentPolicyView,
-    PolicyView, QuarantinedView,
+    ConfigRowView, ConfigView, DiskView, DrainView, HoldLengthsView, HotVariantView, LimitsView,
+    PaymentPolicyView, PolicyView, QuarantinedView, StatusView,
 };
 pub use bulk::{BulkLineView, BulkView};
 pub use cart::{

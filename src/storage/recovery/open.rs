@@ -90,6 +90,19 @@ pub struct JournalPlace<'a> {
 pub type OpenJournal = Arc<dyn Fn(JournalPlace<'_>) -> Result<Box<dyn Journal>, OpenError> + Send + Sync>;
 
 impl RecoverOptions {
+    /// With the back end that wrote the log of a data directory: whoever only looks need not know which that is, and must not
+    /// begin another log beside it.
+    ///
+    /// # Errors
+    /// The directory cannot be listed.
+    pub fn as_found(self, dir: &DataDir) -> Result<Self, RecoverError> {
+        let found = other_backend(&names_in(&dir.journal_dir())?, self.backend);
+        Ok(Self {
+            backend: found.unwrap_or(self.backend),
+            ..self
+        })
+    }
+
     /// Opens logs of the back end asked for.
     pub fn journal(self) -> OpenJournal {
         Arc::new(move |place| self.open_backend(place))
@@ -118,14 +131,23 @@ impl RecoverOptions {
             Backend::Sled => {
                 let options = SledOptions {
                     partition,
-                    epoch,
-                    database_bytes: self.segment_bytes,
-                    cache_bytes: self.journal_cache_bytes,
                     start,
                     proven,
+                    ..self.sled(epoch)
                 };
                 Ok(Box::new(SledJournal::open(dir, options)?))
             }
+        }
+    }
+
+    /// How the databases of a log are opened.
+    pub(super) fn sled(&self, epoch: Epoch) -> SledOptions {
+        SledOptions {
+            partition: self.partition,
+            epoch,
+            database_bytes: self.segment_bytes,
+            cache_bytes: self.journal_cache_bytes,
+            ..SledOptions::default()
         }
     }
 }
@@ -322,7 +344,7 @@ pub(super) fn check_is_there(
     Ok(())
 }
 
-pub(super) fn names_in(dir: &Path) -> Result<Vec<PathBuf>, RecoverError> {
+fn names_in(dir: &Path) -> Result<Vec<PathBuf>, RecoverError> {
     let list = || -> std::io::Result<Vec<PathBuf>> {
         fs::read_dir(dir)?
             .map(|entry| Ok(PathBuf::from(entry?.file_name())))
@@ -332,7 +354,7 @@ pub(super) fn names_in(dir: &Path) -> Result<Vec<PathBuf>, RecoverError> {
         .map_err(|error| RecoverError::Open(OpenError::disk(format!("cannot list {}", dir.display()), error)))
 }
 
-pub(super) fn other_backend(names: &[PathBuf], wanted: Backend) -> Option<Backend> {
+fn other_backend(names: &[PathBuf], wanted: Backend) -> Option<Backend> {
     let has = |suffix: &str| {
         names
             .iter()

@@ -9,7 +9,7 @@
 //! would. It takes the directory's lock, so it never runs beside a server.
 use super::{
     RecoverError, RecoverOptions,
-    open::{Backend, JournalPlace, each_agent, each_variant, epoch_of, load_small, names_in, other_backend},
+    open::{Backend, JournalPlace, each_agent, each_variant, epoch_of, load_small},
     replay::{Agents, Replay, StateDigest},
 };
 use crate::{
@@ -149,12 +149,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn log(&mut self, dir: &DataDir, options: &RecoverOptions) -> Result<Verified, RecoverError> {
         let journal = dir.journal_dir();
-        // Whoever verifies need not know which back end wrote the log, and must not begin another one beside it.
-        let found = other_backend(&names_in(&journal)?, options.backend);
-        let options = &RecoverOptions {
-            backend: found.unwrap_or(options.backend),
-            ..*options
-        };
+        let options = &options.as_found(dir)?;
         match options.backend {
             Backend::File => walk_files(
                 &RealDisk,
