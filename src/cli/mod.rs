@@ -16,6 +16,7 @@ mod order;
 mod output;
 mod reservation;
 mod serve;
+mod snapshot;
 pub mod table;
 mod variant;
 mod verify;
@@ -55,6 +56,9 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Check the laws over a data directory that no server uses
     Verify(verify::VerifyOptions),
+    /// Take, look at, verify and copy portable snapshots
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
     /// Look at the log, or cut it where it breaks
     #[command(subcommand)]
     Wal(wal::WalCommand),
@@ -85,6 +89,7 @@ impl Command {
             Self::Serve(options) => serve::run(&options, output),
             Self::Bench(args) => bench::run(&args, output),
             Self::Verify(options) => verify::run(&options, output),
+            Self::Snapshot(command) => snapshot::run(&command, output),
             Self::Wal(command) => wal::run(&command, output),
             Self::Variant(command) => variant::run(&command, output),
             Self::Reservation(command) => reservation::run(&command, output),

@@ -3,7 +3,7 @@ use super::auth::{AdminKey, require_key};
 use super::docs::docs;
 use super::frame::{Frame, frame};
 use super::openapi::finish;
-use super::routes::{admin, bulk, carts, orders, reservations, sold, stock, variants};
+use super::routes::{admin, bulk, carts, orders, reservations, snapshots, sold, stock, variants};
 use super::site::Site;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -74,6 +74,9 @@ fn api() -> OpenApiRouter<Arc<Site>> {
         .routes(routes!(admin::get_hot_variants))
         .routes(routes!(admin::list_quarantine))
         .routes(routes!(admin::rebuild_quarantined))
+        .routes(routes!(snapshots::create_snapshot, snapshots::list_snapshots))
+        .routes(routes!(snapshots::get_snapshot, snapshots::delete_snapshot))
+        .routes(routes!(snapshots::verify_snapshot))
         .routes(routes!(admin::drain))
 }
 

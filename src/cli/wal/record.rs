@@ -199,6 +199,7 @@ fn told(answer: &Told, at: Timestamp) -> Value {
         Told::Reservation(reservation) => json!({"reservation": hold(reservation)}),
         Told::Variant(view) => json!({"variant": body(&VariantView::from(view.as_ref()))}),
         Told::CleanedUp { due, expired } => json!({"due": due, "expired": expired}),
+        Told::Snapshot(id) => json!({"snapshot": id}),
     }
 }
 

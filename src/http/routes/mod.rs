@@ -4,6 +4,7 @@ pub(crate) mod bulk;
 pub(crate) mod carts;
 pub(crate) mod orders;
 pub(crate) mod reservations;
+pub(crate) mod snapshots;
 pub(crate) mod sold;
 pub(crate) mod stock;
 pub(crate) mod variants;

@@ -5,6 +5,7 @@ mod bulk;
 mod cart;
 mod order;
 mod reservation;
+mod snapshot;
 mod variant;
 
 pub use admin::{
@@ -19,6 +20,7 @@ pub use order::{OrderLineView, OrderView, RefundView, order_status};
 pub use reservation::{
     CleanupView, FulfilmentView, ReservationView, StatisticsView, ValidationView, ValidationsView,
 };
+pub use snapshot::{SnapshotCountsView, SnapshotView};
 pub use variant::{
     AdjustmentView, AvailabilitiesView, AvailabilityView, LedgerEntryView, MoneyView, VariantView,
 };

@@ -67,6 +67,11 @@ impl Shelf {
         Self { folder }
     }
 
+    /// The snapshots of a data directory.
+    pub fn of_data_dir(root: &Path) -> Self {
+        Self::new(root.join(crate::storage::data_dir::SNAPSHOTS))
+    }
+
     /// Where a snapshot of this moment is written until its position is known.
     pub fn begin_at(&self, created_at_ms: i64) -> PathBuf {
         self.folder.join(begun(created_at_ms) + ENDING)
