@@ -9,6 +9,7 @@ use super::{
     measure,
     policies::{Policies, configured},
     replay::Remembered,
+    snapshots::{self, Snapshots},
     token::CartTokens,
 };
 use crate::{
@@ -157,6 +158,7 @@ impl Running {
 /// nobody is answered from it. Only its threads and its lock on the data directory end with it.
 impl Drop for Shop {
     fn drop(&mut self) {
+        self.snapshots.stop();
         if let Some(running) = self.running.get_mut().take() {
             running.queue.abandon();
             drop(running.end(|| {}));
@@ -329,6 +331,7 @@ impl Shop {
             imports: super::import::Imports::beside(config.admission.max_in_flight),
             past,
             histories: Arc::new(Semaphore::new(1)),
+            snapshots: Snapshots::open(data_dir.snapshots_dir(), tail.epoch),
             config,
             tokens: CartTokens::new(secret),
             epoch,
@@ -349,6 +352,7 @@ impl Shop {
             })),
         });
         measure::keep_up(&shop);
+        snapshots::schedule(&shop);
         Ok((shop, opened))
     }
 
@@ -366,6 +370,9 @@ impl Shop {
         if waited.await.is_none() {
             // What was promised is in the log; the next start brings it to its end.
             tracing::warn!(in_flight = self.in_flight(), "closing with work under way");
+        }
+        if self.running.lock().is_some() {
+            self.end_snapshots().await;
         }
         let running = self.running.lock().take()?;
         let checkpointer = self.checkpointer.clone();
@@ -616,7 +623,7 @@ fn journal_limits(config: &Config) -> JournalLimits {
 }
 
 /// An error with its causes, for one line of the log.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
 }

@@ -24,6 +24,7 @@ mod output;
 mod reservation;
 mod restore;
 mod serve;
+mod snapshot;
 mod status;
 pub mod table;
 mod top;
@@ -73,6 +74,9 @@ enum Command {
     Status(status::StatusOptions),
     /// Watch what is hot
     Top(top::TopOptions),
+    /// Take, look at, verify and copy portable snapshots
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
     /// Look at the log, or cut it where it breaks
     #[command(subcommand)]
     Wal(wal::WalCommand),
@@ -116,6 +120,7 @@ impl Command {
             Self::Restore(options) => restore::run(&options, output),
             Self::Status(options) => status::run(&options, output),
             Self::Top(options) => top::run(&options, output),
+            Self::Snapshot(command) => snapshot::run(&command, output),
             Self::Wal(command) => wal::run(&command, output),
             Self::Variant(command) => variant::run(&command, output),
             Self::Reservation(command) => reservation::run(&command, output),

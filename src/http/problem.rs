@@ -73,6 +73,8 @@ codes! {
         "Orders are made by POST /api/cart/{id}/checkout.";
     RefundNotFound "refund-not-found" 404 false "No refund is asked for under this payment reference"
         "The order's `refunds` lists those that are.";
+    SnapshotNotFound "snapshot-not-found" 404 false "No such snapshot"
+        "GET /api/admin/snapshots lists those that are there.";
     QuarantineNotFound "quarantine-not-found" 404 false "That variant is not in quarantine"
         "GET /api/admin/quarantine lists those that are.";
     SnapshotNotFound "snapshot-not-found" 404 false "No such snapshot"
@@ -133,6 +135,8 @@ codes! {
         "`refund` says which payment and why. Pay it back, then POST /api/orders/{id}/refunds/{paymentReference}/done. Never show this shopper a thank-you page.";
     AmountMismatch "amount-mismatch" 409 false "What was paid is not what the order costs"
         "`refund` names the payment that must be paid back; the order's `total` is what it costs.";
+    SnapshotRunning "snapshot-running" 409 true "A snapshot is being taken or verified"
+        "One at a time. Wait for it, then repeat with the same key.";
     RequestInFlight "request-in-flight" 409 true "The first request with this key is still at work"
         "Wait as long as Retry-After says, then repeat with the same key.";
     PlanStale "plan-stale" 409 false "The plan is not good any more"
@@ -161,6 +165,8 @@ codes! {
         "Units that a line books in are for sale at once, and a unit that was sold cannot be taken back because a later line is refused. Send `dryRun=true` first: it names every line that would be refused. Whatever one line says happens together or not at all.";
     InvalidParameter "invalid-parameter" 422 false "A part of the address is missing, unknown or out of range"
         "`parameter` names the path or query parameter and `expected` says what it must be.";
+    SnapshotDamaged "snapshot-damaged" 422 false "The snapshot is not what was written"
+        "`detail` and `offset` say where. Use an earlier one, and look at the disk.";
     IdempotencyKeyReused "idempotency-key-reused" 422 false "This key belongs to another request"
         "The same key came with another body, route or caller. Use a fresh key for every intent.";
     SnapshotDamaged "snapshot-damaged" 422 false "The snapshot or the log behind it is damaged"
@@ -187,6 +193,8 @@ codes! {
         "The work was handed over, but no answer came in time: it may have happened. Repeat with the same Idempotency-Key and you get the one true answer.";
     VariantQuarantined "variant-quarantined" 503 true "This variant is set aside"
         "A law was found broken for it. An operator must look: GET /api/admin/quarantine. Other variants are served.";
+    InsufficientStorage "insufficient-storage" 507 true "The disk has no room for this"
+        "Nothing was kept of it, and earlier snapshots are as they were. An operator must make room.";
 }
 
 impl Code {

@@ -4,7 +4,7 @@ use super::docs::docs;
 use super::frame::{Frame, frame};
 use super::openapi::finish;
 use super::routes::{
-    admin, bulk, carts, history, orders, reservations, restore, sold, stock, stock_file, variants,
+    admin, bulk, carts, history, orders, reservations, restore, snapshots, sold, stock, stock_file, variants,
 };
 use super::site::Site;
 use crate::app::House;
@@ -84,6 +84,9 @@ fn api() -> OpenApiRouter<Arc<Site>> {
         .routes(routes!(admin::rebuild_quarantined))
         .routes(routes!(restore::restore))
         .routes(routes!(restore::get_operation))
+        .routes(routes!(snapshots::create_snapshot, snapshots::list_snapshots))
+        .routes(routes!(snapshots::get_snapshot, snapshots::delete_snapshot))
+        .routes(routes!(snapshots::verify_snapshot))
         .routes(routes!(admin::drain))
 }
 

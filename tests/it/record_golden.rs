@@ -173,6 +173,10 @@ fn turns() -> Vec<(String, Turn)> {
         ("variant", Told::Variant(view)),
         ("cleaned_up", Told::CleanedUp { due: 3, expired: 2 }),
         ("imported", Told::Imported(Box::new(report()))),
+        (
+            "snapshot",
+            Told::Snapshot("snap_20231114T221320123Z-1-99".to_owned()),
+        ),
     ] {
         turns.push((format!("turn told_{name}"), turn(Fact::Told(told))));
     }

@@ -628,6 +628,7 @@ fn told() -> BoxedStrategy<Told> {
         view().prop_map(|view| Told::Variant(Box::new(view))),
         any::<(u64, u64)>().prop_map(|(due, expired)| Told::CleanedUp { due, expired }),
         report().prop_map(|report| Told::Imported(Box::new(report))),
+        "snap_[0-9A-Z-]{0,40}".prop_map(Told::Snapshot),
     ]
     .boxed()
 }

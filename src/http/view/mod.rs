@@ -7,6 +7,7 @@ mod history;
 mod order;
 mod reservation;
 mod restore;
+mod snapshot;
 mod stock_file;
 mod variant;
 
@@ -24,6 +25,7 @@ pub use reservation::{
     CleanupView, FulfilmentView, ReservationView, StatisticsView, ValidationView, ValidationsView,
 };
 pub use restore::{OperationView, RestorePlanView, RestoredView, SoldAfterView};
+pub use snapshot::{SnapshotCountsView, SnapshotView};
 pub(crate) use stock_file::fault;
 pub use stock_file::{ImportChangeView, ImportMemberView, ImportView};
 pub use variant::{

@@ -25,7 +25,7 @@ mod replay;
 mod seed;
 mod verify;
 
-pub use capture::{CaptureAbout, CaptureError, Captured, capture, capture_directory};
+pub use capture::{CaptureAbout, CaptureError, CaptureTo, Captured, capture, capture_directory};
 pub use error::{RecoverError, Remedy};
 pub use judge::{JudgeError, Judged, OpenSnapshot, judge};
 pub(in crate::storage) use open::log_backend;
