@@ -203,11 +203,18 @@ fn tell(bar: &ProgressBar, step: Step) {
 
 fn failure(error: &RestoreError, options: &RestoreOptions) -> Failure {
     let into = options.into.display();
-    let code = match error {
-        RestoreError::NotEmpty | RestoreError::Directory(DataDirError::Foreign { .. }) => Exit::Unsafe,
-        RestoreError::Directory(DataDirError::Locked { .. }) => Exit::Locked,
-        error if error.is_damage() => Exit::Damage,
-        _ => Exit::Failed,
+    let is_taken = matches!(
+        error,
+        RestoreError::NotEmpty | RestoreError::Directory(DataDirError::Foreign { .. })
+    );
+    let code = if is_taken {
+        Exit::Unsafe
+    } else if matches!(error, RestoreError::Directory(DataDirError::Locked { .. })) {
+        Exit::Locked
+    } else if error.is_damage() {
+        Exit::Damage
+    } else {
+        Exit::Failed
     };
     let message = match error {
         RestoreError::NotEmpty => {

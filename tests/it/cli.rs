@@ -44,11 +44,12 @@ macro_rules! golden {
 
 #[test]
 fn help_is_as_reviewed() {
-    let commands: [&[&str]; 12] = [
+    let commands: [&[&str]; 13] = [
         &[],
         &["serve"],
         &["bench"],
         &["verify"],
+        &["restore"],
         &["config"],
         &["config", "print"],
         &["config", "check"],

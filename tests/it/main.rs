@@ -19,6 +19,7 @@ mod model;
 mod record;
 mod record_golden;
 mod recovery;
+mod restore;
 mod saga;
 mod scenario;
 mod server;
