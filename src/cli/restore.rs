@@ -254,7 +254,7 @@ fn plan_text(plan: &Plan, file: &Path, look: Look) -> String {
             "lost sales",
             count(
                 plan.lost.len() as u64,
-                &format!("orders and sales, {} of them without stock", plan.without_stock),
+                &format!("in all, {} without stock", plan.without_stock),
             ),
         ));
     } else {
@@ -343,7 +343,7 @@ fn totals_text(restored: &Restored, look: Look) -> String {
         ),
         ("carts", counted.carts.to_string().into()),
         ("orders", counted.orders.to_string().into()),
-        ("idempotency keys", counted.keys.to_string().into()),
+        ("keys", counted.keys.to_string().into()),
         ("laws", Cell::toned("sound", Tone::Good)),
         (
             "to be mended",

@@ -711,7 +711,7 @@ fn damage_and_gaps_are_named_and_leave_nothing_behind() {
     fs::write(victim, whole).unwrap();
 
     let mut bytes = fs::read(&lived.file).unwrap();
-    let at = bytes.len() / 2;
+    let at = bytes.len() - 100;
     bytes[at] ^= 1;
     let broken = lived.home.dir.path().join("broken.holdfast");
     fs::write(&broken, bytes).unwrap();

@@ -37,7 +37,7 @@ impl Home {
         let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned()));
         Self {
             loaded: Arc::new(Config::load(None, [], &flags).unwrap()),
-            clock: ManualClock::new(Timestamp::from_millis(1_800_000_000_000)),
+            clock: ManualClock::new(Timestamp::from_millis(1_700_000_000_000)),
             dir,
         }
     }
@@ -66,7 +66,7 @@ impl Home {
     fn capture(&self, path: &Path) -> Captured {
         let about = CaptureAbout {
             written_by: "test".to_owned(),
-            created_at_ms: 1_800_000_000_000,
+            created_at_ms: 1_700_000_000_000,
             source: "a test".to_owned(),
         };
         let dir = DataDir::open(&self.data()).unwrap();
