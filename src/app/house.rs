@@ -12,7 +12,7 @@
 //! process that ends has finished or forgotten them. Whoever serves the shops is told of each stage before it begins.
 use super::{
     OnFatal, OpenError, Shop, ShopOptions, Time,
-    open::{PARTITION, recover_options},
+    open::{PARTITION, chain, recover_options},
 };
 use crate::{
     clock::{Clock, pause},
@@ -300,11 +300,16 @@ impl House {
     pub async fn end_wanted(&self) {
         let mut stages = self.stage.subscribe();
         loop {
-            let shop = self.shop().await;
-            stages.mark_unchanged();
+            let stage = stages.borrow_and_update().clone();
+            let ends = async {
+                match stage {
+                    Stage::Open(shop) => shop.end_wanted().await,
+                    Stage::Restoring(_) => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                () = shop.end_wanted() => return,
-                // The next shop listens anew.
+                () = ends => return,
+                // The next shop is listened to anew; the sender is ours, so there is a next stage.
                 _ = stages.changed() => {}
             }
         }
@@ -445,13 +450,13 @@ impl House {
         leave(closed).await?;
         let mut result = match built {
             Ok(restored) => Ok(restored.clone()),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(chain(error)),
         };
         let mut dir = dir;
         if result.is_ok() {
             match self.open_shop(dir, clock.clone()).await {
                 Ok(shop) => return Ok((shop, result)),
-                Err(error) => result = Err(format!("the new epoch cannot be opened: {error}")),
+                Err(error) => result = Err(format!("the new epoch cannot be opened: {}", chain(&error))),
             }
             dir = DataDir::open(&self.config.data.dir).map_err(|error| error.to_string())?;
             dir.go_back(before).map_err(|error| error.to_string())?;

@@ -203,11 +203,18 @@ fn tell(bar: &ProgressBar, step: Step) {
 
 fn failure(error: &RestoreError, options: &RestoreOptions) -> Failure {
     let into = options.into.display();
-    let code = match error {
-        RestoreError::NotEmpty | RestoreError::Directory(DataDirError::Foreign { .. }) => Exit::Unsafe,
-        RestoreError::Directory(DataDirError::Locked { .. }) => Exit::Locked,
-        error if error.is_damage() => Exit::Damage,
-        _ => Exit::Failed,
+    let is_taken = matches!(
+        error,
+        RestoreError::NotEmpty | RestoreError::Directory(DataDirError::Foreign { .. })
+    );
+    let code = if is_taken {
+        Exit::Unsafe
+    } else if matches!(error, RestoreError::Directory(DataDirError::Locked { .. })) {
+        Exit::Locked
+    } else if error.is_damage() {
+        Exit::Damage
+    } else {
+        Exit::Failed
     };
     let message = match error {
         RestoreError::NotEmpty => {
@@ -247,7 +254,7 @@ fn plan_text(plan: &Plan, file: &Path, look: Look) -> String {
             "lost sales",
             count(
                 plan.lost.len() as u64,
-                &format!("orders and sales, {} of them without stock", plan.without_stock),
+                &format!("in all, {} without stock", plan.without_stock),
             ),
         ));
     } else {
@@ -336,7 +343,7 @@ fn totals_text(restored: &Restored, look: Look) -> String {
         ),
         ("carts", counted.carts.to_string().into()),
         ("orders", counted.orders.to_string().into()),
-        ("idempotency keys", counted.keys.to_string().into()),
+        ("keys", counted.keys.to_string().into()),
         ("laws", Cell::toned("sound", Tone::Good)),
         (
             "to be mended",

@@ -18,8 +18,6 @@ use crate::http::front::Front;
 use crate::http::health::Health;
 use crate::http::listener::{self, Drained, ListenerLimits};
 use crate::http::operations::{Operations, operations};
-use crate::http::router::{restoring, router};
-use crate::http::site::Site;
 use crate::storage::snapshot::SnapshotReader;
 use crate::telemetry;
 use crate::telemetry::metrics::metrics;
@@ -97,7 +95,7 @@ async fn serve(options: &ServeOptions, loaded: &Arc<Loaded>, output: Output) -> 
     let shop = open(options, loaded, &health).await?;
     let (public, address) = bind(server.listen).await?;
     let house = House::new(shop, configured_journal(&loaded.config), ending());
-    let front = front(&house, loaded, &health);
+    let front = Front::of(&house, loaded, &health);
     health.ready();
     tracing::info!(api = %address, ops = %ops_address, "ready");
     let told =
@@ -127,27 +125,6 @@ fn ending() -> OnFatal {
         tracing::error!(%why, "the disk can no longer be trusted: ending");
         std::process::exit(i32::from(Exit::Failed as u8));
     })
-}
-
-/// What answers at each stage of the house: the shop that is open, or that it is being put back.
-fn front(house: &Arc<House>, loaded: &Arc<Loaded>, health: &Arc<Health>) -> Front {
-    let frame = Frame::new(&loaded.config.server);
-    let front = Front::from(restoring(Arc::clone(house), loaded, frame.clone()));
-    let (set, loaded, health) = (front.clone(), Arc::clone(loaded), Arc::clone(health));
-    // The house holds this, so this must not hold the house.
-    let whose = Arc::downgrade(house);
-    house.tell(move |stage| {
-        let Some(house) = whose.upgrade() else { return };
-        health.restores(matches!(stage, Stage::Restoring(_)));
-        set.set(match stage {
-            Stage::Open(shop) => {
-                let site = Site::new(Arc::clone(shop), house, Arc::clone(&loaded));
-                router(site, frame.clone())
-            }
-            Stage::Restoring(_) => restoring(house, &loaded, frame.clone()),
-        });
-    });
-    front
 }
 
 async fn open(

@@ -170,3 +170,114 @@ impl Rewind {
         Some(after)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        bulk::Attempt,
+        ids::{BulkId, CartId, Slot, StoreId, VariantId, VariantOrdinal},
+        variant::{Fulfilment, Head, Intent, Pin, Shopper},
+    };
+
+    const CUT: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_600_000);
+    const DUE: Timestamp = Timestamp::from_millis(1_700_000_900_000);
+
+    fn cart_id() -> CartId {
+        CartId::made(CUT, Slot::of_cart(1), 1)
+    }
+
+    fn hold(salt: u32) -> Hold {
+        Hold {
+            id: ReservationId::new(CUT, Slot::of_cart(0), VariantOrdinal(0), salt),
+            quantity: 1,
+            status: HoldStatus::Active,
+            phase: Phase::Cart,
+            shopper: Shopper::default(),
+            order: None,
+            expires_at: DUE,
+            max_expires_at: DUE,
+            extensions_left: 0,
+            version: 1,
+            ended: None,
+            fulfilment: Fulfilment::default(),
+            pin: None,
+        }
+    }
+
+    /// Deadlines after a rule, hold by hold; `None` where nothing is said of it.
+    fn moved(rule: HoldsRule, holds: &[Hold], busy: &Busy) -> Vec<Option<Timestamp>> {
+        let store = StoreId::parse("default").unwrap();
+        let head = Head::unborn(store, VariantId::parse("soap").unwrap(), VariantOrdinal(0));
+        let variant = Variant::restore(head, holds.to_vec(), []);
+        let rewind = Rewind {
+            rule,
+            cut_at: CUT,
+            now: NOW,
+        };
+        let events = rewind.variant(&variant, false, busy);
+        let after = |hold: &Hold| {
+            let told = events
+                .iter()
+                .filter_map(Event::hold)
+                .find(|told| told.id == hold.id);
+            told.map(|told| told.expires_at)
+        };
+        holds.iter().map(after).collect()
+    }
+
+    #[test]
+    fn what_is_in_the_middle_of_something_stays_as_it_was() {
+        let pin = Pin {
+            attempt: Attempt {
+                bulk: BulkId(1),
+                number: 1,
+            },
+            intent: Intent::Confirm,
+        };
+        let pinned = Hold {
+            pin: Some(pin),
+            ..hold(2)
+        };
+        let of_cart = Hold {
+            shopper: Shopper {
+                cart: Some(cart_id()),
+                ..Shopper::default()
+            },
+            ..hold(3)
+        };
+        let tentative = Hold {
+            status: HoldStatus::Tentative,
+            ..hold(4)
+        };
+        let mut busy = Busy::default();
+        busy.carts.extend(cart_id().bits());
+        let later = Some(DUE.saturating_add(NOW.since(CUT)));
+        let holds = [hold(1), pinned, of_cart, tentative];
+        assert_eq!(moved(HoldsRule::Rebase, &holds, &busy), [later, None, None, None]);
+        let idle = Busy::default();
+        assert_eq!(
+            moved(HoldsRule::Rebase, &holds, &idle),
+            [later, None, later, None]
+        );
+        assert_eq!(moved(HoldsRule::Keep, &holds, &idle), [None; 4]);
+    }
+
+    #[test]
+    fn only_the_cart_phase_ends_at_the_cut() {
+        let paying = Hold {
+            phase: Phase::Payment,
+            ..hold(2)
+        };
+        let over = Hold {
+            expires_at: CUT,
+            ..hold(3)
+        };
+        let holds = [hold(1), paying, over];
+        assert_eq!(
+            moved(HoldsRule::Expire, &holds, &Busy::default()),
+            [Some(CUT), None, None]
+        );
+    }
+}

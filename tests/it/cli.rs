@@ -68,6 +68,7 @@ fn help_is_as_reviewed() {
         &["doctor"],
         &["completions"],
         &["man"],
+        &["restore"],
         &["config"],
         &["config", "print"],
         &["config", "check"],

@@ -21,6 +21,7 @@ mod operators;
 mod record;
 mod record_golden;
 mod recovery;
+mod restore;
 mod saga;
 mod scenario;
 mod server;

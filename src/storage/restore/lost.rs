@@ -198,21 +198,17 @@ impl LostSales {
             self.created.insert(fact.ordinal, name);
         }
         for event in fact.events {
-            match event {
-                Event::Confirmed { hold, .. } => {
-                    *self.units.entry(fact.ordinal).or_default() += u64::from(hold.quantity);
-                    if hold.owning_order().is_none() {
-                        self.sales.insert(hold.id, (hold, at));
-                    }
+            if let Event::Confirmed { hold, .. } = event {
+                *self.units.entry(fact.ordinal).or_default() += u64::from(hold.quantity);
+                if hold.owning_order().is_none() {
+                    self.sales.insert(hold.id, (hold, at));
                 }
-                Event::Fulfilled { hold, .. }
-                | Event::Cancelled { hold, .. }
-                | Event::Returned { hold, .. } => {
-                    if let Some((sold, _)) = self.sales.get_mut(&hold.id) {
-                        *sold = hold;
-                    }
-                }
-                _ => {}
+            } else if let Event::Fulfilled { hold, .. }
+            | Event::Cancelled { hold, .. }
+            | Event::Returned { hold, .. } = event
+                && let Some((sold, _)) = self.sales.get_mut(&hold.id)
+            {
+                *sold = hold;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A house put back to any record or instant: from a snapshot, its tail, and the log behind it.
 use super::{
     agents::{cart, cart_id, order},
-    house::{Gone, Home, House, shopper},
+    house::{Gone, Home, House, Keyed, shopper},
 };
 use holdfast::{
     domain::{
@@ -16,12 +16,14 @@ use holdfast::{
     storage::{
         data_dir::DataDir,
         dto,
-        journal::{PartitionId, RecordNumber},
-        recovery::{Backend, verify},
+        journal::{Epoch, PartitionId, RecordNumber},
+        keys::{Claimed, KeyEntry},
+        recovery::{Backend, CaptureAbout, capture, verify},
         restore::{
             Cut, LogBehind, Lost, Plan, RestoreError, Restored, Source, Step, Wanted, carry_out, survey,
         },
         snapshot::{About, EntityKind, Entry, SnapshotReader, SnapshotWriter, TailRecord},
+        state::Family,
     },
 };
 use std::{
@@ -162,6 +164,8 @@ struct Lived {
     digests: BTreeMap<u64, [u8; 32]>,
     /// When each record was logged.
     logged: BTreeMap<u64, i64>,
+    /// What callers were answered under their keys.
+    keyed: Vec<Keyed>,
     now: Timestamp,
 }
 
@@ -174,8 +178,7 @@ fn live(backend: Backend, seed: u64) -> Lived {
     let mut gone = Gone::new();
     let mut house = home.open();
     let (mut digests, mut logged) = (BTreeMap::new(), BTreeMap::new());
-    let mut taken = None;
-    let mut position = 0;
+    let (mut keyed, mut taken) = (Vec::new(), None);
     for turn in 0..300 {
         house.step(&mut rng, &mut gone);
         if turn % 7 == 0 {
@@ -185,32 +188,39 @@ fn live(backend: Backend, seed: u64) -> Lived {
         if turn % 11 == 0 {
             house.put_order(order(rng.u64(0..4), Status::PendingPayment), Vec::new());
         }
+        if turn % 5 == 0 {
+            let existing = house.existing().next().map(|variant| variant.head().ordinal);
+            keyed.extend(existing.and_then(|ordinal| house.reserve_keyed(ordinal, &format!("k{turn}"))));
+        }
         house.settle();
         let last = house.reader.last();
         digests.insert(last.0, house.digest());
         let record = house.reader.record(PartitionId(0), last).unwrap();
         logged.extend(record.map(|record| (last.0, record.logged_at_ms)));
-        if turn == 100 {
-            taken = Some(Taken::of(&house));
+        if turn == 100 || turn == 260 {
+            // The rows of the snapshot are at the first; the log lets go what the archive has.
+            house.checkpoint();
         }
         if turn == 200 {
-            taken.as_ref().unwrap().write(&house, &file);
-            position = house.reader.last().0;
-        }
-        if turn == 260 {
-            // The log lets go what the archive has.
-            house.checkpoint();
+            let about = CaptureAbout {
+                written_by: "test".to_owned(),
+                created_at_ms: house.now().as_millis(),
+                source: "a test".to_owned(),
+            };
+            taken = Some(capture(&house.checkpointer, Epoch(1), &file, &about).unwrap());
         }
     }
     let now = house.now();
     house.close();
+    let manifest = taken.unwrap().manifest;
     Lived {
         home,
         file,
-        states_at: taken.unwrap().number,
-        position,
+        states_at: manifest.rows_number.unwrap(),
+        position: manifest.position,
         digests,
         logged,
+        keyed,
         now,
     }
 }
@@ -261,6 +271,99 @@ fn a_house_is_put_back_to_any_number_as_it_was_then() {
             house.close();
         }
     }
+}
+
+#[test]
+fn keys_of_before_the_cut_answer_and_what_came_behind_it_is_in_no_row() {
+    let lived = live(Backend::File, 12);
+    let ledger = |house: &House| {
+        let lines = house.state.scan(Family::Ledger, &[], None, usize::MAX).count() as u64;
+        let booked: u64 = house.existing().map(|variant| variant.head().ledger_seq).sum();
+        (lines, booked)
+    };
+    for cut in [
+        lived.states_at,
+        (lived.states_at + lived.position) / 2,
+        lived.end(),
+    ] {
+        let into = Home::new(Backend::File);
+        lived.ask(Cut::Number(cut)).run(&into).unwrap();
+        let house = into.open();
+        for keyed in &lived.keyed {
+            match house.keys.claim(keyed.hash, keyed.fingerprint).unwrap() {
+                Claimed::Known { number } => assert!(keyed.number <= cut && number == keyed.number),
+                Claimed::Fresh(_) => assert!(keyed.number > cut, "record {}, cut {cut}", keyed.number),
+                _ => panic!("the key is of this request"),
+            }
+        }
+        let (lines, booked) = ledger(&house);
+        assert!(lines >= booked && booked > 0, "deleted variants keep their lines");
+        house.close();
+    }
+}
+
+/// A snapshot whose ledger and keys were read later than its states, as one taken while the house sells.
+#[test]
+fn what_a_snapshot_has_from_behind_the_cut_is_left_out() {
+    let home = Home::new(Backend::File);
+    let file = home.dir.path().join("shop.holdfast");
+    let mut house = home.open();
+    let soap = house.create("default", "soap", 10);
+    let mut taken = Taken::of(&house);
+    let adjust = Command::Adjust {
+        delta: 5,
+        reason: "count".to_owned(),
+        reference: None,
+        expected_on_hand: None,
+        by: "test".to_owned(),
+    };
+    house.ask(soap, &adjust);
+    let late = house.reserve_keyed(soap, "late").unwrap();
+    house.checkpoint();
+    for line in house.state.scan(Family::Ledger, &[], None, usize::MAX) {
+        let (id, state) = line.unwrap();
+        let (kind, number) = (EntityKind::LEDGER, taken.number);
+        taken.states.push(Entry {
+            kind,
+            id,
+            number,
+            state,
+        });
+    }
+    let entry = KeyEntry {
+        fingerprint: late.fingerprint,
+        number: late.number,
+    };
+    let state = [
+        &0_u64.to_be_bytes()[..],
+        &entry.to_bytes(),
+        &dto::encode_turn(&late.turn),
+    ]
+    .concat();
+    let (kind, id, number) = (EntityKind::KEY, late.hash.0.to_vec(), late.number);
+    taken.states.push(Entry {
+        kind,
+        id,
+        number,
+        state,
+    });
+    taken.write(&house, &file);
+    let now = house.now();
+    house.close();
+    let into = Home::new(Backend::File);
+    let ask = Ask {
+        file: &file,
+        from: None,
+        wanted: wanted(Cut::Number(taken.number), HoldsRule::Keep, now),
+    };
+    ask.run(&into).unwrap();
+    let house = into.open();
+    assert_eq!(house.state.scan(Family::Ledger, &[], None, usize::MAX).count(), 1);
+    assert!(matches!(
+        house.keys.claim(late.hash, late.fingerprint).unwrap(),
+        Claimed::Fresh(_)
+    ));
+    house.close();
 }
 
 #[test]
@@ -608,7 +711,7 @@ fn damage_and_gaps_are_named_and_leave_nothing_behind() {
     fs::write(victim, whole).unwrap();
 
     let mut bytes = fs::read(&lived.file).unwrap();
-    let at = bytes.len() / 2;
+    let at = bytes.len() - 100;
     bytes[at] ^= 1;
     let broken = lived.home.dir.path().join("broken.holdfast");
     fs::write(&broken, bytes).unwrap();
