@@ -77,8 +77,6 @@ codes! {
         "GET /api/admin/snapshots lists those that are there.";
     QuarantineNotFound "quarantine-not-found" 404 false "That variant is not in quarantine"
         "GET /api/admin/quarantine lists those that are.";
-    SnapshotNotFound "snapshot-not-found" 404 false "No such snapshot"
-        "GET /api/admin/snapshots lists those that are. For a restore one must be from before the cut.";
     OperationNotFound "operation-not-found" 404 false "No such operation"
         "The process keeps the last few; one that was restarted has forgotten them.";
     MethodNotAllowed "method-not-allowed" 405 false "This address does not take that method"
@@ -169,8 +167,6 @@ codes! {
         "`detail` and `offset` say where. Use an earlier one, and look at the disk.";
     IdempotencyKeyReused "idempotency-key-reused" 422 false "This key belongs to another request"
         "The same key came with another body, route or caller. Use a fresh key for every intent.";
-    SnapshotDamaged "snapshot-damaged" 422 false "The snapshot or the log behind it is damaged"
-        "`detail` names the file and the place. Nothing was changed. Take another snapshot, or cut before the damage.";
     CutUnreachable "cut-unreachable" 422 false "The shop cannot be put back to there"
         "`detail` says how far snapshot and log reach.";
     PreconditionRequired "precondition-required" 428 false "Say which version you mean to change"

@@ -29,6 +29,7 @@ mod shop;
 mod snapshot_file;
 mod socket;
 mod stops;
+mod stock_commands;
 mod strategies;
 mod tidy;
 mod world;

@@ -10,6 +10,7 @@ mod expiry;
 mod gate;
 mod give_back;
 mod held;
+mod history;
 mod import;
 mod keys;
 mod ledger;
