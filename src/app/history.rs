@@ -187,7 +187,9 @@ fn story(
     };
     let mut telling = read(rows.clone())?;
     if !telling.is_known()
-        && let Some(base) = past.in_snapshots(ordinal, telling.number).map_err(unreadable)?
+        && let Some(base) = past
+            .in_snapshots(ordinal, telling.number)
+            .map_err(|error| AppError::internal("the snapshots could not be listed", &error))?
     {
         telling = read(Some(base))?;
     }
@@ -204,6 +206,8 @@ struct Telling {
     /// The variant, once its state is known.
     variant: Option<Variant>,
     known_from: Option<u64>,
+    /// The moment asked for is behind us.
+    is_reached: bool,
     /// A record behind the moment says that the variant was created there.
     is_still_unborn: bool,
     /// The last record that counts.
@@ -224,6 +228,7 @@ impl Telling {
             whole_from: 0,
             variant: None,
             known_from: None,
+            is_reached: false,
             is_still_unborn: false,
             number: 0,
             passed: 0,
@@ -253,7 +258,12 @@ impl Telling {
                 (self.variant, self.known_from) = (None, None);
             }
             Step::Passed { number, logged_at } if self.is_behind(number, logged_at) => {
-                return self.stop(logged_at);
+                self.reach(logged_at);
+                self.take_base_at_the_end();
+                // Not known yet: the next turn tells whether it was there already.
+                if self.is_known() {
+                    return ControlFlow::Break(());
+                }
             }
             Step::Passed { number, logged_at } => {
                 (self.number, self.passed, self.logged_at) = (number, number, logged_at);
@@ -267,8 +277,9 @@ impl Telling {
                     return ControlFlow::Continue(());
                 };
                 if self.is_behind(number, logged_at) {
-                    self.is_still_unborn = fact.named.is_some();
-                    return self.stop(logged_at);
+                    self.reach(logged_at);
+                    self.is_still_unborn = self.variant.is_none() && fact.named.is_some();
+                    return ControlFlow::Break(());
                 }
                 self.take_base(number);
                 self.turn(number, turn.at, fact);
@@ -278,15 +289,18 @@ impl Telling {
         ControlFlow::Continue(())
     }
 
-    /// The moment asked for is reached, in a group that was logged at `logged_at`.
-    fn stop(&mut self, logged_at: Timestamp) -> ControlFlow<()> {
+    /// The moment asked for is behind us, at the latest in a group that was logged at `logged_at`.
+    fn reach(&mut self, logged_at: Timestamp) {
+        if self.is_reached {
+            return;
+        }
+        self.is_reached = true;
         if let Moment::Number(last) = self.ask.at {
             if self.passed < last {
                 self.logged_at = logged_at;
             }
             self.number = last;
         }
-        ControlFlow::Break(())
     }
 
     /// Goes on from the base where every record behind it is there.
@@ -296,7 +310,7 @@ impl Telling {
         }
         let base = self
             .base
-            .take_if(|base| base.number < next && base.number + 1 >= self.whole_from);
+            .take_if(|base| base.number < next && base.through + 1 >= self.whole_from);
         if let Some(base) = base {
             self.known_from = Some(base.number.max(1));
             self.variant = Some(base.variant);

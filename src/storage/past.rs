@@ -14,7 +14,12 @@ use super::{
     state::StateStore,
 };
 use crate::domain::{ids::VariantOrdinal, time::Timestamp, variant::Variant};
-use std::{fs, io, ops::ControlFlow, path::PathBuf, sync::Arc};
+use std::{
+    fs, io,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Bytes of the log read at a time.
 const READ_BYTES: usize = 1 << 20;
@@ -42,9 +47,6 @@ pub enum PastError {
     /// A portable snapshot.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    /// The folder of snapshots.
-    #[error("the snapshots cannot be listed")]
-    Folder(#[from] io::Error),
 }
 
 /// What is met on the way through the records.
@@ -80,6 +82,8 @@ pub struct Standing {
     pub variant: Variant,
     /// The last record in it.
     pub number: u64,
+    /// Up to here nothing else happened to it.
+    pub through: u64,
 }
 
 /// The past of a house.
@@ -204,46 +208,100 @@ impl Past {
             let found = load_variant(&self.state, ordinal)?;
             // Rows that changed while they were read may be of two moments.
             if mark(&self.state) == before {
-                return Ok(found.map(|(variant, number)| Standing { variant, number }));
+                let through = before.unwrap_or_default();
+                return Ok(found.map(|(variant, number)| Standing {
+                    variant,
+                    number,
+                    through: through.max(number),
+                }));
             }
         }
     }
 
-    /// The variant as the newest snapshot of this epoch has it whose state of it is at or below record `at_most`.
+    /// The variant as the newest snapshot of this epoch has it whose state of it is at or below record `at_most`. A snapshot
+    /// that cannot be read is passed over: another may do.
     ///
     /// # Errors
-    /// A snapshot is damaged, or the folder cannot be read.
-    pub fn in_snapshots(&self, ordinal: VariantOrdinal, at_most: u64) -> Result<Option<Standing>, PastError> {
-        let mut found: Option<Standing> = None;
+    /// The folder cannot be read.
+    pub fn in_snapshots(&self, ordinal: VariantOrdinal, at_most: u64) -> io::Result<Option<Standing>> {
+        let mut newest: Option<Standing> = None;
         for entry in fs::read_dir(&self.snapshots)? {
             let path = entry?.path();
             if path.extension().is_none_or(|end| end != "holdfast") {
                 continue;
             }
-            let reader = SnapshotReader::open(&path)?;
-            if reader.manifest().epoch != u64::from(self.epoch.0) {
-                continue;
+            match self.in_snapshot(&path, ordinal, at_most) {
+                Ok(found) => {
+                    let is_newer =
+                        |found: &Standing| newest.as_ref().is_none_or(|newest| found.number > newest.number);
+                    newest = found.filter(is_newer).or(newest.take());
+                }
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "a snapshot is passed over");
+                }
             }
-            for item in reader {
-                let Item::Entity(entry) = item? else { break };
-                if entry.kind != EntityKind::VARIANT || entry.number > at_most {
-                    continue;
-                }
-                if found.as_ref().is_some_and(|found| found.number >= entry.number) {
-                    continue;
-                }
-                let variant = dto::decode_variant(&entry.state).map_err(|source| PastError::Record {
-                    number: entry.number,
-                    source,
-                })?;
-                if variant.head().ordinal == ordinal {
+        }
+        Ok(newest)
+    }
+
+    /// Read to its end: nothing in a snapshot is certain before. Its records carry the state on to its position.
+    fn in_snapshot(
+        &self,
+        path: &Path,
+        ordinal: VariantOrdinal,
+        at_most: u64,
+    ) -> Result<Option<Standing>, PastError> {
+        let reader = SnapshotReader::open(path)?;
+        if reader.manifest().epoch != u64::from(self.epoch.0) {
+            return Ok(None);
+        }
+        let through = reader.manifest().position.min(at_most);
+        let mut found: Option<Standing> = None;
+        for item in reader {
+            match item? {
+                Item::Entity(entry) => {
+                    let may_be = entry.kind == EntityKind::VARIANT && entry.number <= at_most;
+                    if !may_be || found.is_some() {
+                        continue;
+                    }
                     let number = entry.number;
-                    found = Some(Standing { variant, number });
+                    let variant = dto::decode_variant(&entry.state)
+                        .map_err(|source| PastError::Record { number, source })?;
+                    if variant.head().ordinal == ordinal {
+                        let through = through.max(number);
+                        found = Some(Standing {
+                            variant,
+                            number,
+                            through,
+                        });
+                    }
+                }
+                Item::Record(record) => {
+                    let Some(found) = found.as_mut().filter(|found| found.number < record.number) else {
+                        continue;
+                    };
+                    if record.number <= at_most {
+                        follow(found, record.number, &record.payload)?;
+                    }
                 }
             }
         }
         Ok(found)
     }
+}
+
+/// Carries a state on by a record, if it is one of its own.
+fn follow(standing: &mut Standing, number: u64, payload: &[u8]) -> Result<(), PastError> {
+    let turn = dto::decode_turn(payload).map_err(|source| PastError::Record { number, source })?;
+    if let Fact::Variant(fact) = &turn.fact
+        && fact.ordinal == standing.variant.head().ordinal
+    {
+        fact.events
+            .iter()
+            .for_each(|event| standing.variant.apply(event, turn.at));
+        standing.number = number;
+    }
+    Ok(())
 }
 
 /// Shows a group's turns of one variant, from record `next` on.

@@ -44,7 +44,7 @@ macro_rules! golden {
 
 #[test]
 fn help_is_as_reviewed() {
-    let commands: [&[&str]; 12] = [
+    let commands: [&[&str]; 15] = [
         &[],
         &["serve"],
         &["bench"],
@@ -55,6 +55,9 @@ fn help_is_as_reviewed() {
         &["demo"],
         &["demo", "articles"],
         &["demo", "build"],
+        &["import"],
+        &["export"],
+        &["variant", "history"],
         &["openapi"],
         &["healthcheck"],
     ];

@@ -25,6 +25,7 @@ mod server;
 mod shop;
 mod snapshot_file;
 mod socket;
+mod stock_commands;
 mod stops;
 mod strategies;
 mod tidy;

@@ -9,6 +9,7 @@ mod durability;
 mod expiry;
 mod gate;
 mod held;
+mod history;
 mod import;
 mod keys;
 mod ledger;
