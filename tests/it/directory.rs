@@ -20,6 +20,7 @@ use holdfast::{
             file::{FileJournal, FileOptions},
             writer::NoMetrics,
         },
+        keys::{KeyEntry, KeyHash, KeyLookupError, KeyTable, OlderKeys},
     },
 };
 use parking_lot::Mutex;
@@ -28,6 +29,15 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use crate::world::{START, World};
+
+/// No key is remembered.
+struct NoneOlder;
+
+impl OlderKeys for NoneOlder {
+    fn find(&self, _hash: &KeyHash) -> Result<Option<KeyEntry>, KeyLookupError> {
+        Ok(None)
+    }
+}
 
 /// Variants as they are read again.
 #[derive(Default)]
@@ -110,7 +120,11 @@ impl House {
             queue: queue.clone(),
             admission: Arc::clone(&admission),
             rebuild: Arc::clone(&kept) as Arc<dyn Rebuild>,
-            limits: ActorLimits { idle_ms: 60_000 },
+            keys: KeyTable::new(8, Arc::new(NoneOlder)),
+            limits: ActorLimits {
+                idle_ms: 60_000,
+                agent_waiting_max: 8,
+            },
         };
         Self {
             directory: Directory::start(services, 2).await,

@@ -28,6 +28,7 @@ mod server;
 mod shop;
 mod snapshot_file;
 mod socket;
+mod stock_commands;
 mod stops;
 mod stock_commands;
 mod strategies;

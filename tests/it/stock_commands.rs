@@ -24,7 +24,11 @@ fn holdfast(arguments: &[&str], stdin: &str) -> Output {
 /// Exit code, stdout, stderr.
 fn told(output: &Output) -> (i32, &str, &str) {
     let text = |bytes| std::str::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    (
+        output.status.code().unwrap(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
 }
 
 fn write(path: &Path, text: &str) -> String {
@@ -38,7 +42,10 @@ fn lists_and_stories_from_the_command_line() {
     let data = folder.path().join("data");
     let server = Server::start(&data, &[]);
     let url = format!("http://{}", server.api());
-    let list = write(&folder.path().join("shop.csv"), "id,name,onHand\nsoap,Soap,10\ncup,Cup,3\n");
+    let list = write(
+        &folder.path().join("shop.csv"),
+        "id,name,onHand\nsoap,Soap,10\ncup,Cup,3\n",
+    );
 
     let dry = holdfast(&["import", &list, "--dry-run", "--url", &url], "");
     let (code, out, err) = told(&dry);
@@ -54,24 +61,40 @@ fn lists_and_stories_from_the_command_line() {
     let again = holdfast(&["import", &list, "--dry-run", "--url", &url], "");
     assert_eq!(told(&again).0, 0, "nothing would change");
 
-    let wrong = write(&folder.path().join("wrong.csv"), "id,onHand\nsoap,-1\nsoap,1\ncup,2\ncup,2\n");
+    let wrong = write(
+        &folder.path().join("wrong.csv"),
+        "id,onHand\nsoap,-1\nsoap,1\ncup,2\ncup,2\n",
+    );
     let refused = holdfast(&["import", &wrong, "--url", &url], "");
     let (code, out, err) = told(&refused);
     assert_eq!((code, out), (1, ""));
     assert!(
-        err.contains(&format!("{wrong}:2: onHand: expected a whole number from 0 to 1000000000000")),
+        err.contains(&format!(
+            "{wrong}:2: onHand: expected a whole number from 0 to 1000000000000"
+        )),
         "{err}"
     );
-    assert!(err.contains(&format!("{wrong}:5: id: cup stands on line 4 too")), "{err}");
+    assert!(
+        err.contains(&format!("{wrong}:5: id: cup stands on line 4 too")),
+        "{err}"
+    );
     assert!(err.contains("nothing was done"), "{err}");
 
-    let key = ["import", "-", "--format", "ndjson", "--key", "k", "--json", "--url", &url];
+    let key = [
+        "import", "-", "--format", "ndjson", "--key", "k", "--json", "--url", &url,
+    ];
     for _ in 0..2 {
-        let done = holdfast(&key, "{\"id\":\"soap\",\"delta\":-9}\n{\"id\":\"cup\",\"delta\":-9}\n");
+        let done = holdfast(
+            &key,
+            "{\"id\":\"soap\",\"delta\":-9}\n{\"id\":\"cup\",\"delta\":-9}\n",
+        );
         let (code, out, err) = told(&done);
         assert_eq!(code, 1, "one line was refused: {err}");
         let answer: Value = serde_json::from_str(out).unwrap();
-        assert_eq!((&answer["changed"], &answer["lines"][0]["code"]), (&1.into(), &"below-held".into()));
+        assert_eq!(
+            (&answer["changed"], &answer["lines"][0]["code"]),
+            (&1.into(), &"below-held".into())
+        );
     }
     let unknown = holdfast(&["import", "-", "--url", &url], "");
     assert_eq!(told(&unknown).0, 2, "the form of standard input has to be said");
@@ -86,13 +109,20 @@ fn lists_and_stories_from_the_command_line() {
     let saved = holdfast(&["export", "--output", file.to_str().unwrap(), "--url", &url], "");
     assert_eq!(told(&saved).0, 0, "{saved:?}");
     let saved = fs::read_to_string(&file).unwrap();
-    assert_eq!((saved.lines().count(), saved.starts_with("{\"id\":\"cup\"")), (2, true));
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 5, "no half of a file is left");
+    assert_eq!(
+        (saved.lines().count(), saved.starts_with("{\"id\":\"cup\"")),
+        (2, true)
+    );
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        5,
+        "no half of a file is left"
+    );
 
     let story = holdfast(&["variant", "history", "soap", "--url", &url], "");
     let (code, online_story, err) = told(&story);
     assert_eq!(code, 0, "{err}");
-    assert!(online_story.contains("on hand             1\n"), "{online_story}");
+    assert!(online_story.contains("on hand            1\n"), "{online_story}");
     assert!(online_story.contains("variant.stock"), "{online_story}");
     let none = holdfast(&["variant", "history", "none", "--url", &url], "");
     assert_eq!(told(&none).0, 1);
@@ -100,11 +130,26 @@ fn lists_and_stories_from_the_command_line() {
     server.kill();
     let data = data.display().to_string();
     let offline = holdfast(&["export", "--data-dir", &data], "");
-    assert_eq!((told(&offline).0, told(&offline).1), (0, csv), "the same from the data directory");
-    let story = holdfast(&["variant", "history", "soap", "--at-number", "2", "--data-dir", &data], "");
+    assert_eq!(
+        (told(&offline).0, told(&offline).1),
+        (0, csv),
+        "the same from the data directory"
+    );
+    let story = holdfast(
+        &[
+            "variant",
+            "history",
+            "soap",
+            "--at-number",
+            "2",
+            "--data-dir",
+            &data,
+        ],
+        "",
+    );
     let (code, out, err) = told(&story);
     assert_eq!(code, 0, "{err}");
-    assert!(out.contains("behind record       2\n"), "{out}");
+    assert!(out.contains("behind record      2\n"), "{out}");
     let gone = holdfast(&["import", &list, "--url", &url], "");
     let (code, _, err) = told(&gone);
     assert_eq!(code, 6, "{err}");

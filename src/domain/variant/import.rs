@@ -338,3 +338,143 @@ impl ImportReport {
         self.created + self.changed + self.unchanged + self.failed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        ids::{ReservationId, Slot, StoreId, VariantOrdinal},
+        policy::{HoldLengths, Terms},
+        variant::{Command, Reserve, Shopper},
+    };
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    fn import(settings: Vec<Setting>, level: Option<Level>) -> Import {
+        Import {
+            settings,
+            level,
+            sale: None,
+            reference: "line 2".into(),
+            by: "shop".into(),
+        }
+    }
+
+    /// Takes a line in, with the laws asked after every event; the events.
+    fn take_in(variant: &mut Variant, line: &Import) -> Result<Vec<Event>, Refusal> {
+        let events = match variant.decide(&Command::Import(Box::new(line.clone())), NOW)? {
+            Decision::Granted(events) => events,
+            Decision::Nothing => Vec::new(),
+            other => panic!("{other:?}"),
+        };
+        for event in &events {
+            variant.apply(event, NOW);
+            variant.check().unwrap();
+        }
+        Ok(events)
+    }
+
+    /// A variant with 10 units, 6 beyond stock, of which 12 are held.
+    fn variant() -> Variant {
+        let store = StoreId::parse("default").unwrap();
+        let id = VariantId::parse("123").unwrap();
+        let slot = Slot::of_variant(&store, &id);
+        let mut variant = Variant::unborn(store, id, VariantOrdinal(0));
+        let line = import(vec![Setting::BackorderLimit(6)], Some(Level::Counted(10)));
+        take_in(&mut variant, &line).unwrap();
+        let lengths = HoldLengths {
+            ttl_ms: 60_000,
+            extension_ms: 60_000,
+            max_extensions: 1,
+        };
+        let reserve = Reserve {
+            id: ReservationId::new(NOW, slot, VariantOrdinal(0), 1),
+            quantity: 12,
+            shopper: Shopper::default(),
+            ttl_ms: None,
+            allow_partial: false,
+            terms: Terms {
+                lengths,
+                payment_ttl_ms: 60_000,
+                max_ttl_ms: 60_000,
+                units_per_customer: None,
+                window_days: None,
+            },
+            for_order: None,
+        };
+        match variant.decide(&Command::Reserve(reserve), NOW) {
+            Ok(Decision::Granted(events)) => events.iter().for_each(|event| variant.apply(event, NOW)),
+            other => panic!("{other:?}"),
+        }
+        variant
+    }
+
+    #[test]
+    fn what_makes_room_goes_first_so_that_units_fit_after_every_event() {
+        for (beyond, level) in [
+            (0, Level::Counted(12)),
+            (2, Level::Delta(0)),
+            (2, Level::Counted(10)),
+            (12, Level::Counted(0)),
+            (20, Level::Delta(-10)),
+        ] {
+            let mut variant = variant();
+            let line = import(vec![Setting::BackorderLimit(beyond)], Some(level));
+            let foretold = variant.view(NOW).imported(&line).unwrap();
+            take_in(&mut variant, &line).unwrap();
+            assert_eq!(variant.head().sheet(), foretold, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_would_not_fit_is_refused_and_foretold() {
+        for (settings, level, least) in [
+            (vec![Setting::BackorderLimit(1)], None, 11),
+            (vec![], Some(Level::Counted(5)), 6),
+            (vec![], Some(Level::Delta(-11)), 6),
+            (vec![Setting::BackorderLimit(3)], Some(Level::Counted(8)), 9),
+        ] {
+            let mut variant = variant();
+            let line = import(settings, level);
+            let foretold = variant.view(NOW).imported(&line).unwrap_err();
+            let refused = take_in(&mut variant, &line).unwrap_err();
+            assert_eq!(refused, foretold, "{line:?}");
+            assert!(
+                matches!(refused, Refusal::BelowHeld { least: told, .. } if told == least),
+                "{refused:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_line_that_changes_nothing_is_no_turn() {
+        let mut variant = variant();
+        let line = import(vec![Setting::BackorderLimit(6)], Some(Level::Counted(10)));
+        assert_eq!(take_in(&mut variant, &line), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn units_of_what_is_not_there_cannot_change() {
+        let store = StoreId::parse("default").unwrap();
+        let mut unborn = Variant::unborn(store, VariantId::parse("1").unwrap(), VariantOrdinal(0));
+        let line = import(Vec::new(), Some(Level::Delta(1)));
+        assert_eq!(take_in(&mut unborn, &line), Err(Refusal::VariantNotFound));
+        assert_eq!(Sheet::created(&line), Err(Refusal::VariantNotFound));
+        let more = import(Vec::new(), Some(Level::Counted(MAX_UNITS + 1)));
+        assert_eq!(take_in(&mut unborn, &more), Err(Refusal::OutOfRange));
+    }
+
+    #[test]
+    fn a_report_tells_the_first_failures_of_the_file() {
+        let mut report = ImportReport::default();
+        for line in (1..=150).rev() {
+            report.fail(LineFailure {
+                line,
+                variant: VariantId::parse("1").unwrap(),
+                why: WhyNot::Unknown,
+            });
+        }
+        let told: Vec<u64> = report.failures.iter().map(|failure| failure.line).collect();
+        assert_eq!((report.failed, told), (150, (1..=100).collect()));
+    }
+}

@@ -11,6 +11,13 @@ pub(crate) struct Operation {
     pub(crate) bodies: Vec<Value>,
 }
 
+impl Operation {
+    /// Whether its body is no object but a list, whose form the tests of imports are about.
+    pub(crate) fn takes_a_list(&self) -> bool {
+        self.spec["requestBody"]["content"]["text/csv"].is_object()
+    }
+}
+
 /// A member of a body that has limits: where it is, and by what it is described.
 #[derive(Clone)]
 pub(crate) struct Member {

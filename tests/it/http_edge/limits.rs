@@ -215,7 +215,7 @@ async fn every_changing_route_refuses_what_no_route_takes_and_changes_nothing() 
     for operation in document
         .operations()
         .iter()
-        .filter(|operation| operation.method != "GET")
+        .filter(|operation| operation.method != "GET" && !operation.takes_a_list())
     {
         let id = if let Some(absent) = absent(&operation.path) {
             absent

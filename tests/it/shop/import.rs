@@ -269,6 +269,10 @@ fn what_a_caller_sends_wrong_is_refused_by_name() {
         web.raw("POST", IMPORT, &packed, ok)
             .await
             .refused(415, "unsupported-media-type");
+        let key = [("content-type", CSV), ("idempotency-key", "a b")];
+        web.raw("POST", IMPORT, &key, ok)
+            .await
+            .refused(400, "invalid-header");
         import(&web, "?atomic=true", CSV, ok)
             .await
             .refused(422, "atomic-not-possible");
