@@ -16,7 +16,7 @@
 //! method sees a missing sync is shown by leaving the syncs of the log out of the same trace.
 mod disk;
 mod states;
-mod story;
+pub(crate) mod story;
 mod trace;
 
 use std::collections::BTreeMap;
@@ -200,7 +200,12 @@ fn open_part(events: &[Event], backend: &str, states: &[State]) -> Found {
         };
         *found.violations.entry((state.mode, state.kind)).or_default() += 1;
         if found.told.len() < TOLD {
-            found.told.push(format!("{}: {wrong}", described(events, state)));
+            // Opening changed it: it is laid out again, for whoever has to look at it.
+            let kept = laid_out(&disk, state).keep();
+            let what = described(events, state);
+            found
+                .told
+                .push(format!("{what}: {wrong}; kept in {}", kept.display()));
         }
     }
     found

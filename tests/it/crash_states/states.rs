@@ -25,7 +25,7 @@ pub(super) enum Kind {
     Nothing,
     One,
     Two,
-    /// Parts of the last write.
+    /// Parts of one of the last writes.
     Torn,
     /// Any of them, at random.
     Sampled,
@@ -71,16 +71,23 @@ pub(super) fn all(events: &[Event], modes: &[Mode], samples: usize, rng: &mut Rn
     states
 }
 
+/// Of the writes that may be lost, so many of the latest ones are torn.
+const TORN_WRITES: usize = 3;
+
+/// How many sectors a write reaches into.
+fn sectors(event: &Event) -> usize {
+    match event {
+        Event::Data {
+            data: Data::Write { offset, bytes },
+            ..
+        } => (offset % SECTOR_BYTES + bytes.len()).div_ceil(SECTOR_BYTES),
+        Event::Data { .. } | Event::Names { .. } | Event::Sync { .. } | Event::Told(_) => 0,
+    }
+}
+
 /// A killed process may have been in the middle of its last write.
 fn killed(event: &Event, index: usize) -> Vec<(Kind, Lost)> {
-    let Event::Data {
-        data: Data::Write { bytes, .. },
-        ..
-    } = event
-    else {
-        return Vec::new();
-    };
-    let sectors = bytes.len().div_ceil(SECTOR_BYTES);
+    let sectors = sectors(event);
     let ends = BTreeSet::from([1, sectors / 2, sectors.saturating_sub(1)]);
     let ends = ends.into_iter().filter(|end| (1..sectors).contains(end));
     ends.map(|end| torn(index, Torn::First(end))).collect()
@@ -119,12 +126,12 @@ fn powerless(
     if let (Mode::PowerOrdered, [.., before, last]) = (mode, names) {
         found.push(lost(Kind::Two, &[*before, *last]));
     }
-    let last_write = content.iter().rev().find(|index| {
-        matches!(&events[**index], Event::Data { data: Data::Write { bytes, .. }, .. } if bytes.len() > SECTOR_BYTES)
-    });
-    if let Some(last_write) = last_write {
-        let hows = [Torn::First(1), Torn::Some(rng.u64(..)), Torn::Some(rng.u64(..))];
-        found.extend(hows.map(|how| torn(*last_write, how)));
+    let writes = content.iter().rev().filter(|index| sectors(&events[**index]) > 1);
+    for write in writes.take(TORN_WRITES) {
+        let hows = [Torn::First(1), Torn::First(sectors(&events[*write]) - 1)];
+        let random = std::iter::repeat_with(|| Torn::Some(rng.u64(..))).take(2 + samples.min(6));
+        let random: Vec<_> = random.collect();
+        found.extend(hows.into_iter().chain(random).map(|how| torn(*write, how)));
     }
     if single.len() > 2 {
         found.push(lost(Kind::Sampled, &[content, names].concat()));

@@ -1,4 +1,5 @@
 //! The life that is traced, told as it goes; and the judge of what a crash of it left behind.
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
@@ -11,7 +12,7 @@ use holdfast::domain::ids::ReservationId;
 use holdfast::domain::time::Timestamp;
 use holdfast::domain::variant::{Hold, HoldStatus, View};
 use holdfast::storage::data_dir::DataDir;
-use holdfast::storage::recovery::verify;
+use holdfast::storage::recovery::{OpenJournal, verify};
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 
@@ -25,14 +26,14 @@ pub(super) const STORY: &str = "HOLDFAST_CRASH_STORY";
 const MINUTE: i64 = 60_000;
 
 /// An open shop whose clock is turned by hand.
-struct Life {
+pub(crate) struct Life {
     shop: Arc<Shop>,
     runtime: Runtime,
     /// What it said when it found that it cannot go on.
     fatal: Arc<Mutex<Vec<String>>>,
 }
 
-fn config(dir: &Path, backend: JournalBackend) -> Config {
+pub(crate) fn config(dir: &Path, backend: JournalBackend) -> Config {
     let mut config = Config::default();
     config.data.dir = dir.to_owned();
     config.journal.backend = backend;
@@ -46,7 +47,17 @@ fn config(dir: &Path, backend: JournalBackend) -> Config {
 
 impl Life {
     fn begin(dir: &Path, backend: JournalBackend, clock: &ManualClock) -> Result<Self, String> {
-        let config = Arc::new(config(dir, backend));
+        let config = config(dir, backend);
+        let journal = configured_journal(&config);
+        Self::begin_on(config, journal, clock)
+    }
+
+    /// With its log somewhere else.
+    pub(crate) fn begin_on(
+        config: Config,
+        journal: OpenJournal,
+        clock: &ManualClock,
+    ) -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -55,8 +66,8 @@ impl Life {
         let said = Arc::clone(&fatal);
         let on_fatal: OnFatal = Arc::new(move |why| said.lock().push(why.to_owned()));
         let opened = runtime.block_on(Shop::open(ShopOptions {
-            journal: configured_journal(&config),
-            config,
+            journal,
+            config: Arc::new(config),
             time: Time::Given(Clock::from(clock.clone())),
             seed: None,
             progress: Box::new(|_| {}),
@@ -74,12 +85,12 @@ impl Life {
         Ok(Self { shop, runtime, fatal })
     }
 
-    fn run<T>(&self, story: impl AsyncFnOnce(&Shop) -> T) -> T {
+    pub(crate) fn run<T>(&self, story: impl AsyncFnOnce(&Shop) -> T) -> T {
         self.runtime.block_on(story(&self.shop))
     }
 
     /// Ends like a killed process.
-    fn drop_hard(self) -> Result<(), String> {
+    pub(crate) fn drop_hard(self) -> Result<(), String> {
         drop(self.runtime);
         drop(Arc::into_inner(self.shop).expect("every task has ended with its runtime"));
         let fatal = self.fatal.lock();
@@ -104,19 +115,25 @@ struct HoldFact {
 
 /// Everything that was answered up to a moment.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Facts {
+pub(crate) struct Facts {
     now_ms: i64,
     holds: BTreeMap<String, HoldFact>,
     /// Version and units on hand.
     variants: BTreeMap<String, (u64, u64)>,
 }
 
-/// Only a tracer listens.
+/// A tracer listens, or somebody in this process.
 fn tell(line: String) {
-    if std::env::var_os(STORY).is_none() {
-        return;
+    let line = format!("answered {line}");
+    if std::env::var_os(STORY).is_some() {
+        writeln!(std::io::stdout(), "{line}").unwrap();
     }
-    writeln!(std::io::stdout(), "answered {line}").unwrap();
+    HEARD.with_borrow_mut(|heard| heard.hear(&line));
+}
+
+thread_local! {
+    /// What was told in this thread.
+    static HEARD: RefCell<Facts> = RefCell::default();
 }
 
 fn tell_hold(clock: &ManualClock, hold: &Hold, key: Option<(&str, &str)>) {
@@ -144,7 +161,7 @@ fn tell_variant(clock: &ManualClock, view: &View) {
 
 impl Facts {
     /// Takes in a line of the traced process.
-    pub(super) fn hear(&mut self, line: &str) {
+    pub(crate) fn hear(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["answered", "hold", now, id, version, status, quantity, key, of] => {
@@ -171,8 +188,10 @@ impl Facts {
 
 // --- the life ---
 
-/// What the traced process does: a shop from its first start over checkpoints, rolls, trims and restarts, telling every answer.
-pub(super) fn live(dir: &Path, backend: JournalBackend) {
+/// What the traced process does: a shop from its first start over checkpoints, rolls, trims and restarts, telling every answer;
+/// all that was told.
+pub(crate) fn live(dir: &Path, backend: JournalBackend) -> Facts {
+    HEARD.take();
     let clock = ManualClock::new(START);
     let life = Life::begin(dir, backend, &clock).unwrap();
     life.run(async |shop| {
@@ -205,9 +224,10 @@ pub(super) fn live(dir: &Path, backend: JournalBackend) {
         sell(shop, &clock, 56..64).await;
         shop.checkpoint().await.unwrap();
         sell(shop, &clock, 64..70).await;
-        shop.close().await;
     });
+    // Killed: what comes behind the last checkpoint is in the log alone.
     life.drop_hard().unwrap();
+    HEARD.take()
 }
 
 async fn sell(shop: &Shop, clock: &ManualClock, numbers: std::ops::Range<u32>) {
@@ -264,7 +284,7 @@ async fn together(shop: &Shop, clock: &ManualClock) {
 
 /// How closely a state is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(crate) enum Look {
     /// It opens by the laws, and everything that was answered is there.
     Opens,
     /// Then it sells on, is killed, and opens again; and the operator's own check finds nothing.
@@ -272,7 +292,7 @@ pub(super) enum Look {
 }
 
 /// Opens what a crash left behind.
-pub(super) fn judge(dir: &Path, backend: JournalBackend, facts: &Facts, look: Look) -> Result<(), String> {
+pub(crate) fn judge(dir: &Path, backend: JournalBackend, facts: &Facts, look: Look) -> Result<(), String> {
     let clock = ManualClock::new(Timestamp::from_millis(facts.now_ms).max(START));
     let life = Life::begin(dir, backend, &clock)?;
     let found = life.run(async |shop| {
@@ -365,7 +385,10 @@ fn a_life_is_lived_and_told() {
     let Ok(told) = std::env::var(STORY) else {
         for backend in [JournalBackend::File, JournalBackend::Sled] {
             let home = tempfile::tempdir().unwrap();
-            live(&home.path().join("data"), backend);
+            let dir = home.path().join("data");
+            let facts = live(&dir, backend);
+            assert!(facts.holds.len() > 70, "{facts:?}");
+            judge(&dir, backend, &facts, Look::GoesOn).unwrap();
         }
         return;
     };
