@@ -236,6 +236,7 @@ impl Drop for Permit {
 }
 
 fn take(used: &AtomicUsize, slots: usize, max: usize) -> Option<()> {
+    planted!(UnboundedQueue => { used.fetch_add(slots, Ordering::AcqRel); return Some(()) });
     let room = |used: usize| used.checked_add(slots).filter(|used| *used <= max);
     used.fetch_update(Ordering::AcqRel, Ordering::Acquire, room)
         .ok()

@@ -327,6 +327,7 @@ impl KeyTable {
     /// restart or by an actor that died; in log order. The tail is restored whole even when it is longer than the window: its
     /// keys are nowhere else yet. A request that has claimed the key meanwhile finds out by [`Claim::is_overtaken`].
     pub fn restore(&self, hash: KeyHash, entry: KeyEntry) {
+        planted!(ForgetKeys => return);
         let mut window = self.shared.window.lock();
         window.remember(hash, entry);
     }

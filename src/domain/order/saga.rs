@@ -418,6 +418,9 @@ fn settle(order: &Order, work: &Work, at: usize) -> Command {
     else {
         unreachable!("the table does this in its own step only")
     };
+    planted!(NonAtomicCheckout => if at == 0 { return Command::Settle {
+        attempt: order.attempt(*attempt), id: reservations[at], commit: true, decided_at: *decided_at, shopper: Some(order.shopper()),
+    } });
     Command::Settle {
         attempt: order.attempt(*attempt),
         id: reservations[at],

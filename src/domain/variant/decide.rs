@@ -543,6 +543,7 @@ impl Variant {
         if hold.pin.is_some() {
             return Err(Refusal::InFlight);
         }
+        planted!(ConfirmAfterExpiry => return Ok(Live::Yes(hold)));
         if hold.is_due(now) {
             return Ok(Live::Due(Decision::Refused {
                 events: self.expiries_up_to(hold, now),
