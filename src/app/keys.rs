@@ -141,11 +141,7 @@ pub(super) fn hold_of(logged: Logged) -> Result<(Hold, crate::domain::time::Time
             Ok((*hold, at))
         }
         Fact::Told(
-            Told::Done
-            | Told::Variant(_)
-            | Told::CleanedUp { .. }
-            | Told::Imported(_)
-            | Told::Snapshot(_),
+            Told::Done | Told::Variant(_) | Told::CleanedUp { .. } | Told::Imported(_) | Told::Snapshot(_),
         )
         | Fact::Policy { .. }
         | Fact::Gate(_)

@@ -33,9 +33,9 @@ pub use agents::{CartDone, OrderDone};
 pub use bulk::{BulkAsk, BulkDone, BulkLine, BulkWhat};
 pub use carts::{NewItem, Whose};
 pub use error::AppError;
-pub use house::{House, HouseError, Operation, Phase, Planned, RestoreAsk, Stage, Standing};
 pub use export::Export;
 pub use history::{EventPlace, Figures, Happened, HistoryAsk, LastUnit, Moment, Story};
+pub use house::{House, HouseError, Operation, Phase, Planned, RestoreAsk, Stage, Standing};
 pub use import::{
     IMPORT_LINES_MAX, ImportLine, ImportPlan, ImportSeat, ImportSource, LineFault, NoLine, PlannedChange,
 };
