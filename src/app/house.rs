@@ -47,13 +47,16 @@ const KEPT: usize = 16;
 const LEAVES_IN_LOOKS: u32 = 1_000;
 const LEAVE_LOOK: Duration = Duration::from_millis(10);
 
+/// Hears of every stage the house enters.
+type Tell = Box<dyn Fn(&Stage) + Send + Sync>;
+
 /// One shop after another in one data directory.
 pub struct House {
     config: Arc<Config>,
     journal: OpenJournal,
     on_fatal: OnFatal,
     stage: watch::Sender<Stage>,
-    told: OnceLock<Box<dyn Fn(&Stage) + Send + Sync>>,
+    told: OnceLock<Tell>,
     desk: Mutex<Desk>,
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::nouns::{Asked, PageOptions, Source, body, failed, no_such, text};
 use super::online::{Place, segment, with_query};
 use super::table::{Cell, Column, Look, Table, Tone, facts};
-use super::{Exit, Failure, Output};
+use super::{Failure, Output};
 use crate::app::{AppError, HistoryAsk, Moment};
 use crate::domain::ids::VariantId;
 use crate::http::extract::query::Cursor;
@@ -87,16 +87,13 @@ fn story(options: &HistoryOptions, output: Output) -> Result<Value, Failure> {
 }
 
 fn untold(error: &AppError) -> Failure {
-    match error {
-        AppError::HistoryTooOld {
-            known_from: Some(number),
-        } => {
-            let told = format!("the past is not known so far back, but behind record {number}");
-            Failure::new(Exit::Failed, told)
-        }
-        AppError::HistoryTooOld { known_from: None } => Failure::failed(error.to_string()),
-        other => failed(other),
+    if let AppError::HistoryTooOld { known_from } = error {
+        return Failure::failed(match known_from {
+            Some(number) => format!("the past is not known so far back, but behind record {number}"),
+            None => error.to_string(),
+        });
     }
+    failed(error)
 }
 
 /// How it stood, who had its units, who took the last one, and what happened.
