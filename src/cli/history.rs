@@ -87,16 +87,11 @@ fn story(options: &HistoryOptions, output: Output) -> Result<Value, Failure> {
 }
 
 fn untold(error: &AppError) -> Failure {
-    match error {
-        AppError::HistoryTooOld {
-            known_from: Some(number),
-        } => {
-            let told = format!("the past is not known so far back, but behind record {number}");
-            Failure::new(Exit::Failed, told)
-        }
-        AppError::HistoryTooOld { known_from: None } => Failure::failed(error.to_string()),
-        other => failed(other),
-    }
+    let AppError::HistoryTooOld { known_from } = error else {
+        return failed(error);
+    };
+    let behind = known_from.map_or(String::new(), |number| format!("; it is from record {number} on"));
+    Failure::new(Exit::Failed, format!("{error}{behind}"))
 }
 
 /// How it stood, who had its units, who took the last one, and what happened.

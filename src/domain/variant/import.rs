@@ -365,7 +365,7 @@ mod tests {
         let events = match variant.decide(&Command::Import(Box::new(line.clone())), NOW)? {
             Decision::Granted(events) => events,
             Decision::Nothing => Vec::new(),
-            other => panic!("{other:?}"),
+            other @ (Decision::Repeat(_) | Decision::Refused { .. }) => panic!("{other:?}"),
         };
         for event in &events {
             variant.apply(event, NOW);

@@ -57,8 +57,7 @@ fn moment(params: &mut Params) -> Result<Moment, Problem> {
 
 fn instant(text: &str) -> Result<Timestamp, Problem> {
     let expected = "a moment such as 2026-11-21T08:30:00Z";
-    let moment = crate::http::time::read(text).ok_or_else(|| Problem::invalid_parameter("at", expected));
-    moment
+    crate::http::time::read(text).ok_or_else(|| Problem::invalid_parameter("at", expected))
 }
 
 fn number(text: &str) -> Result<u64, Problem> {
