@@ -17,7 +17,7 @@ use holdfast::storage::journal::sled_log::{SledJournal, SledOptions};
 use holdfast::storage::journal::writer::{
     Delivered, GroupMeasure, JournalMetrics, JournalWriter, WriterParts,
 };
-use holdfast::storage::journal::{Journal, PartitionId, RecordNumber};
+use holdfast::storage::journal::{Journal, PartitionId, RecordNumber, Waits};
 
 const PARTITION: PartitionId = PartitionId(0);
 const RECORD_BYTES: usize = 150;
@@ -72,7 +72,7 @@ fn soak(name: &str, dir: &Path, records: u64, open: &dyn Fn(&Path) -> Box<dyn Jo
         if sent - answered >= IN_FLIGHT {
             answered += delivered.recv().unwrap();
         }
-        queue.append(vec![7; RECORD_BYTES], ()).unwrap();
+        queue.append(vec![7; RECORD_BYTES], (), Waits::Somebody).unwrap();
         if answered >= next_step {
             ask.send(answered.saturating_sub(KEPT_RECORDS)).unwrap();
             next_step += STEP_RECORDS;

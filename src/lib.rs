@@ -19,6 +19,13 @@
 //! | [`telemetry`] | every metric name with unit and help; tracing set-up | |
 //! | [`cli`] | the operator's commands | |
 //! | [`config`], [`clock`] | every limit by name; the only readers of wall time | |
+//! | [`planted`] | faults for testing the tests, in debug builds with a feature | touch a release |
+#[cfg(all(feature = "planted-faults", not(debug_assertions)))]
+compile_error!("planted-faults is for debug builds: nobody is to be served by a build with faults in it");
+
+#[macro_use]
+pub mod planted;
+
 pub mod actor;
 pub mod app;
 pub mod cli;

@@ -31,6 +31,8 @@ pub enum Shed {
     Process,
     /// The variant has.
     Variant,
+    /// The cart or order has.
+    Cart,
     /// Too many bulk lines are on their way.
     Reserved,
     /// The server is draining.
@@ -234,6 +236,7 @@ impl Drop for Permit {
 }
 
 fn take(used: &AtomicUsize, slots: usize, max: usize) -> Option<()> {
+    planted!(UnboundedQueue => { used.fetch_add(slots, Ordering::AcqRel); return Some(()) });
     let room = |used: usize| used.checked_add(slots).filter(|used| *used <= max);
     used.fetch_update(Ordering::AcqRel, Ordering::Acquire, room)
         .ok()

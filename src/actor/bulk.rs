@@ -3,14 +3,16 @@
 //! all of them before it starts or goes on, so that it can always come to an end.
 use super::{
     admission::Permit,
-    directory::{Directory, Unroutable},
+    directory::{Directory, Rebuild, Unroutable},
     durable::Pending,
     message::{Answer, BulkAddress, BulkMessage, KeyClaim, Logged, Message, Port},
 };
 use crate::{
     domain::{
-        bulk::{ASK_AGAIN_MS, Bulk, DECIDE_WITHIN_MS, Event, Gather, Line, LineOutcome, Next, Plan, Stage},
-        ids::{BulkId, VariantOrdinal},
+        bulk::{
+            ASK_AGAIN_MS, Action, Bulk, DECIDE_WITHIN_MS, Event, Gather, Line, LineOutcome, Next, Plan, Stage,
+        },
+        ids::{BulkId, ReservationId, VariantOrdinal},
         time::Timestamp,
         variant::{Command, Refusal, settled},
     },
@@ -95,6 +97,7 @@ pub struct StillSettling;
 
 /// A running coordinator.
 pub(super) struct Running {
+    myself: ActorRef<BulkMessage>,
     bulk: Bulk,
     gather: Gather,
     directory: Arc<Directory>,
@@ -141,6 +144,7 @@ impl Actor for BulkActor {
         let gather = Gather::new(bulk.plan.mode, &bulk.plan.lines);
         let unsettled = BTreeSet::new();
         let mut running = Running {
+            myself,
             bulk,
             gather,
             directory,
@@ -153,35 +157,35 @@ impl Actor for BulkActor {
             left: false,
         };
         if fresh {
-            running.begin(&myself);
+            running.begin();
         } else {
             running.resume();
         }
-        running.finish_if_settled(&myself);
+        running.finish_if_settled();
         Ok(running)
     }
 
     async fn handle(
         &self,
-        myself: ActorRef<BulkMessage>,
+        _: ActorRef<BulkMessage>,
         message: BulkMessage,
         running: &mut Running,
     ) -> Result<(), ActorProcessingErr> {
         running.handle(message);
-        running.finish_if_settled(&myself);
+        running.finish_if_settled();
         Ok(())
     }
 }
 
 impl Running {
-    fn begin(&mut self, myself: &ActorRef<BulkMessage>) {
+    fn begin(&mut self) {
         let now = self.directory.now();
         self.log(Event::Intended(Box::new(self.bulk.plan.clone())), now);
         let (sleep, myself) = (
             self.directory
                 .clock()
                 .sleep_until(now.saturating_add(DECIDE_WITHIN_MS)),
-            myself.clone(),
+            self.myself.clone(),
         );
         let task = tokio::spawn(async move {
             sleep.await;
@@ -211,7 +215,7 @@ impl Running {
     fn handle(&mut self, message: BulkMessage) {
         match message {
             BulkMessage::Answered { from, outcome } if self.bulk.stage == Stage::Trying => {
-                let next = self.gather.answered(from.number, from.line, outcome);
+                let next = self.gather.answered(from.number, from.line, *outcome);
                 self.go_on(next);
             }
             BulkMessage::Answered { .. } => {}
@@ -226,11 +230,17 @@ impl Running {
                 }
             }
             BulkMessage::SettleAgain => self.settle_again(),
-            BulkMessage::TimedOut if self.bulk.stage == Stage::Trying => {
-                let next = self.gather.timed_out();
-                self.go_on(next);
+            BulkMessage::LookedBack { commit, ended } if self.bulk.stage == Stage::Trying => {
+                self.gather.looked_back(ended);
+                self.decide(commit);
             }
-            BulkMessage::TimedOut => {}
+            // Whether or not somebody is still looking back: the decision is the same, and says what is known.
+            BulkMessage::TimedOut if self.bulk.stage == Stage::Trying => {
+                if let Next::Decide { commit } = self.gather.timed_out() {
+                    self.decide(commit);
+                }
+            }
+            BulkMessage::LookedBack { .. } | BulkMessage::TimedOut => {}
         }
     }
 
@@ -244,7 +254,7 @@ impl Running {
                 let first = self.gather.try_in_order();
                 self.ask(first);
             }
-            Next::Decide { commit } => self.decide(commit),
+            Next::Decide { commit } => self.look_back(commit),
         }
     }
 
@@ -270,6 +280,46 @@ impl Running {
             sleep.await;
             directory.tell_bulk(bulk, BulkMessage::AskAgain { number, line });
         });
+    }
+
+    /// Decides, once it is known how those reservations ended that their variants keep no longer: the decision's record then
+    /// says all that is answered, and a repeat tells the same however long ago that was.
+    fn look_back(&mut self, commit: bool) {
+        let gone = self.gone();
+        if gone.is_empty() {
+            return self.decide(commit);
+        }
+        let (rebuild, myself) = (self.directory.rebuilder(), self.myself.clone());
+        // The records they ended with may still be on their way.
+        let told = self.directory.caught_up();
+        tokio::spawn(async move {
+            if !told.await {
+                return; // The journal has ended, and with it the process.
+            }
+            let looked = tokio::task::spawn_blocking(move || refusals(&*rebuild, gone)).await;
+            // What could not be looked up is said to be unknown.
+            let ended = looked.unwrap_or_default();
+            // A coordinator that is out of time has decided without.
+            let _ = myself.cast(BulkMessage::LookedBack { commit, ended });
+        });
+    }
+
+    /// The lines of which the variant says that there is no such reservation.
+    fn gone(&self) -> Vec<(usize, ReservationId)> {
+        let plan = &self.bulk.plan;
+        if matches!(plan.action, Action::Reserve { .. }) {
+            return Vec::new();
+        }
+        let outcomes = self.gather.outcomes();
+        let lines = plan.lines.iter().zip(&outcomes).enumerate();
+        let gone = lines.filter(|(_, (line, outcome))| {
+            let unknown = matches!(
+                outcome,
+                LineOutcome::Refused(Refusal::ReservationNotFound | Refusal::VariantNotFound)
+            );
+            unknown && line.variant.is_some()
+        });
+        gone.map(|(place, (line, _))| (place, line.reservation)).collect()
     }
 
     fn decide(&mut self, commit: bool) {
@@ -392,7 +442,7 @@ impl Running {
         }
     }
 
-    fn finish_if_settled(&mut self, myself: &ActorRef<BulkMessage>) {
+    fn finish_if_settled(&mut self) {
         let decided = matches!(self.bulk.stage, Stage::Decided { .. });
         if decided && self.unsettled.is_empty() {
             self.log(Event::Finished, self.directory.now());
@@ -402,7 +452,7 @@ impl Running {
                 // Whoever resumed it may have given up waiting.
                 let _ = done.send(());
             }
-            myself.stop(None);
+            self.myself.stop(None);
         }
     }
 
@@ -441,4 +491,16 @@ impl Running {
         let number = self.directory.append(payload, pending)?;
         Some(Logged { number, turn: logged })
     }
+}
+
+/// Why nothing can be done with reservations that have ended, for those that are remembered. Blocks on the disk.
+fn refusals(rebuild: &dyn Rebuild, gone: Vec<(usize, ReservationId)>) -> Vec<(usize, Refusal)> {
+    let ended = gone.into_iter().filter_map(|(line, id)| match rebuild.ended(id) {
+        Ok(hold) => hold.map(|hold| (line, hold.ended_refusal())),
+        Err(error) => {
+            tracing::error!(reservation = %id, %error, "a reservation that has ended cannot be read");
+            None
+        }
+    });
+    ended.collect()
 }

@@ -9,8 +9,9 @@ use super::{
     agent::{AgentId, Homes},
     bulk::{BulkActor, BulkStart, StillSettling},
     durable::Pending,
-    entry::{Desk, Entry, Seat},
-    message::{BulkMessage, Message},
+    entry::{Asleep, Closed, Desk, Entry, Failures, Seat},
+    message::{BulkMessage, KeyClaim, Message},
+    seat::Route,
     sleepers::Sleepers,
     supervisor::Supervisor,
     variant::{Start, VariantActor},
@@ -19,11 +20,16 @@ use crate::{
     clock::Clock,
     domain::{
         bulk::{Bulk, records_max},
-        ids::{BulkId, StoreId, VariantId, VariantOrdinal},
+        ids::{BulkId, ReservationId, StoreId, VariantId, VariantOrdinal},
         time::Timestamp,
-        variant::Variant,
+        variant::{Hold, Variant},
     },
-    storage::{dto, journal::JournalQueue},
+    storage::{
+        dto,
+        journal::JournalQueue,
+        keys::{Fingerprint, KeyHash, KeyTable},
+        record::KeyMark,
+    },
     telemetry::metrics::metrics,
 };
 use hashbrown::HashMap;
@@ -38,7 +44,7 @@ use tokio::sync::oneshot;
 /// Failures on one record after which a variant is quarantined.
 const FAILURES_TOLERATED: u32 = 3;
 
-/// Reads one variant again from rows and log.
+/// Reads again, from rows and log, what no actor keeps.
 pub trait Rebuild: Send + Sync {
     /// The variant as of its last durable record, and that record's number. Blocks on the disk.
     ///
@@ -51,6 +57,12 @@ pub trait Rebuild: Send + Sync {
     /// # Errors
     /// What an operator should read.
     fn agent(&self, id: AgentId) -> Result<Option<Vec<u8>>, String>;
+
+    /// A reservation that has left its variant, as it ended; `None` when it is not remembered. Blocks on the disk.
+    ///
+    /// # Errors
+    /// What an operator should read.
+    fn ended(&self, id: ReservationId) -> Result<Option<Hold>, String>;
 }
 
 /// Limits of the actors.
@@ -58,6 +70,8 @@ pub trait Rebuild: Send + Sync {
 pub struct ActorLimits {
     /// An actor that is not used this long and holds nothing goes to sleep, ms.
     pub idle_ms: i64,
+    /// Commands of callers that may wait in front of one cart or order.
+    pub agent_waiting_max: usize,
 }
 
 /// What the actors work with.
@@ -68,8 +82,10 @@ pub struct Services {
     pub queue: JournalQueue<Pending>,
     /// The bound before the mailboxes.
     pub admission: Arc<Admission>,
-    /// Reads a lost variant again.
+    /// Reads again what no actor keeps.
     pub rebuild: Arc<dyn Rebuild>,
+    /// The idempotency keys, for work that goes on under one.
+    pub keys: KeyTable,
     /// Their limits.
     pub limits: ActorLimits,
 }
@@ -149,6 +165,13 @@ impl Directory {
         Sleepers::run(self);
     }
 
+    /// Ends every actor, of a shop that is closed: what they know is in the log.
+    pub fn end(&self) {
+        if let Some(supervisor) = self.supervisor.get() {
+            supervisor.kill();
+        }
+    }
+
     // --- finding ---
 
     /// The variant with this id.
@@ -198,18 +221,19 @@ impl Directory {
     pub fn place(&self, store: &StoreId, id: &VariantId) -> Arc<Entry> {
         let mut names = self.names.write();
         let key = (store.clone(), id.clone());
-        match names.get(&key) {
-            Some(entry) if !entry.deleted.load(Ordering::Acquire) => Arc::clone(entry),
-            Some(_) | None => {
-                let ordinal = VariantOrdinal(self.next_ordinal.fetch_add(1, Ordering::AcqRel));
-                let unborn = Variant::unborn(store.clone(), id.clone(), ordinal);
-                let state = dto::encode_variant(&unborn).into();
-                let entry = Arc::new(Entry::new(ordinal, store.clone(), id.clone(), state, 0));
-                self.enter(Arc::clone(&entry));
-                names.insert(key, Arc::clone(&entry));
-                entry
-            }
-        }
+        // That there is none is true for readers once the deletion of the last one is durable.
+        let behind = match names.get(&key).map(|entry| (entry, entry.deleted_by())) {
+            Some((entry, None)) => return Arc::clone(entry),
+            Some((_, Some(deleted_by))) => deleted_by,
+            None => 0,
+        };
+        let ordinal = VariantOrdinal(self.next_ordinal.fetch_add(1, Ordering::AcqRel));
+        let unborn = Variant::unborn(store.clone(), id.clone(), ordinal);
+        let state = dto::encode_variant(&unborn).into();
+        let entry = Arc::new(Entry::new(ordinal, store.clone(), id.clone(), state, behind));
+        self.enter(Arc::clone(&entry));
+        names.insert(key, Arc::clone(&entry));
+        entry
     }
 
     /// Puts a recovered variant to sleep in its place.
@@ -250,15 +274,14 @@ impl Directory {
     /// The variant is quarantined; the message, with its permit and key, is dropped.
     pub fn route(&self, entry: &Arc<Entry>, message: Message) -> Result<(), Unroutable> {
         let mut desk = entry.desk.lock();
-        match &mut desk.seat {
-            Seat::Running { actor, routed } => {
-                *routed += 1;
+        match desk.seat.route(message) {
+            Route::Send(actor, message) => {
                 // The actor is alive: it leaves only under this lock. If it has just died, the supervisor rebuilds it
                 // and the caller, whose port is dropped, learns that the outcome is unknown.
                 let _ = actor.cast(message);
                 Ok(())
             }
-            Seat::Sleeping { state, number } => match dto::decode_variant(state) {
+            Route::Start(Asleep { state, number }, message) => match dto::decode_variant(state) {
                 Ok(variant) => {
                     let number = *number;
                     self.seat(entry, &mut desk, variant, number, [message]);
@@ -270,20 +293,18 @@ impl Directory {
                     Err(Unroutable::Quarantined)
                 }
             },
-            Seat::Rebuilding { waiting } => {
-                waiting.push(message);
-                Ok(())
-            }
-            Seat::Quarantined { .. } => Err(Unroutable::Quarantined),
-            Seat::Gone => Err(Unroutable::Gone),
+            Route::Waits => Ok(()),
+            Route::Closed(Closed::Quarantined { .. }) => Err(Unroutable::Quarantined),
+            Route::Closed(Closed::Gone) => Err(Unroutable::Gone),
         }
     }
 
-    /// The state of a variant that sleeps, without waking it: all of its records are durable.
+    /// The state of a variant that sleeps, without waking it, if all that it rests on is durable. An actor that leaves has
+    /// seen to that; what was not created yet waits for the deletion of the variant that had its id.
     pub fn sleeping(&self, entry: &Entry) -> Option<Arc<[u8]>> {
         match &entry.desk.lock().seat {
-            Seat::Sleeping { state, .. } => Some(Arc::clone(state)),
-            Seat::Running { .. } | Seat::Rebuilding { .. } | Seat::Quarantined { .. } | Seat::Gone => None,
+            Seat::Sleeping(Asleep { state, number }) => (self.told() >= *number).then(|| Arc::clone(state)),
+            Seat::Running { .. } | Seat::Rebuilding { .. } | Seat::Closed(_) => None,
         }
     }
 
@@ -295,9 +316,8 @@ impl Directory {
         number: u64,
         messages: impl IntoIterator<Item = Message>,
     ) {
-        desk.generation += 1;
         let directory = self.myself.upgrade().expect("a call on it holds it");
-        let generation = desk.generation;
+        let generation = self.next_generation();
         let start = Start {
             variant,
             number,
@@ -311,12 +331,10 @@ impl Directory {
                     .expect("an actor without a name cannot clash with another");
             actor
         });
-        let mut routed = 0;
-        for message in messages {
-            routed += 1;
+        desk.seat = Seat::sit(actor, generation, messages, |actor, message| {
+            // It has just started; if it dies at once it is rebuilt.
             let _ = actor.cast(message);
-        }
-        desk.seat = Seat::Running { actor, routed };
+        });
     }
 
     /// An actor proposes to leave. Agreed only if it is the present one and everything routed to it was handled. What
@@ -325,13 +343,12 @@ impl Directory {
         // Names before desk, as everywhere: a place is given up under both.
         let mut names = (!state.exists).then(|| self.names.write());
         let mut desk = entry.desk.lock();
-        let nothing_since = matches!(&desk.seat, Seat::Running { routed, .. } if *routed == handled);
-        if desk.generation != generation || !nothing_since {
+        if !desk.seat.may_leave(generation, handled) {
             return false;
         }
         match &mut names {
             Some(names) => {
-                desk.seat = Seat::Gone;
+                desk.seat = Seat::Closed(Closed::Gone);
                 let key = (entry.store.clone(), entry.id.clone());
                 if names.get(&key).is_some_and(|there| Arc::ptr_eq(there, entry)) {
                     names.remove(&key);
@@ -341,10 +358,10 @@ impl Directory {
                 }
             }
             None => {
-                desk.seat = Seat::Sleeping {
+                desk.seat = Seat::Sleeping(Asleep {
                     state: state.encoded.into(),
                     number: state.number,
-                };
+                });
                 self.sleepers
                     .add(Who::Variant(entry.ordinal), state.next_deadline);
             }
@@ -370,14 +387,12 @@ impl Directory {
             return;
         };
         let mut desk = entry.desk.lock();
-        let was_its = matches!(&desk.seat, Seat::Running { actor: seated, .. } if seated.get_id() == actor);
-        if !was_its {
+        if !desk.seat.ended(|seated| seated.get_id() == actor) {
             return; // It left in good order, or it was quarantined.
         }
         let failure = failure.unwrap_or_else(|| "it was stopped".to_owned());
         tracing::error!(variant = %entry.id, %failure, "variant actor failed; reading its state again");
         metrics().actor_restarts.increment(1);
-        desk.seat = Seat::Rebuilding { waiting: Vec::new() };
         drop(desk);
         self.rebuild(&entry);
     }
@@ -416,10 +431,9 @@ impl Directory {
 
     fn rebuilt(&self, entry: &Arc<Entry>, read: Result<(Variant, u64), String>) {
         let mut desk = entry.desk.lock();
-        let Seat::Rebuilding { waiting } = &mut desk.seat else {
+        let Some(waiting) = desk.seat.rebuilt() else {
             return;
         };
-        let waiting = std::mem::take(waiting);
         match read {
             Ok((variant, number)) => {
                 let failures = &mut desk.failures;
@@ -450,14 +464,17 @@ impl Directory {
         metrics().quarantined_variants.increment(1.0);
         // What its actor published is not to be believed either.
         entry.gate.close();
-        desk.seat = Seat::Quarantined { reason };
+        desk.seat = Seat::Closed(Closed::Quarantined { reason });
     }
 
     /// The quarantined variants and why.
     pub fn quarantined(&self) -> Vec<(Arc<Entry>, String)> {
         let reason = |entry: &Arc<Entry>| match &entry.desk.lock().seat {
-            Seat::Quarantined { reason } => Some(reason.clone()),
-            Seat::Sleeping { .. } | Seat::Running { .. } | Seat::Rebuilding { .. } | Seat::Gone => None,
+            Seat::Closed(Closed::Quarantined { reason }) => Some(reason.clone()),
+            Seat::Closed(Closed::Gone)
+            | Seat::Sleeping(_)
+            | Seat::Running { .. }
+            | Seat::Rebuilding { .. } => None,
         };
         self.all()
             .into_iter()
@@ -468,10 +485,10 @@ impl Directory {
     /// An operator has a quarantined variant read again; `false` if it is not quarantined.
     pub fn release_from_quarantine(&self, entry: &Arc<Entry>) -> bool {
         let mut desk = entry.desk.lock();
-        if !matches!(desk.seat, Seat::Quarantined { .. }) {
+        if !matches!(desk.seat, Seat::Closed(Closed::Quarantined { .. })) {
             return false;
         }
-        desk.failures = super::entry::Failures::default();
+        desk.failures = Failures::default();
         desk.seat = Seat::Rebuilding { waiting: Vec::new() };
         drop(desk);
         metrics().quarantined_variants.decrement(1.0);
@@ -567,6 +584,18 @@ impl Directory {
         self.services.admission.reserve(slots)
     }
 
+    /// The key of work that was begun by an actor that is gone.
+    pub(super) fn resume_key(&self, mark: KeyMark) -> Option<KeyClaim> {
+        let fingerprint = Fingerprint(mark.fingerprint);
+        let claim = self.services.keys.resume(KeyHash(mark.hash), fingerprint)?;
+        Some(KeyClaim { claim, fingerprint })
+    }
+
+    /// Commands of callers that may wait in front of one cart or order.
+    pub(super) fn agent_waiting_max(&self) -> usize {
+        self.services.limits.agent_waiting_max
+    }
+
     pub(super) fn reserve_order_slots(&self, slots: usize) -> Result<Permit, Shed> {
         self.services.admission.reserve_for_order(slots)
     }
@@ -587,12 +616,8 @@ impl Directory {
 
     /// Hands a record on; `None` when the journal has ended, and with it the process.
     pub fn append(&self, payload: Vec<u8>, pending: Pending) -> Option<u64> {
-        let queue = &self.services.queue;
-        let queued = if pending.is_awaited() {
-            queue.append(payload, pending)
-        } else {
-            queue.append_unawaited(payload, pending)
-        };
+        let waits = pending.waits();
+        let queued = self.services.queue.append(payload, pending, waits);
         queued.ok().map(|number| number.0)
     }
 

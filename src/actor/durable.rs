@@ -6,7 +6,7 @@ use super::{
 use crate::{
     domain::{bulk, cart, order, variant::Event},
     storage::{
-        journal::{Delivered, DurableObserver},
+        journal::{Delivered, DurableObserver, Waits},
         keys::{Claim, Fingerprint, KeyEntry, KeyHash, KeyTable},
         projection::Projection,
         record::{Fact, Turn},
@@ -41,11 +41,11 @@ pub enum Pending {
 }
 
 impl Pending {
-    /// Whether somebody waits until it is durable.
-    pub(super) fn is_awaited(&self) -> bool {
+    /// Who waits until it is durable.
+    pub(super) fn waits(&self) -> Waits {
         match self {
-            Self::Turn { port, .. } => port.is_some(),
-            Self::Later { .. } => true,
+            Self::Turn { port: None, .. } => Waits::Nobody,
+            Self::Turn { port: Some(_), .. } | Self::Later { .. } => Waits::Somebody,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! One variant's place in the directory: who it is, whether it runs, and what it has published.
-use super::message::Message;
+use super::{message::Message, seat};
 use crate::domain::{
     ids::{ReservationId, Slot, StoreId, VariantId, VariantOrdinal},
     time::Timestamp,
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use ractor::ActorRef;
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
 /// A variant's place. It outlives the variant's actors.
@@ -25,8 +25,8 @@ pub struct Entry {
     pub gate: Gate,
     /// Commands routed since the process began, for the list of hot variants.
     pub commands: AtomicU64,
-    /// Set in the turn that deletes it: the id is free for another variant.
-    pub deleted: AtomicBool,
+    /// The record that deletes it, set in that turn: the id is free for another variant. Zero until then.
+    deleted_by: AtomicU64,
     /// Makes reservation ids of one millisecond differ; begins at a random number.
     salt: AtomicU32,
     pub(super) in_flight: AtomicUsize,
@@ -37,21 +37,24 @@ pub struct Entry {
 #[derive(Debug)]
 pub(super) struct Desk {
     pub(super) seat: Seat,
-    /// Counts the actors that sat here, so that a message of an earlier one is told apart.
-    pub(super) generation: u64,
     pub(super) failures: Failures,
 }
 
-/// The state of a seat.
+/// A variant's seat.
+pub(super) type Seat = seat::Seat<Asleep, ActorRef<Message>, Message, Closed>;
+
+/// A variant that does not run.
 #[derive(Debug)]
-pub(super) enum Seat {
-    /// Nobody: the state as bytes, and the number of its last record.
-    Sleeping { state: Arc<[u8]>, number: u64 },
-    /// An actor; `routed` counts what was sent to it.
-    Running { actor: ActorRef<Message>, routed: u64 },
-    /// Its actor died and its state is being read again; messages wait, bounded by their permits.
-    Rebuilding { waiting: Vec<Message> },
-    /// Nobody may sit here until an operator has looked.
+pub(super) struct Asleep {
+    pub(super) state: Arc<[u8]>,
+    /// Its last record; for one that is not made yet, what must be durable before that may be said.
+    pub(super) number: u64,
+}
+
+/// Why nobody may sit here.
+#[derive(Debug)]
+pub(super) enum Closed {
+    /// Until an operator has looked.
     Quarantined { reason: String },
     /// Nobody ever again: the place was given up.
     Gone,
@@ -72,22 +75,31 @@ impl Entry {
         state: Arc<[u8]>,
         number: u64,
     ) -> Self {
-        let seat = Seat::Sleeping { state, number };
+        let seat = Seat::Sleeping(Asleep { state, number });
         Self {
             ordinal,
             store,
             id,
             gate: Gate::default(),
             commands: AtomicU64::new(0),
-            deleted: AtomicBool::new(false),
+            deleted_by: AtomicU64::new(0),
             salt: AtomicU32::new(fastrand::u32(..)),
             in_flight: AtomicUsize::new(0),
             desk: Mutex::new(Desk {
                 seat,
-                generation: 0,
                 failures: Failures::default(),
             }),
         }
+    }
+
+    /// The record that deletes it, durable or not.
+    pub(super) fn deleted_by(&self) -> Option<u64> {
+        Some(self.deleted_by.load(Ordering::Acquire)).filter(|number| *number > 0)
+    }
+
+    /// The id is free for another variant, whose place comes behind this record.
+    pub(super) fn was_deleted_by(&self, number: u64) {
+        self.deleted_by.store(number, Ordering::Release);
     }
 
     /// Commands on their way to it.

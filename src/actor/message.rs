@@ -66,7 +66,7 @@ pub(super) enum BulkMessage {
         /// Which.
         from: BulkAddress,
         /// What.
-        outcome: LineOutcome,
+        outcome: Box<LineOutcome>,
     },
     /// A line is settled.
     Settled {
@@ -82,6 +82,13 @@ pub(super) enum BulkMessage {
     },
     /// It is time to tell the lines again that have not said they are settled.
     SettleAgain,
+    /// It is known what became of reservations that their variants keep no longer.
+    LookedBack {
+        /// What was to be decided.
+        commit: bool,
+        /// By line, those that are remembered.
+        ended: Vec<(usize, Refusal)>,
+    },
     /// Time is up.
     TimedOut,
 }
@@ -222,6 +229,8 @@ pub enum NotDone {
         /// When it was judged.
         at: Timestamp,
     },
+    /// As many commands wait in front of the cart or order as may; it had no effect.
+    Crowded,
     /// The caller's deadline passed before the command was judged; it had no effect.
     Late,
     /// The variant broke a law or cannot be rebuilt.

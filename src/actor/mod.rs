@@ -16,6 +16,7 @@ mod directory;
 mod durable;
 mod entry;
 mod message;
+mod seat;
 mod sleepers;
 mod supervisor;
 mod timer;

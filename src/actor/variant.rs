@@ -28,10 +28,7 @@ use crate::{
     telemetry::metrics::{self, metrics},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 /// A turn that found the reserved pool empty tries again after this long, ms.
 const PAUSE_MS: i64 = 50;
@@ -284,6 +281,7 @@ impl Running {
         let answer = if settled {
             BulkMessage::Settled { from }
         } else {
+            let outcome = Box::new(outcome);
             BulkMessage::Answered { from, outcome }
         };
         self.directory.tell_bulk(from.bulk, answer);
@@ -461,10 +459,10 @@ impl Running {
             0,
             now,
         );
-        // Only now: whoever creates a variant of this id anew must come behind this record.
-        self.entry
-            .deleted
-            .store(self.variant.head().deleted, Ordering::Release);
+        if self.variant.head().deleted {
+            // Only now: whoever creates a variant of this id anew must come behind this record.
+            self.entry.was_deleted_by(self.number);
+        }
         true
     }
 
@@ -512,6 +510,7 @@ impl Running {
 
     /// Answers from facts that may still be on their way to the disk.
     fn later(&self, port: Port, outcome: Outcome, permit: Permit) {
+        planted!(ReorderedAnswers => { drop(permit); _ = port.send(outcome); return });
         if self.directory.told() >= self.number {
             drop(permit);
             let _ = port.send(outcome);

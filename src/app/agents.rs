@@ -6,9 +6,10 @@ use crate::{
     domain::{
         agent::Agent,
         cart::{self, Cart},
-        ids::{CartId, CustomerId, OrderId},
+        ids::{CartId, CustomerId, OrderId, VariantId},
         order::{self, Order},
         time::Timestamp,
+        variant,
     },
     storage::record::{Fact, Turn},
 };
@@ -21,6 +22,15 @@ pub struct CartDone {
     pub cart: Box<Cart>,
     /// What happened; empty when nothing had to.
     pub happened: Vec<cart::Happened>,
+}
+
+/// An order after a command.
+#[derive(Clone, Debug)]
+pub struct OrderDone {
+    /// The order.
+    pub order: Box<Order>,
+    /// Lines whose units did not move although others' did, and why: they are as they were.
+    pub refused: Vec<(VariantId, variant::Refusal)>,
 }
 
 impl Shop {
@@ -82,7 +92,7 @@ impl Shop {
         ctx: &Context,
         id: &OrderId,
         command: order::Command,
-    ) -> Result<Answered<Box<Order>>, AppError> {
+    ) -> Result<Answered<OrderDone>, AppError> {
         let route = |job| self.directory.route_order(id, job);
         let not_found = order::Refusal::NotFound;
         let done = self
@@ -94,7 +104,10 @@ impl Shop {
         done.and_then(|(answer, replayed)| match answer {
             Answer::Logged(logged) => order_done(logged.turn, replayed),
             Answer::Order { order, at } => Ok(Answered {
-                body: order,
+                body: OrderDone {
+                    order,
+                    refused: Vec::new(),
+                },
                 at,
                 replayed,
             }),
@@ -207,12 +220,22 @@ fn cart_done(turn: Turn, replayed: bool) -> Result<Answered<CartDone>, AppError>
     })
 }
 
-fn order_done(turn: Turn, replayed: bool) -> Result<Answered<Box<Order>>, AppError> {
+fn order_done(turn: Turn, replayed: bool) -> Result<Answered<OrderDone>, AppError> {
     let Fact::Order(fact) = turn.fact else {
         return Err(AppError::KeyReused);
     };
+    let refused = fact.happened.into_iter().find_map(|happened| {
+        if let order::Happened::LinesRefused { lines } = happened {
+            Some(lines)
+        } else {
+            None
+        }
+    });
     Ok(Answered {
-        body: Box::new(fact.order),
+        body: OrderDone {
+            order: Box::new(fact.order),
+            refused: refused.unwrap_or_default(),
+        },
         at: turn.at,
         replayed,
     })

@@ -97,14 +97,14 @@ impl Shop {
             .key
             .map_or_else(|| fastrand::u128(..), |key| u128::from_be_bytes(key.hash.0));
         let key = match self.claim(ctx).await? {
-            Keyed::Known(logged) => return self.bulk_done(plan, *logged, reserves, true).await,
+            Keyed::Known(logged) => return bulk_done(plan, *logged, reserves, true),
             Keyed::Fresh(key) => key,
         };
         if reserves && self.disk_is_low() {
             return Err(AppError::DiskReserve);
         }
         let logged = self.coordinate(ctx, BulkId(id), plan.clone(), key).await?;
-        self.bulk_done(plan, logged, reserves, false).await
+        bulk_done(plan, logged, reserves, false)
     }
 
     /// Has a coordinator carry out a plan.
@@ -183,7 +183,7 @@ impl Shop {
                 let key = if is_last { key.take() } else { None };
                 let keyed = key.is_some();
                 let logged = self.coordinate(ctx, id, plan.clone(), key).await?;
-                match self.bulk_done(plan, logged, false, false).await {
+                match bulk_done(plan, logged, false, false) {
                     Ok(released) if is_last => return done(released.at, false),
                     Ok(_) => {}
                     Err(AppError::BulkRefused { lines, at }) => {
@@ -269,53 +269,44 @@ impl Shop {
             terms,
         })
     }
+}
 
-    async fn bulk_done(
-        &self,
-        plan: Plan,
-        logged: Logged,
-        reserves: bool,
-        replayed: bool,
-    ) -> Result<Answered<BulkDone>, AppError> {
-        let at = logged.turn.at;
-        let Fact::Bulk {
-            event: Event::Decided { commit, mut outcomes },
-            ..
-        } = logged.turn.fact
-        else {
-            return Err(AppError::KeyReused);
+/// What the decision's record says, and nothing else: a repeat is answered by the same.
+fn bulk_done(
+    plan: Plan,
+    logged: Logged,
+    reserves: bool,
+    replayed: bool,
+) -> Result<Answered<BulkDone>, AppError> {
+    let at = logged.turn.at;
+    let Fact::Bulk {
+        event: Event::Decided { commit, outcomes },
+        ..
+    } = logged.turn.fact
+    else {
+        return Err(AppError::KeyReused);
+    };
+    let mut lines = Vec::with_capacity(plan.lines.len());
+    for (line, mut outcome) in plan.lines.into_iter().zip(outcomes) {
+        if matches!(outcome, LineOutcome::Refused(Refusal::VariantNotFound)) && !reserves {
+            outcome = LineOutcome::Refused(Refusal::ReservationNotFound);
+        }
+        let named = reserves || line.variant.is_some();
+        let line = BulkLine {
+            variant: named.then_some(line.variant_id),
+            reservation: (!reserves).then_some(line.reservation),
+            quantity: reserves.then_some(line.quantity),
         };
-        let mut lines = Vec::with_capacity(plan.lines.len());
-        for (line, outcome) in plan.lines.iter().zip(&mut outcomes) {
-            if matches!(outcome, LineOutcome::Refused(Refusal::VariantNotFound)) && !reserves {
-                *outcome = LineOutcome::Refused(Refusal::ReservationNotFound);
-            }
-            let closed = matches!(outcome, LineOutcome::Refused(Refusal::ReservationNotFound));
-            if closed
-                && line.variant.is_some()
-                && let Some(hold) = self.ended(line.reservation).await?
-            {
-                *outcome = LineOutcome::Refused(hold.ended_refusal());
-            }
-            let line = BulkLine {
-                variant: line
-                    .variant
-                    .map(|_| line.variant_id.clone())
-                    .or_else(|| reserves.then(|| line.variant_id.clone())),
-                reservation: (!reserves).then_some(line.reservation),
-                quantity: reserves.then_some(line.quantity),
-            };
-            lines.push((line, outcome.clone()));
-        }
-        if commit {
-            Ok(Answered {
-                body: BulkDone { lines },
-                at,
-                replayed,
-            })
-        } else {
-            Err(AppError::BulkRefused { lines, at })
-        }
+        lines.push((line, outcome));
+    }
+    if commit {
+        Ok(Answered {
+            body: BulkDone { lines },
+            at,
+            replayed,
+        })
+    } else {
+        Err(AppError::BulkRefused { lines, at })
     }
 }
 

@@ -90,6 +90,25 @@ pub enum AppError {
     /// Too little disk space for new business.
     #[error("the disk is below its reserve")]
     DiskReserve,
+    /// A snapshot is being taken or verified.
+    #[error("a snapshot is being taken or verified")]
+    SnapshotRunning,
+    /// There is no such snapshot.
+    #[error("there is no snapshot {0}")]
+    SnapshotNotFound(String),
+    /// A snapshot is not what was written.
+    #[error("{why}")]
+    SnapshotDamaged {
+        /// Which.
+        id: String,
+        /// In which part and how, in words for an operator.
+        why: String,
+        /// Where that part begins in the file, where that is known.
+        offset: Option<u64>,
+    },
+    /// The disk has no room for a snapshot; the earlier ones are as they were.
+    #[error("the disk has no room for a snapshot")]
+    DiskFull,
     /// Something of ours failed; the text is for the log.
     #[error("{0}")]
     Internal(String),
@@ -111,6 +130,7 @@ impl AppError {
         match self {
             Self::Shed(Shed::Process | Shed::Reserved) => Some(metrics::Shed::Process),
             Self::Shed(Shed::Variant) => Some(metrics::Shed::Variant),
+            Self::Shed(Shed::Cart) => Some(metrics::Shed::Cart),
             Self::Shed(Shed::Draining) => Some(metrics::Shed::Draining),
             Self::KeysFull => Some(metrics::Shed::KeysFull),
             Self::DiskReserve => Some(metrics::Shed::DiskReserve),
@@ -127,6 +147,10 @@ impl AppError {
             | Self::Late
             | Self::OutcomeUnknown
             | Self::Gone
+            | Self::SnapshotRunning
+            | Self::SnapshotNotFound(_)
+            | Self::SnapshotDamaged { .. }
+            | Self::DiskFull
             | Self::Internal(_) => None,
         }
     }
@@ -138,10 +162,11 @@ impl AppError {
             Self::CartRefused { refusal, .. } => outcome_of_cart(refusal),
             Self::OrderRefused { refusal, .. } => outcome_of_order(refusal),
             Self::KeyReused => Outcome::KeyMismatch,
-            Self::Gone => Outcome::NotFound,
+            Self::Gone | Self::SnapshotNotFound(_) => Outcome::NotFound,
             Self::BulkRefused { .. }
             | Self::ImportFaults { .. }
             | Self::HistoryTooOld { .. }
+            | Self::SnapshotRunning
             | Self::InFlight => Outcome::Refused,
             Self::ImportStopped { because, .. } => because.outcome(),
             Self::Late => Outcome::Abandoned,
@@ -150,6 +175,8 @@ impl AppError {
             | Self::OutcomeUnknown
             | Self::Quarantined
             | Self::DiskReserve
+            | Self::SnapshotDamaged { .. }
+            | Self::DiskFull
             | Self::Internal(_) => Outcome::Failed,
         }
     }
@@ -205,6 +232,7 @@ fn outcome_of_order(refusal: &order::Refusal) -> Outcome {
         Order::State { .. }
         | Order::RefundRequired { .. }
         | Order::AmountMismatch { .. }
+        | Order::PaidOtherwise { .. }
         | Order::QuantityExceeds { .. } => Outcome::Refused,
         Order::Unanswered => Outcome::Failed,
     }

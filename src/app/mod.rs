@@ -11,6 +11,7 @@ mod error;
 mod export;
 mod history;
 mod home;
+mod house;
 mod import;
 mod keys;
 mod lists;
@@ -21,18 +22,20 @@ mod orders;
 mod policies;
 mod replay;
 mod reservations;
+mod snapshots;
 mod status;
 mod token;
 mod variants;
 
 pub use crate::storage::projection::Statistics;
 pub use admin::{CleanedUp, HotVariant, Quarantined};
-pub use agents::CartDone;
+pub use agents::{CartDone, OrderDone};
 pub use bulk::{BulkAsk, BulkDone, BulkLine, BulkWhat};
 pub use carts::{NewItem, Whose};
 pub use error::AppError;
 pub use export::Export;
 pub use history::{EventPlace, Figures, Happened, HistoryAsk, LastUnit, Moment, Story};
+pub use house::{House, HouseError, Operation, Phase, Planned, RestoreAsk, Stage, Standing};
 pub use import::{
     IMPORT_LINES_MAX, ImportLine, ImportPlan, ImportSeat, ImportSource, LineFault, NoLine, PlannedChange,
 };
@@ -40,13 +43,15 @@ pub use lists::{HoldFilter, Listed};
 pub use offline::Offline;
 pub use open::{OnFatal, OpenError, Opened, Seed, ShopOptions, Time, configured_journal, recover_options};
 pub use orders::{ListedOrders, OrderFilter, PaidAsk};
-pub use reservations::{Reservation, ReserveAsk, Validity};
+pub use reservations::{Meant, Reservation, ReserveAsk, Validity};
+pub use snapshots::{ListedSnapshots, WRITTEN_BY};
 pub use status::Status;
 pub use variants::{AdjustAsk, Adjusted};
 
 use crate::{
     actor::{
-        Admission, Answer, Directory, Entry, Job, KeyClaim, Logged, Message, NotDone, Permit, Viewing, What,
+        Admission, Answer, Directory, Entry, Job, KeyClaim, Logged, Message, NotDone, Permit, Shed, Viewing,
+        What,
     },
     clock::Clock,
     config::Config,
@@ -84,6 +89,7 @@ pub struct Shop {
     checkpointer: Checkpointer,
     clock: Clock,
     disk: DiskWatch,
+    snapshots: snapshots::Snapshots,
     config: Arc<Config>,
     tokens: token::CartTokens,
     imports: import::Imports,
@@ -96,6 +102,8 @@ pub struct Shop {
     since: Timestamp,
     /// Turns true when somebody wants the server to end.
     ending: watch::Sender<bool>,
+    /// Where its snapshots and its log lie, for a restore.
+    place: house::Place,
     /// What has to end in good order; `None` once it has.
     running: Mutex<Option<open::Running>>,
 }
@@ -186,6 +194,10 @@ impl Shop {
         &self.clock
     }
 
+    fn place(&self) -> house::Place {
+        self.place.clone()
+    }
+
     /// The configuration it runs with.
     pub fn config(&self) -> &Arc<Config> {
         &self.config
@@ -269,6 +281,7 @@ impl Shop {
             Some(Ok(Err(NotDone::OrderRefused { refusal, at }))) => {
                 Err(AppError::OrderRefused { refusal, at })
             }
+            Some(Ok(Err(NotDone::Crowded))) => Err(AppError::Shed(Shed::Cart)),
             Some(Ok(Err(NotDone::Late))) => Err(AppError::Late),
             Some(Ok(Err(NotDone::Quarantined))) => Err(AppError::Quarantined),
             // The actor died with the message, or the deadline passed: the record may or may not be on its way.

@@ -5,8 +5,11 @@
 use super::{
     Shop,
     admin::DiskWatch,
+    house::Place,
     measure,
     policies::{Policies, configured},
+    replay::Remembered,
+    snapshots::{self, Snapshots},
     token::CartTokens,
 };
 use crate::{
@@ -15,7 +18,12 @@ use crate::{
     },
     clock::{Clock, ClockGap, SystemClock},
     config::{Config, JournalBackend},
-    domain::{agree::Mend, ids::VariantOrdinal, rules::Gate, variant::Variant},
+    domain::{
+        agree::Mend,
+        ids::{ReservationId, VariantOrdinal},
+        rules::Gate,
+        variant::{Hold, Variant},
+    },
     storage::{
         archive::{ArchiveOptions, Keeper},
         checkpoint::{CheckpointError, CheckpointOptions, CheckpointParts, CheckpointThread, Checkpointer},
@@ -31,23 +39,26 @@ use crate::{
         record::{Fact, Turn},
         recovery::{
             self, Backend, OpenJournal, Progress, RecoverError, RecoverOptions, Recovered, RecoveredAgent,
-            SeedError, Seeded,
         },
+        restore::{self, RestoreError},
         snapshot::{SnapshotError, SnapshotReader},
-        state::StateOptions,
+        state::{StateOptions, StateStore},
         trim_holds::TrimHolds,
     },
     telemetry::metrics::metrics,
 };
 use parking_lot::Mutex;
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Weak},
+};
 use tokio::sync::{Semaphore, watch};
 
 /// The one partition there is today.
 pub(super) const PARTITION: PartitionId = PartitionId(0);
 
 /// Below this size the stored rows are never copied into a fresh database.
-const COMPACT_FLOOR_BYTES: u64 = 64 << 20;
+const COMPACT_FLOOR_BYTES: u64 = 256 << 20;
 
 /// The size of one file of the log archive: what letting go gives back at once.
 const ARCHIVE_FILE_BYTES: u64 = 64 << 20;
@@ -102,7 +113,7 @@ pub enum OpenError {
     Recovery(#[from] RecoverError),
     /// The snapshot could not fill the directory.
     #[error(transparent)]
-    Seed(#[from] SeedError),
+    Seed(#[from] RestoreError),
     /// The wall clock is far behind the log.
     #[error(transparent)]
     Clock(#[from] ClockGap),
@@ -130,15 +141,16 @@ pub(super) struct Running {
     writer: JournalWriter,
     checkpoint: CheckpointThread,
     /// Its lock is held as long as the shop is open.
-    _data_dir: DataDir,
+    data_dir: DataDir,
 }
 
 impl Running {
     /// Ends the threads, whose queue has been closed: the writer, then `last`, then the others. Blocks on the disk.
-    fn end(self, last: impl FnOnce()) {
+    fn end(self, last: impl FnOnce()) -> DataDir {
         self.writer.join();
         last();
         self.checkpoint.stop();
+        self.data_dir
     }
 }
 
@@ -146,9 +158,10 @@ impl Running {
 /// nobody is answered from it. Only its threads and its lock on the data directory end with it.
 impl Drop for Shop {
     fn drop(&mut self) {
+        self.snapshots.stop();
         if let Some(running) = self.running.get_mut().take() {
             running.queue.abandon();
-            running.end(|| {});
+            drop(running.end(|| {}));
         }
     }
 }
@@ -159,6 +172,21 @@ impl Shop {
     /// # Errors
     /// [`OpenError`] says what stands in the way; nothing was changed then but a torn tail cut off.
     pub async fn open(options: ShopOptions) -> Result<(Arc<Self>, Opened), OpenError> {
+        Self::open_with(None, options).await
+    }
+
+    /// The same in a data directory that is locked already.
+    pub(super) async fn open_in(
+        data_dir: DataDir,
+        options: ShopOptions,
+    ) -> Result<(Arc<Self>, Opened), OpenError> {
+        Self::open_with(Some(data_dir), options).await
+    }
+
+    async fn open_with(
+        locked: Option<DataDir>,
+        options: ShopOptions,
+    ) -> Result<(Arc<Self>, Opened), OpenError> {
         let ShopOptions {
             config,
             journal,
@@ -168,7 +196,8 @@ impl Shop {
             on_fatal,
         } = options;
         let settings = Arc::clone(&config);
-        let reading = tokio::task::spawn_blocking(move || read(&settings, &journal, seed, &*progress));
+        let reading =
+            tokio::task::spawn_blocking(move || read(locked, &settings, &journal, seed, &*progress));
         let Found {
             data_dir,
             reserve,
@@ -195,6 +224,7 @@ impl Shop {
             ..
         } = recovered;
         let reader = journal.reader();
+        let place_reader = Arc::clone(&reader);
 
         let disk = DiskWatch::start(reserve, clock.clone());
         let (now, low) = (clock.clone(), disk.low());
@@ -238,9 +268,18 @@ impl Shop {
             clock: clock.clone(),
             queue: queue.clone(),
             admission: Arc::clone(&admission),
-            rebuild: Arc::new(FromDisk(checkpointer.clone())),
+            rebuild: Arc::new(FromDisk {
+                checkpointer: checkpointer.clone(),
+                remembered: Remembered {
+                    projection: Arc::clone(&projection),
+                    reader: Arc::clone(&reader),
+                    state: Arc::clone(&state),
+                },
+            }),
+            keys: keys.clone(),
             limits: ActorLimits {
                 idle_ms: config.actor.idle.as_millis(),
+                agent_waiting_max: config.admission.max_per_cart,
             },
         };
         let directory = Directory::start(services, next_ordinal).await;
@@ -259,23 +298,19 @@ impl Shop {
             let head = (variant.store, variant.id, variant.ordinal);
             directory.restore(head, variant.encoded, variant.number, variant.next_deadline);
         }
-        let resuming = tokio::spawn({
-            let directory = Arc::clone(&directory);
-            async move {
-                for bulk in bulks {
-                    directory.resume_bulk(bulk).await;
-                }
-            }
-        });
-        tokio::select! {
-            resumed = resuming => resumed.map_err(std::io::Error::other)?,
-            () = clock.sleep_until(clock.now().saturating_add(SETTLE_WITHIN_MS)) => {
-                tracing::warn!("bulk requests are still settling what was under way before the restart");
-            }
-        }
         if opened.settled > 0 {
-            // Ended early only with the journal, and then the process ends.
-            let _ = directory.caught_up().await;
+            // In a task of its own: what is not settled in time goes on in the background.
+            let resuming = tokio::spawn({
+                let directory = Arc::clone(&directory);
+                async move {
+                    for bulk in bulks {
+                        directory.resume_bulk(bulk).await;
+                    }
+                }
+            });
+            if let Some(resumed) = settled(&directory, &clock, "bulk requests", resuming).await {
+                resumed.map_err(std::io::Error::other)?;
+            }
         }
         settle_agents(&directory, &clock, carts, orders).await;
         mend(&directory, &admission, &mends).await;
@@ -296,25 +331,39 @@ impl Shop {
             imports: super::import::Imports::beside(config.admission.max_in_flight),
             past,
             histories: Arc::new(Semaphore::new(1)),
+            snapshots: Snapshots::open(data_dir.snapshots_dir(), tail.epoch),
             config,
             tokens: CartTokens::new(secret),
             epoch,
             since,
             ending: watch::Sender::new(false),
+            place: Place {
+                snapshots: data_dir.snapshots_dir(),
+                archive: data_dir.archive_dir(),
+                journal: data_dir.journal_dir(),
+                epoch: data_dir.epoch(),
+                reader: place_reader,
+            },
             running: Mutex::new(Some(Running {
                 queue,
                 writer,
                 checkpoint,
-                _data_dir: data_dir,
+                data_dir,
             })),
         });
         measure::keep_up(&shop);
+        snapshots::schedule(&shop);
         Ok((shop, opened))
     }
 
     /// Ends in good order: nothing new is taken, what is on its way is answered, the stored rows are brought up to the
     /// log. Blocks on the disk in between; a second call does nothing.
     pub async fn close(&self) {
+        drop(self.close_and_keep().await);
+    }
+
+    /// The same; the data directory stays locked. `None` when it is closed already.
+    pub(super) async fn close_and_keep(&self) -> Option<DataDir> {
         self.drain();
         let deadline = self.config.server.drain_deadline.as_millis();
         let waited = self.until(self.clock.now().saturating_add(deadline), self.idle());
@@ -322,20 +371,28 @@ impl Shop {
             // What was promised is in the log; the next start brings it to its end.
             tracing::warn!(in_flight = self.in_flight(), "closing with work under way");
         }
-        let Some(running) = self.running.lock().take() else {
-            return;
-        };
+        if self.running.lock().is_some() {
+            self.end_snapshots().await;
+        }
+        let running = self.running.lock().take()?;
         let checkpointer = self.checkpointer.clone();
         let ended = tokio::task::spawn_blocking(move || {
             running.queue.close();
             running.end(|| {
                 // An error has been told to `on_fatal`; the log has everything.
                 let _ = checkpointer.run_now();
-            });
+            })
         });
-        if let Err(error) = ended.await {
-            tracing::error!(%error, "closing the shop panicked");
-        }
+        let ended = ended.await;
+        ended
+            .inspect_err(|error| tracing::error!(%error, "closing the shop panicked"))
+            .ok()
+    }
+
+    /// Ends the actors of a closed shop. What is returned is gone when nobody holds its rows and its log any more.
+    pub(super) fn end_actors(&self) -> Weak<StateStore> {
+        self.directory.end();
+        Arc::downgrade(&self.state)
     }
 }
 
@@ -360,21 +417,24 @@ fn enter(gate: Gate, directory: &Directory, clock: &Clock) {
     let _ = directory.append(dto::encode_turn(&turn), pending);
 }
 
-/// Reads one variant again from rows and log.
-struct FromDisk(Checkpointer);
+/// Reads again, from rows and log, what no actor keeps.
+struct FromDisk {
+    checkpointer: Checkpointer,
+    remembered: Remembered,
+}
 
 impl Rebuild for FromDisk {
     fn variant(&self, ordinal: VariantOrdinal) -> Result<(Variant, u64), String> {
-        recovery::rebuild_variant(&self.0, ordinal).map_err(|error| error.to_string())
+        recovery::rebuild_variant(&self.checkpointer, ordinal).map_err(|error| error.to_string())
     }
 
     fn agent(&self, id: AgentId) -> Result<Option<Vec<u8>>, String> {
         let read = match id {
             AgentId::Cart(bits) => {
-                recovery::rebuild_cart(&self.0, bits).map(|(cart, _)| dto::encode_cart(&cart))
+                recovery::rebuild_cart(&self.checkpointer, bits).map(|(cart, _)| dto::encode_cart(&cart))
             }
             AgentId::Order(bits) => {
-                recovery::rebuild_order(&self.0, bits).map(|(order, _)| dto::encode_order(&order))
+                recovery::rebuild_order(&self.checkpointer, bits).map(|(order, _)| dto::encode_order(&order))
             }
         };
         match read {
@@ -383,10 +443,14 @@ impl Rebuild for FromDisk {
             Err(error) => Err(error.to_string()),
         }
     }
+
+    fn ended(&self, id: ReservationId) -> Result<Option<Hold>, String> {
+        self.remembered.ended(id).map_err(|error| error.to_string())
+    }
 }
 
-/// How long a start waits for carts and orders to come to the end of what they were in the middle of, ms. What a variant in
-/// quarantine holds up goes on in the background.
+/// How long a start waits for bulk requests, and then for carts and orders, to come to the end of what they were in the middle
+/// of, ms. What a variant in quarantine holds up goes on in the background.
 const SETTLE_WITHIN_MS: i64 = 5_000;
 
 /// Mends under way at once.
@@ -411,26 +475,35 @@ async fn settle_agents(
         busy.extend(cart.working.then_some(AgentId::Cart(cart.bits)));
         directory.restore_cart(cart);
     }
-    let settled: Vec<_> = busy.iter().map(|id| directory.settle_agent(*id)).collect();
+    if busy.is_empty() {
+        return;
+    }
+    let settling: Vec<_> = busy.iter().map(|id| directory.settle_agent(*id)).collect();
     let all = async {
-        for one in settled {
+        for one in settling {
             // An error means that there is nothing of it left to settle.
             let _ = one.await;
         }
     };
-    tokio::select! {
-        () = all => {}
-        () = clock.sleep_until(now.saturating_add(SETTLE_WITHIN_MS)) => {
-            tracing::warn!("carts or orders are still settling what was under way before the restart");
+    let _ = settled(directory, clock, "carts and orders", all).await;
+    tracing::info!(
+        agents = busy.len(),
+        "brought carts and orders to the end of what they were doing"
+    );
+}
+
+/// Waits until what was under way before the restart has come to its end and is durable, but not for ever.
+async fn settled<F: Future>(directory: &Directory, clock: &Clock, who: &str, all: F) -> Option<F::Output> {
+    let done = tokio::select! {
+        done = all => Some(done),
+        () = clock.sleep_until(clock.now().saturating_add(SETTLE_WITHIN_MS)) => {
+            tracing::warn!(who, "still settling what was under way before the restart");
+            None
         }
-    }
-    if !busy.is_empty() {
-        directory.caught_up().await;
-        tracing::info!(
-            agents = busy.len(),
-            "brought carts and orders to the end of what they were doing"
-        );
-    }
+    };
+    // Ended early only with the journal, and then the process ends.
+    let _ = directory.caught_up().await;
+    done
 }
 
 /// Brings holds and carts together that do not agree.
@@ -456,23 +529,26 @@ struct Found {
 }
 
 fn read(
+    locked: Option<DataDir>,
     config: &Config,
     journal: &OpenJournal,
     seed: Option<Seed>,
     progress: &dyn Fn(Progress),
 ) -> Result<Found, OpenError> {
     let root: &Path = &config.data.dir;
-    let mut data_dir = DataDir::open(root)?;
+    let mut data_dir = match locked {
+        Some(data_dir) => data_dir,
+        None => DataDir::open(root)?,
+    };
     let reserve = DiskReserve::open(root, config.disk.reserve.bytes())?;
     let options = recover_options(config);
     if let Some(seed) = seed
         && data_dir.is_unused()?
     {
-        let Seeded { variants, position } =
-            recovery::seed_from_snapshot(&mut data_dir, &options, journal, seed)?;
+        let filled = restore::fill_empty(&mut data_dir, &options, journal, seed)?;
         tracing::info!(
-            variants,
-            position,
+            variants = filled.counted.variants,
+            position = %filled.position,
             "filled the empty data directory from a snapshot"
         );
     }
@@ -547,7 +623,7 @@ fn journal_limits(config: &Config) -> JournalLimits {
 }
 
 /// An error with its causes, for one line of the log.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
 }

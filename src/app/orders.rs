@@ -1,5 +1,5 @@
 //! Orders: paid, failed, cancelled, shipped, returned; looked at and listed.
-use super::{Answered, AppError, Context, Shop, bulk::nobodys, carts::counted};
+use super::{Answered, AppError, Context, OrderDone, Shop, bulk::nobodys, carts::counted};
 use crate::{
     clock::Stopwatch,
     domain::{
@@ -53,7 +53,7 @@ impl Shop {
         ctx: &Context,
         id: &OrderId,
         paid: PaidAsk,
-    ) -> Result<Answered<Box<Order>>, AppError> {
+    ) -> Result<Answered<OrderDone>, AppError> {
         let begun = Stopwatch::start();
         let done = async {
             // A late payment may need new reservations: one for each line of the order.
@@ -78,7 +78,7 @@ impl Shop {
             self.ask_order(ctx, id, confirm).await
         };
         let done = counted(Operation::Order, begun, done.await)?;
-        let accepted = done.body.payment.as_ref().map(|payment| payment.at);
+        let accepted = done.body.order.payment.as_ref().map(|payment| payment.at);
         Ok(Answered {
             at: accepted.unwrap_or(done.at),
             ..done
@@ -89,7 +89,7 @@ impl Shop {
     ///
     /// # Errors
     /// A refusal, or an error of the way.
-    pub async fn fail_order(&self, ctx: &Context, id: &OrderId) -> Result<Answered<Box<Order>>, AppError> {
+    pub async fn fail_order(&self, ctx: &Context, id: &OrderId) -> Result<Answered<OrderDone>, AppError> {
         self.act_on_order(ctx, id, Command::Fail).await
     }
 
@@ -104,7 +104,7 @@ impl Shop {
         lines: Option<Vec<AfterSaleLine>>,
         restock: bool,
         close_cart: bool,
-    ) -> Result<Answered<Box<Order>>, AppError> {
+    ) -> Result<Answered<OrderDone>, AppError> {
         let by = ctx.caller.to_string();
         let cancel = Command::Cancel {
             lines,
@@ -124,7 +124,7 @@ impl Shop {
         ctx: &Context,
         id: &OrderId,
         lines: Option<Vec<AfterSaleLine>>,
-    ) -> Result<Answered<Box<Order>>, AppError> {
+    ) -> Result<Answered<OrderDone>, AppError> {
         let by = ctx.caller.to_string();
         self.act_on_order(ctx, id, Command::Fulfil { lines, by }).await
     }
@@ -139,7 +139,7 @@ impl Shop {
         id: &OrderId,
         lines: Option<Vec<AfterSaleLine>>,
         restock: bool,
-    ) -> Result<Answered<Box<Order>>, AppError> {
+    ) -> Result<Answered<OrderDone>, AppError> {
         let by = ctx.caller.to_string();
         self.act_on_order(ctx, id, Command::Return { lines, restock, by })
             .await
@@ -154,7 +154,7 @@ impl Shop {
         ctx: &Context,
         id: &OrderId,
         reference: String,
-    ) -> Result<Answered<Box<Order>>, AppError> {
+    ) -> Result<Answered<OrderDone>, AppError> {
         self.act_on_order(ctx, id, Command::RefundDone { reference })
             .await
     }
@@ -209,7 +209,7 @@ impl Shop {
         ctx: &Context,
         id: &OrderId,
         command: Command,
-    ) -> Result<Answered<Box<Order>>, AppError> {
+    ) -> Result<Answered<OrderDone>, AppError> {
         let begun = Stopwatch::start();
         let done = async {
             self.order_made_here(id)?;

@@ -11,6 +11,7 @@ use crate::{
         entity_rows::ledger_rows,
         journal::{LogReader, PartitionId, ReadError, RecordNumber},
         keys::KeyHash,
+        projection::Projection,
         record::{Fact, Turn},
         state::StateStore,
     },
@@ -38,9 +39,12 @@ impl Shop {
 
     /// A reservation that has left its variant, if it is still remembered.
     pub(super) async fn ended(&self, id: ReservationId) -> Result<Option<Hold>, AppError> {
-        let recent = self.projection.ended(id);
-        let (reader, state) = (self.reader.clone(), self.state.clone());
-        blocking(move || ended_hold(recent, &*reader, &state, id)).await
+        let remembered = Remembered {
+            projection: Arc::clone(&self.projection),
+            reader: Arc::clone(&self.reader),
+            state: Arc::clone(&self.state),
+        };
+        blocking(move || remembered.ended(id)).await
     }
 
     /// The durable lines of a variant's ledger above line `after`, at most `limit`: the rows, then what is newer, from the
@@ -85,6 +89,20 @@ impl Shop {
             }
         })
         .await
+    }
+}
+
+/// Where reservations that have left their variants are found.
+pub(super) struct Remembered {
+    pub(super) projection: Arc<Projection>,
+    pub(super) reader: Arc<dyn LogReader>,
+    pub(super) state: Arc<StateStore>,
+}
+
+impl Remembered {
+    /// One of them, if it is still remembered. Blocks on the disk.
+    pub(super) fn ended(&self, id: ReservationId) -> Result<Option<Hold>, AppError> {
+        ended_hold(self.projection.ended(id), &*self.reader, &self.state, id)
     }
 }
 

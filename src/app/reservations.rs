@@ -39,6 +39,21 @@ pub struct Reservation {
     pub variant: VariantId,
 }
 
+/// Which reservation is meant, and in which version.
+#[derive(Clone, Copy, Debug)]
+pub struct Meant {
+    /// Which.
+    pub id: ReservationId,
+    /// The version the caller saw; `None` takes any.
+    pub version: Option<u64>,
+}
+
+impl From<ReservationId> for Meant {
+    fn from(id: ReservationId) -> Self {
+        Self { id, version: None }
+    }
+}
+
 /// Whether a reservation still stands.
 #[derive(Clone, Debug)]
 pub struct Validity {
@@ -101,24 +116,20 @@ impl Shop {
     pub async fn extend(
         &self,
         ctx: &Context,
-        id: ReservationId,
+        meant: impl Into<Meant>,
         by_ms: Option<i64>,
         phase: Option<Phase>,
     ) -> Result<Answered<Reservation>, AppError> {
-        let terms = self.policies.of(&ctx.store).terms(false);
-        self.act(
-            ctx,
-            id,
-            Operation::Extend,
-            Command::Extend(Extend {
-                id,
-                by_ms,
-                phase,
-                terms,
-                seen: None,
-            }),
-        )
-        .await
+        let meant = meant.into();
+        let extend = Extend {
+            id: meant.id,
+            by_ms,
+            phase,
+            terms: self.policies.of(&ctx.store).terms(false),
+            seen: None,
+        };
+        self.act(ctx, meant, Operation::Extend, Command::Extend(extend))
+            .await
     }
 
     /// Changes a reservation's quantity.
@@ -128,17 +139,16 @@ impl Shop {
     pub async fn resize(
         &self,
         ctx: &Context,
-        id: ReservationId,
+        meant: impl Into<Meant>,
         quantity: u32,
     ) -> Result<Answered<Reservation>, AppError> {
-        let terms = self.policies.of(&ctx.store).terms(false);
-        self.act(
-            ctx,
-            id,
-            Operation::Extend,
-            Command::Resize { id, quantity, terms },
-        )
-        .await
+        let meant = meant.into();
+        let resize = Command::Resize {
+            id: meant.id,
+            quantity,
+            terms: self.policies.of(&ctx.store).terms(false),
+        };
+        self.act(ctx, meant, Operation::Extend, resize).await
     }
 
     /// Sells the units. A repeat gives the same answer.
@@ -148,13 +158,15 @@ impl Shop {
     pub async fn confirm(
         &self,
         ctx: &Context,
-        id: ReservationId,
+        meant: impl Into<Meant>,
         quantity: Option<u32>,
         order: Option<OrderId>,
     ) -> Result<Answered<Reservation>, AppError> {
+        let meant = meant.into();
+        let id = meant.id;
         let ask = Confirm { id, quantity, order };
         let done = self
-            .act(ctx, id, Operation::Confirm, Command::Confirm(ask.clone()))
+            .act(ctx, meant, Operation::Confirm, Command::Confirm(ask.clone()))
             .await;
         let Err(AppError::Refused {
             refusal: Refusal::ReservationConfirmed { at },
@@ -181,9 +193,15 @@ impl Shop {
     ///
     /// # Errors
     /// A refusal with its figures, or an error of the way.
-    pub async fn release(&self, ctx: &Context, id: ReservationId) -> Result<Answered<Reservation>, AppError> {
+    pub async fn release(
+        &self,
+        ctx: &Context,
+        meant: impl Into<Meant>,
+    ) -> Result<Answered<Reservation>, AppError> {
+        let meant = meant.into();
+        let id = meant.id;
         let done = self
-            .act(ctx, id, Operation::Release, Command::Release { id })
+            .act(ctx, meant, Operation::Release, Command::Release { id })
             .await;
         let refused = if let Err(AppError::Refused { refusal, .. }) = &done {
             Some(refusal)
@@ -206,11 +224,18 @@ impl Shop {
     pub async fn fulfil(
         &self,
         ctx: &Context,
-        id: ReservationId,
+        meant: impl Into<Meant>,
         quantity: Option<u32>,
     ) -> Result<Answered<Reservation>, AppError> {
-        self.after_sale(ctx, id, quantity, true, Operation::Fulfil, Command::Fulfil)
-            .await
+        self.after_sale(
+            ctx,
+            meant.into(),
+            quantity,
+            true,
+            Operation::Fulfil,
+            Command::Fulfil,
+        )
+        .await
     }
 
     /// Sold units are cancelled before they leave.
@@ -220,12 +245,19 @@ impl Shop {
     pub async fn cancel(
         &self,
         ctx: &Context,
-        id: ReservationId,
+        meant: impl Into<Meant>,
         quantity: Option<u32>,
         restock: bool,
     ) -> Result<Answered<Reservation>, AppError> {
-        self.after_sale(ctx, id, quantity, restock, Operation::Cancel, Command::Cancel)
-            .await
+        self.after_sale(
+            ctx,
+            meant.into(),
+            quantity,
+            restock,
+            Operation::Cancel,
+            Command::Cancel,
+        )
+        .await
     }
 
     /// Shipped units come back.
@@ -235,18 +267,25 @@ impl Shop {
     pub async fn take_back(
         &self,
         ctx: &Context,
-        id: ReservationId,
+        meant: impl Into<Meant>,
         quantity: Option<u32>,
         restock: bool,
     ) -> Result<Answered<Reservation>, AppError> {
-        self.after_sale(ctx, id, quantity, restock, Operation::Return, Command::Return)
-            .await
+        self.after_sale(
+            ctx,
+            meant.into(),
+            quantity,
+            restock,
+            Operation::Return,
+            Command::Return,
+        )
+        .await
     }
 
     async fn after_sale(
         &self,
         ctx: &Context,
-        id: ReservationId,
+        Meant { id, version }: Meant,
         quantity: Option<u32>,
         restock: bool,
         operation: Operation,
@@ -268,7 +307,8 @@ impl Shop {
                 by: ctx.caller.to_string(),
                 keep_ms: self.config.retention.ended.as_millis(),
             };
-            self.send_home(ctx, home.as_ref(), command(ask), key).await
+            let command = command(ask).if_version(version);
+            self.send_home(ctx, home.as_ref(), command, key).await
         };
         let done = self.counted(operation, begun, done.await)?;
         let home = home.ok_or_else(|| self.refused(Refusal::ReservationNotFound))?;
@@ -398,7 +438,7 @@ impl Shop {
     async fn act(
         &self,
         ctx: &Context,
-        id: ReservationId,
+        Meant { id, version }: Meant,
         operation: Operation,
         command: Command,
     ) -> Result<Answered<Reservation>, AppError> {
@@ -406,7 +446,10 @@ impl Shop {
         let home = self.home(ctx, id).await?;
         let done = match self.claim(ctx).await {
             Ok(Keyed::Known(logged)) => Ok(Done::replayed(logged)),
-            Ok(Keyed::Fresh(key)) => self.send_home(ctx, home.as_ref(), command, key).await,
+            Ok(Keyed::Fresh(key)) => {
+                let command = command.if_version(version);
+                self.send_home(ctx, home.as_ref(), command, key).await
+            }
             Err(error) => Err(error),
         };
         let done = self.counted(operation, begun, done);

@@ -104,9 +104,8 @@ impl Shop {
         let expected = Some(expected.unwrap_or(seen.head.version));
         let change = Command::Change {
             settings: Box::new(settings),
-            expected,
         };
-        let done = self.send(ctx, &entry, change, key).await;
+        let done = self.send(ctx, &entry, change.if_version(expected), key).await;
         self.administered(begun, done)
     }
 
@@ -122,27 +121,20 @@ impl Shop {
         expected: Option<u64>,
     ) -> Result<Answered<View>, AppError> {
         let by = ctx.caller.to_string();
-        self.administer(
-            ctx,
-            id,
-            Command::SetStock {
-                on_hand,
-                expected,
-                by,
-            },
-        )
-        .await
+        let set = Command::SetStock { on_hand, by };
+        self.administer(ctx, id, set.if_version(expected)).await
     }
 
     /// Books units in or out.
     ///
     /// # Errors
-    /// Below what is held, another level than expected, or an error of the way.
+    /// Below what is held, another level than expected, a stale version, or an error of the way.
     pub async fn adjust_stock(
         &self,
         ctx: &Context,
         id: &VariantId,
         ask: AdjustAsk,
+        expected: Option<u64>,
     ) -> Result<Answered<Adjusted>, AppError> {
         let AdjustAsk {
             delta,
@@ -159,7 +151,7 @@ impl Shop {
             by,
         };
         let begun = Stopwatch::start();
-        let done = self.command_to(ctx, id, command).await;
+        let done = self.command_to(ctx, id, command.if_version(expected)).await;
         let logged = self.shops_side(self.counted(Operation::Administer, begun, done)?)?;
         let (Some(view), Some(entry)) = (logged.view, logged.entry) else {
             return Err(AppError::bug("the record of an adjustment has no ledger line"));
@@ -174,14 +166,16 @@ impl Shop {
     /// Opens, pauses or drains a variant's sale.
     ///
     /// # Errors
-    /// No such variant, or an error of the way.
+    /// No such variant, a stale version, or an error of the way.
     pub async fn set_sale(
         &self,
         ctx: &Context,
         id: &VariantId,
         sale: SaleState,
+        expected: Option<u64>,
     ) -> Result<Answered<View>, AppError> {
-        self.administer(ctx, id, Command::SetSale { sale }).await
+        self.administer(ctx, id, Command::SetSale { sale }.if_version(expected))
+            .await
     }
 
     /// Takes a variant out of the shop.
@@ -194,7 +188,8 @@ impl Shop {
         id: &VariantId,
         expected: Option<u64>,
     ) -> Result<Answered<View>, AppError> {
-        self.administer(ctx, id, Command::Delete { expected }).await
+        self.administer(ctx, id, Command::Delete.if_version(expected))
+            .await
     }
 
     /// One variant.

@@ -6,7 +6,7 @@ use super::{ConfigOptions, Exit, Failure};
 use crate::app::OpenError;
 use crate::config::Loaded;
 use crate::storage::data_dir::{DataDir, DataDirError};
-use crate::storage::recovery::{RecoverError, SeedError};
+use crate::storage::recovery::RecoverError;
 
 /// Loads the configuration, with `dir` over `data.dir`, and makes sure that there is a data directory: a command that only
 /// looks must not begin one.
@@ -58,7 +58,7 @@ pub(super) fn failed_to_open(error: &OpenError, dir: &Path) -> Failure {
         OpenError::DataDir(DataDirError::Foreign { .. }) | OpenError::Clock(_) => Exit::Unsafe,
         OpenError::DataDir(DataDirError::Damaged { .. }) => Exit::Damage,
         OpenError::Recovery(error) if error.is_damage() => Exit::Damage,
-        OpenError::Seed(SeedError::Snapshot(_) | SeedError::Entity { .. }) => Exit::Damage,
+        OpenError::Seed(error) if error.is_damage() => Exit::Damage,
         OpenError::DataDir(DataDirError::Disk(_))
         | OpenError::Disk(_)
         | OpenError::Recovery(_)

@@ -2,7 +2,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::nouns::{PageOptions, Source, again, body, failed, no_such, text};
+use super::nouns::{Asked, PageOptions, Source, body, failed, no_such, text};
 use super::online::{Place, segment, with_query};
 use super::table::{Cell, Column, Look, Table, Tone, facts};
 use super::{Exit, Failure, Output};
@@ -44,12 +44,12 @@ pub(super) fn run(options: &HistoryOptions, output: Output) -> Result<(), Failur
     if let Some(cursor) = story["nextCursor"].as_str() {
         let number = options.at_number.map(|number| number.to_string());
         let filters = [("at", options.at.as_deref()), ("at-number", number.as_deref())];
-        let shown = again(
-            &format!("variant history {}", options.id),
-            &options.place,
-            &filters,
-        );
-        output.next(&format!("{shown} --cursor {cursor}"));
+        let asked = Asked {
+            place: &options.place,
+            page: &options.page,
+            filters: &filters,
+        };
+        output.next(&asked.again(&format!("variant history {}", options.id), cursor));
     }
     Ok(())
 }

@@ -3,8 +3,9 @@
     clippy::print_stderr,
     reason = "the one place that writes an operator's messages"
 )]
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 
@@ -39,8 +40,16 @@ impl Output {
         } else {
             text()
         };
+        Self::bytes(text.as_bytes())
+    }
+
+    /// Writes data that is neither text nor JSON of ours, like a manual page.
+    ///
+    /// # Errors
+    /// As [`Output::data`].
+    pub fn bytes(bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = std::io::stdout().lock();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(
                 Exit::Failed,
                 format!("cannot write to stdout: {error}"),
@@ -74,4 +83,15 @@ impl Output {
             self.next(next);
         }
     }
+}
+
+/// On a terminal only; a log file gets no bar.
+pub(in crate::cli) fn progress_bar() -> ProgressBar {
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  eta {eta}  {msg}");
+    ProgressBar::with_draw_target(None, target).with_style(style.expect("a fixed template"))
 }

@@ -10,15 +10,14 @@ use tokio::sync::oneshot;
 
 use super::data_dir::{failed_to_open, text_of};
 use super::{ConfigOptions, Exit, Failure, Output, demo};
-use crate::app::{Opened, Seed, Shop, ShopOptions, Time, configured_journal};
+use crate::app::{House, OnFatal, Opened, Seed, Shop, ShopOptions, Stage, Time, configured_journal};
 use crate::clock::Stopwatch;
 use crate::config::Loaded;
 use crate::http::frame::Frame;
+use crate::http::front::Front;
 use crate::http::health::Health;
 use crate::http::listener::{self, Drained, ListenerLimits};
 use crate::http::operations::{Operations, operations};
-use crate::http::router::router;
-use crate::http::site::Site;
 use crate::storage::snapshot::SnapshotReader;
 use crate::telemetry;
 use crate::telemetry::metrics::metrics;
@@ -95,8 +94,8 @@ async fn serve(options: &ServeOptions, loaded: &Arc<Loaded>, output: Output) -> 
 
     let shop = open(options, loaded, &health).await?;
     let (public, address) = bind(server.listen).await?;
-    let site = Site::new(Arc::clone(&shop), Arc::clone(loaded));
-    let public_router = router(site, Frame::new(server));
+    let house = House::new(shop, configured_journal(&loaded.config), ending());
+    let front = Front::of(&house, loaded, &health);
     health.ready();
     tracing::info!(api = %address, ops = %ops_address, "ready");
     let told =
@@ -106,17 +105,26 @@ async fn serve(options: &ServeOptions, loaded: &Arc<Loaded>, output: Output) -> 
         &told,
     )?;
 
-    let ends = end_wanted(Arc::clone(&shop), Arc::clone(&health));
-    let drained = listener::serve(public, public_router, ListenerLimits::public(server), ends).await;
+    let ends = end_wanted(Arc::clone(&house), Arc::clone(&health));
+    let drained = listener::serve(public, front, ListenerLimits::public(server), ends).await;
     if drained == Drained::Cut {
         tracing::warn!("the drain deadline passed; connections were cut");
     }
-    shop.close().await;
+    house.close().await;
     let _ = close_ops.send(());
     // The operations listener has nothing that could fail to end.
     let _ = ops.await;
     tracing::info!("ended in good order");
     Ok(())
+}
+
+/// Ends the process when the disk can no longer be trusted.
+fn ending() -> OnFatal {
+    Arc::new(|why| {
+        // What was not answered was not promised; the next start recovers from what is on the device.
+        tracing::error!(%why, "the disk can no longer be trusted: ending");
+        std::process::exit(i32::from(Exit::Failed as u8));
+    })
 }
 
 async fn open(
@@ -140,11 +148,7 @@ async fn open(
             metrics().recovery_replayed_records.set(gauge(progress.replayed));
             metrics().recovery_records.set(gauge(progress.total));
         }),
-        on_fatal: Arc::new(|why| {
-            // What was not answered was not promised; the next start recovers from what is on the device.
-            tracing::error!(%why, "the disk can no longer be trusted: ending");
-            std::process::exit(i32::from(Exit::Failed as u8));
-        }),
+        on_fatal: ending(),
     });
     let (shop, opened) = opening
         .await
@@ -175,17 +179,19 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure>
 }
 
 /// Resolves when a signal or an operator asks the server to end; from then on new requests are turned away.
-async fn end_wanted(shop: Arc<Shop>, health: Arc<Health>) {
+async fn end_wanted(house: Arc<House>, health: Arc<Health>) {
     let mut terminate = signal(SignalKind::terminate()).expect("a runtime with its driver takes signals");
     let mut interrupt = signal(SignalKind::interrupt()).expect("a runtime with its driver takes signals");
     let why = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
-        () = shop.end_wanted() => "an operator",
+        () = house.end_wanted() => "an operator",
     };
-    tracing::info!(why, in_flight = shop.in_flight(), "draining");
     health.drain();
-    shop.drain();
+    if let Stage::Open(shop) = house.stage() {
+        tracing::info!(why, in_flight = shop.in_flight(), "draining");
+        shop.drain();
+    }
 }
 
 #[expect(

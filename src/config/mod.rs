@@ -142,6 +142,8 @@ sections! {
         max_in_flight: usize = "8192",
         /// The same for one variant, so that one hot article does not starve the shop.
         max_per_variant: usize = "4096",
+        /// Commands that may wait in front of one cart, or one order, for what it is in the middle of.
+        max_per_cart: usize = "64",
         /// Journal slots kept for expiry and other messages of the house itself.
         reserved: usize = "8192",
         /// Journal slots kept for orders, which carts wait for.

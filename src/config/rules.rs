@@ -94,6 +94,13 @@ pub(super) fn broken(config: &Config) -> Vec<String> {
         admission.max_in_flight.to_string(),
     );
     at_most(
+        "admission.max_per_cart",
+        admission.max_per_cart.to_string(),
+        admission.max_per_cart <= admission.max_in_flight,
+        "admission.max_in_flight",
+        admission.max_in_flight.to_string(),
+    );
+    at_most(
         "journal.group_records",
         journal.group_records.to_string(),
         journal.group_records <= journal.queue_capacity,
@@ -194,6 +201,7 @@ fn must_be_positive(config: &Config) -> Vec<(&'static str, u64)> {
         ("journal.group_bytes", journal.group_bytes.bytes()),
         ("admission.max_in_flight", count(admission.max_in_flight)),
         ("admission.max_per_variant", count(admission.max_per_variant)),
+        ("admission.max_per_cart", count(admission.max_per_cart)),
         ("checkpoint.every", ms(checkpoint.every)),
         ("checkpoint.log_bytes", checkpoint.log_bytes.bytes()),
         ("state.cache", state.cache.bytes()),

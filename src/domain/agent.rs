@@ -62,8 +62,9 @@ pub trait Agent: Clone + PartialEq + std::fmt::Debug + Sized {
     /// What the work in hand asks of others, in a fixed order; empty without work. The same until it is concluded.
     fn asks(&self) -> Vec<Ask>;
 
-    /// Goes on with the work in hand: one answer for each ask, in that order. If it is as it was and still working, whoever
-    /// has not answered or said no is asked again after a while; a yes stands.
+    /// Goes on with the work in hand: one answer for each ask, in that order. If it is as it was and still working, all
+    /// are asked again after a while, those too who have answered: every ask is one that may come twice. It goes on with the
+    /// answers it has if the missing ones come meanwhile.
     fn conclude(&self, answers: &[Answer], now: Timestamp) -> Next<Self>;
 
     /// The earliest moment something happens by itself.
@@ -71,6 +72,17 @@ pub trait Agent: Clone + PartialEq + std::fmt::Debug + Sized {
 
     /// What happens by itself at `now`; not while it is working.
     fn due(&self, now: Timestamp) -> Option<Next<Self>>;
+
+    /// Asks how everything stands that others told it of: word of some of it was lost. `None` when there is nothing to ask;
+    /// not while it is working.
+    fn look(&self, _now: Timestamp) -> Option<Next<Self>> {
+        None
+    }
+
+    /// What it is told by an answer that came when nobody waited for it any more.
+    fn word_of(_answer: Answer) -> Option<Self::Command> {
+        None
+    }
 
     /// Its own laws.
     ///

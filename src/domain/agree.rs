@@ -82,6 +82,8 @@ impl Sides {
         if cart.work.is_some() {
             self.busy.insert(bits);
         }
+        self.claimed
+            .extend(cart.strays.iter().map(|stray| stray.reservation));
         match cart.status {
             cart::Status::Merging { .. } => {
                 self.busy.insert(bits);
@@ -252,6 +254,7 @@ mod tests {
             status: cart::Status::Active,
             lines: (1..).zip(lines).map(line).collect(),
             next_line: 9,
+            strays: Vec::new(),
             created_at: NOW,
             touched_at: NOW,
             ended_at: None,

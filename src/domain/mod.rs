@@ -17,6 +17,7 @@ pub mod law;
 pub mod money;
 pub mod order;
 pub mod policy;
+pub mod rewind;
 pub mod rules;
 pub mod time;
 pub mod variant;

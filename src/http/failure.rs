@@ -21,7 +21,7 @@ pub fn problem(error: &AppError, subject: Subject<'_>) -> Problem {
         AppError::InFlight => Problem::new(Code::RequestInFlight),
         AppError::KeysFull => Problem::new(Code::Overloaded).detail("too many recent idempotency keys"),
         AppError::Shed(Shed::Process | Shed::Reserved) => Problem::new(Code::Overloaded),
-        AppError::Shed(Shed::Variant) => Problem::new(Code::TooManyRequests),
+        AppError::Shed(Shed::Variant | Shed::Cart) => Problem::new(Code::TooManyRequests),
         AppError::Shed(Shed::Draining) => Problem::new(Code::Draining),
         AppError::Late => {
             Problem::new(Code::Overloaded).detail("not judged before the deadline; nothing was done")
@@ -50,6 +50,15 @@ pub fn problem(error: &AppError, subject: Subject<'_>) -> Problem {
         AppError::DiskReserve => {
             Problem::new(Code::StorageUnavailable).detail("free disk space is below the reserve")
         }
+        AppError::SnapshotRunning => Problem::new(Code::SnapshotRunning),
+        AppError::SnapshotNotFound(id) => {
+            Problem::new(Code::SnapshotNotFound).with("snapshotId", id.as_str())
+        }
+        AppError::SnapshotDamaged { id, why, offset } => Problem::new(Code::SnapshotDamaged)
+            .detail(why.clone())
+            .with("snapshotId", id.as_str())
+            .with_some("offset", *offset),
+        AppError::DiskFull => Problem::new(Code::InsufficientStorage),
         AppError::Internal(what) => {
             tracing::error!(error = %what, "a use case failed");
             Problem::new(Code::Internal)

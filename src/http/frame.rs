@@ -27,6 +27,9 @@ pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The longest request id that is accepted.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
+/// The routes whose work has no deadline.
+const SNAPSHOTS: &str = "/api/admin/snapshots";
+
 /// What the frame needs to know.
 #[derive(Clone, Debug)]
 pub struct Frame {
@@ -46,6 +49,17 @@ impl Frame {
             deadline: server.request_deadline.duration() * 2,
             import_deadline: server.import_deadline.duration(),
             own_names_only: false,
+        }
+    }
+
+    /// A snapshot takes as long as the house is large, an import as long as its list; whoever asks for one waits.
+    fn deadline_of(&self, route: &str) -> Duration {
+        if route.starts_with(SNAPSHOTS) {
+            Duration::MAX
+        } else if route == IMPORT {
+            self.import_deadline
+        } else {
+            self.deadline
         }
     }
 
@@ -79,12 +93,7 @@ pub async fn frame(State(frame): State<Arc<Frame>>, request: Request, next: Next
         Err(problem) => carrier(problem),
         Ok(()) => {
             let served = catch_panic(next.run(request)).instrument(span);
-            let deadline = if route == IMPORT {
-                frame.import_deadline
-            } else {
-                frame.deadline
-            };
-            match tokio::time::timeout(deadline, served).await {
+            match tokio::time::timeout(frame.deadline_of(route), served).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(Panicked)) => {
                     let (request_id, traceparent) = (ids.request_text(), ids.trace_text());

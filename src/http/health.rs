@@ -1,6 +1,6 @@
 //! How far the process is, for orchestrators and operators: starting, ready, draining.
 use serde::Serialize;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::watch;
 use utoipa::ToSchema;
 
@@ -22,6 +22,7 @@ pub struct Health {
     phase: watch::Sender<Phase>,
     replayed: AtomicU64,
     total: AtomicU64,
+    restoring: AtomicBool,
 }
 
 impl Default for Health {
@@ -30,6 +31,7 @@ impl Default for Health {
             phase: watch::Sender::new(Phase::Starting),
             replayed: AtomicU64::new(0),
             total: AtomicU64::new(0),
+            restoring: AtomicBool::new(false),
         }
     }
 }
@@ -49,6 +51,16 @@ impl Health {
     /// Recovery is over and the public listener is open.
     pub fn ready(&self) {
         self.advance(Phase::Ready);
+    }
+
+    /// A restore begins, or has ended.
+    pub fn restores(&self, restoring: bool) {
+        self.restoring.store(restoring, Ordering::Release);
+    }
+
+    /// Whether the shop is being put back.
+    pub fn is_restoring(&self) -> bool {
+        self.restoring.load(Ordering::Acquire)
     }
 
     /// A signal or an operator asks the process to end in order.

@@ -1,8 +1,8 @@
 //! Connections: accepted up to a limit, served by hyper directly (axum's own loop exposes neither a header timeout nor a
 //! connection limit), drained with a deadline.
+use super::front::Front;
 use crate::config;
 use crate::telemetry::metrics::metrics;
-use axum::Router;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -70,13 +70,13 @@ pub enum Drained {
 /// Serves until `stop` ends, then lets requests in flight finish within the drain deadline.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    front: impl Into<Front>,
     limits: ListenerLimits,
     stop: impl Future<Output = ()>,
 ) -> Drained {
     let seats = Arc::new(Semaphore::new(limits.connections_max as usize));
     let closing = watch::Sender::new(Closing::No);
-    let mut stop = pin!(stop);
+    let (front, mut stop) = (front.into(), pin!(stop));
     loop {
         let accepted = tokio::select! {
             biased;
@@ -84,13 +84,7 @@ pub async fn serve(
             accepted = accept(&listener, &seats) => accepted,
         };
         if let Some((stream, seat)) = accepted {
-            tokio::spawn(converse(
-                stream,
-                router.clone(),
-                limits,
-                closing.subscribe(),
-                seat,
-            ));
+            tokio::spawn(converse(stream, front.clone(), limits, closing.subscribe(), seat));
         }
     }
     drop(listener);
@@ -132,7 +126,7 @@ async fn accept(listener: &TcpListener, seats: &Arc<Semaphore>) -> Option<(TcpSt
 /// Serves one connection. Its errors are the peer's business (it hung up, it sent nonsense) and worth a debug line only.
 async fn converse(
     stream: TcpStream,
-    router: Router,
+    front: Front,
     limits: ListenerLimits,
     mut closing: watch::Receiver<Closing>,
     _seat: OwnedSemaphorePermit,
@@ -141,7 +135,7 @@ async fn converse(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY not set");
     }
-    let service = service_fn(move |request: hyper::Request<Incoming>| router.clone().oneshot(request));
+    let service = service_fn(move |request: hyper::Request<Incoming>| front.now().oneshot(request));
     // `pipeline_flush` stays off: it holds back the automatic 400 and 431 for ever, because the bad head is still unread.
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -184,6 +178,7 @@ impl Drop for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::Router;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::oneshot;

@@ -4,6 +4,7 @@ pub mod docs;
 pub mod extract;
 pub mod failure;
 pub mod frame;
+pub mod front;
 pub mod health;
 pub mod listener;
 pub mod openapi;

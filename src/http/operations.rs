@@ -58,6 +58,7 @@ async fn livez() -> Response {
 async fn readyz(State(state): State<Operations>) -> Response {
     match state.health.phase() {
         Phase::Starting => Problem::new(Code::NotReady).into_response(),
+        Phase::Ready if state.health.is_restoring() => Problem::new(Code::Restoring).into_response(),
         Phase::Ready => Json(json!({"status": "ready"})).into_response(),
         Phase::Draining => Problem::new(Code::Draining).into_response(),
     }

@@ -73,8 +73,12 @@ codes! {
         "Orders are made by POST /api/cart/{id}/checkout.";
     RefundNotFound "refund-not-found" 404 false "No refund is asked for under this payment reference"
         "The order's `refunds` lists those that are.";
+    SnapshotNotFound "snapshot-not-found" 404 false "No such snapshot"
+        "GET /api/admin/snapshots lists those that are there.";
     QuarantineNotFound "quarantine-not-found" 404 false "That variant is not in quarantine"
         "GET /api/admin/quarantine lists those that are.";
+    OperationNotFound "operation-not-found" 404 false "No such operation"
+        "The process keeps the last few; one that was restarted has forgotten them.";
     MethodNotAllowed "method-not-allowed" 405 false "This address does not take that method"
         "The Allow header lists the methods that it takes.";
     NotAcceptable "not-acceptable" 406 false "There is no such form of this"
@@ -129,8 +133,12 @@ codes! {
         "`refund` says which payment and why. Pay it back, then POST /api/orders/{id}/refunds/{paymentReference}/done. Never show this shopper a thank-you page.";
     AmountMismatch "amount-mismatch" 409 false "What was paid is not what the order costs"
         "`refund` names the payment that must be paid back; the order's `total` is what it costs.";
+    SnapshotRunning "snapshot-running" 409 true "A snapshot is being taken or verified"
+        "One at a time. Wait for it, then repeat with the same key.";
     RequestInFlight "request-in-flight" 409 true "The first request with this key is still at work"
         "Wait as long as Retry-After says, then repeat with the same key.";
+    PlanStale "plan-stale" 409 false "The plan is not good any more"
+        "`detail` says why. Have it planned again, read what it means now, and send the new planToken.";
     ReservationExpired "reservation-expired" 410 false "The reservation expired"
         "Its units went back at `endedAt`. Reserve again.";
     CartMerged "cart-merged" 410 false "Another cart has taken over this one"
@@ -155,8 +163,12 @@ codes! {
         "Units that a line books in are for sale at once, and a unit that was sold cannot be taken back because a later line is refused. Send `dryRun=true` first: it names every line that would be refused. Whatever one line says happens together or not at all.";
     InvalidParameter "invalid-parameter" 422 false "A part of the address is missing, unknown or out of range"
         "`parameter` names the path or query parameter and `expected` says what it must be.";
+    SnapshotDamaged "snapshot-damaged" 422 false "The snapshot is not what was written"
+        "`detail` and `offset` say where. Use an earlier one, and look at the disk.";
     IdempotencyKeyReused "idempotency-key-reused" 422 false "This key belongs to another request"
         "The same key came with another body, route or caller. Use a fresh key for every intent.";
+    CutUnreachable "cut-unreachable" 422 false "The shop cannot be put back to there"
+        "`detail` says how far snapshot and log reach.";
     PreconditionRequired "precondition-required" 428 false "Say which version you mean to change"
         "Read it, and send its ETag in If-Match (or * to write whatever is there).";
     TooManyRequests "too-many-requests" 429 true "Too many requests for this variant at once"
@@ -167,6 +179,8 @@ codes! {
         "Nothing was done. Wait as long as Retry-After says.";
     NotReady "not-ready" 503 true "The service is still starting"
         "It replays its log; /startupz on the operations listener shows how far it is.";
+    Restoring "restoring" 503 true "The shop is being put back"
+        "An operator restores it from a snapshot. Wait as long as Retry-After says, then repeat with the same Idempotency-Key.";
     Draining "draining" 503 true "The service is shutting down"
         "Nothing was done. Another instance, or this one after its restart, will answer.";
     StorageUnavailable "storage-unavailable" 503 true "The disk does not take new business now"
@@ -175,6 +189,8 @@ codes! {
         "The work was handed over, but no answer came in time: it may have happened. Repeat with the same Idempotency-Key and you get the one true answer.";
     VariantQuarantined "variant-quarantined" 503 true "This variant is set aside"
         "A law was found broken for it. An operator must look: GET /api/admin/quarantine. Other variants are served.";
+    InsufficientStorage "insufficient-storage" 507 true "The disk has no room for this"
+        "Nothing was kept of it, and earlier snapshots are as they were. An operator must make room.";
 }
 
 impl Code {

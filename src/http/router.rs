@@ -3,10 +3,15 @@ use super::auth::{AdminKey, require_key};
 use super::docs::docs;
 use super::frame::{Frame, frame};
 use super::openapi::finish;
-use super::routes::{admin, bulk, carts, history, orders, reservations, sold, stock, stock_file, variants};
+use super::routes::{
+    admin, bulk, carts, history, orders, reservations, restore, snapshots, sold, stock, stock_file, variants,
+};
 use super::site::Site;
+use crate::app::House;
+use crate::config::Loaded;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use axum::routing::get;
 use std::sync::Arc;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -77,6 +82,11 @@ fn api() -> OpenApiRouter<Arc<Site>> {
         .routes(routes!(admin::get_hot_variants))
         .routes(routes!(admin::list_quarantine))
         .routes(routes!(admin::rebuild_quarantined))
+        .routes(routes!(restore::restore))
+        .routes(routes!(restore::get_operation))
+        .routes(routes!(snapshots::create_snapshot, snapshots::list_snapshots))
+        .routes(routes!(snapshots::get_snapshot, snapshots::delete_snapshot))
+        .routes(routes!(snapshots::verify_snapshot))
         .routes(routes!(admin::drain))
 }
 
@@ -96,23 +106,43 @@ pub fn document_json() -> String {
 /// The routes of the public listener. The API asks for the key where one is configured; the pages about it do not. Where
 /// none is, requests to foreign names are refused.
 pub fn router(site: Site, around: Frame) -> Router {
-    let key = site
-        .loaded
-        .config
-        .auth
-        .admin_key
-        .as_ref()
-        .map(|key| Arc::new(AdminKey::new(key.expose())));
+    let (api, _) = api().split_for_parts();
+    let (api, around) = guarded(api, &site.loaded, around);
+    api.with_state(Arc::new(site))
+        .merge(docs(document_json()))
+        .layer(from_fn_with_state(Arc::new(around), frame))
+}
+
+/// The routes while a restore is under way: how far it is, and the pages about the API. Whoever asks for anything else is told to
+/// wait.
+pub fn restoring(house: Arc<House>, loaded: &Loaded, around: Frame) -> Router {
+    let operations = Router::new().route(
+        "/api/admin/operations/{id}",
+        get(restore::get_operation_meanwhile),
+    );
+    let (operations, around) = guarded(operations, loaded, around);
+    operations
+        .with_state(house)
+        .merge(docs(document_json()))
+        .fallback(restore::restoring)
+        .layer(from_fn_with_state(Arc::new(around), frame))
+}
+
+/// Asks for the key where one is configured, and refuses foreign names where none is.
+fn guarded<S: Clone + Send + Sync + 'static>(
+    routes: Router<S>,
+    loaded: &Loaded,
+    around: Frame,
+) -> (Router<S>, Frame) {
+    let key = loaded.config.auth.admin_key.as_ref();
+    let key = key.map(|key| Arc::new(AdminKey::new(key.expose())));
     let around = Frame {
         own_names_only: key.is_none(),
         ..around
     };
-    let (api, _) = api().split_for_parts();
-    let api = match key {
-        None => api,
-        Some(key) => api.route_layer(from_fn_with_state(key, require_key)),
+    let routes = match key {
+        None => routes,
+        Some(key) => routes.route_layer(from_fn_with_state(key, require_key)),
     };
-    api.with_state(Arc::new(site))
-        .merge(docs(document_json()))
-        .layer(from_fn_with_state(Arc::new(around), frame))
+    (routes, around)
 }

@@ -1,6 +1,6 @@
 //! What the handlers share: the shop, and the few limits of the edge itself.
 use super::auth::Guest;
-use crate::app::{Context, RequestKey, Shop};
+use crate::app::{Context, House, RequestKey, Shop};
 use crate::clock::Clock;
 use crate::config::{Config, Loaded};
 use crate::domain::ids::StoreId;
@@ -23,16 +23,23 @@ pub fn default_store() -> StoreId {
 pub struct Site {
     /// The use cases.
     pub shop: Arc<Shop>,
+    /// The house that the shop is in.
+    pub house: Arc<House>,
     /// The configuration with the source of each value, for operators.
     pub loaded: Arc<Loaded>,
     edge: Edge,
 }
 
 impl Site {
-    /// The site of a shop.
-    pub fn new(shop: Arc<Shop>, loaded: Arc<Loaded>) -> Self {
+    /// The site of a shop in its house.
+    pub fn new(shop: Arc<Shop>, house: Arc<House>, loaded: Arc<Loaded>) -> Self {
         let edge = Edge::new(shop.clock().clone(), &loaded.config);
-        Self { shop, loaded, edge }
+        Self {
+            shop,
+            house,
+            loaded,
+            edge,
+        }
     }
 
     /// What reading a request needs.

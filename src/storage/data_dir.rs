@@ -15,9 +15,9 @@
 //!
 //! The first start creates everything durably and writes `CURRENT` last, so that a crash on the way leaves a directory that the
 //! next start completes. A directory with other content, or one that lost its `CURRENT`, is refused rather than guessed at.
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -31,7 +31,8 @@ const CURRENT_UNFINISHED: &str = "CURRENT.new";
 const SECRET: &str = "secret";
 const SECRET_UNFINISHED: &str = "secret.new";
 const EPOCHS: &str = "epochs";
-const SNAPSHOTS: &str = "snapshots";
+/// The name of the folder of portable snapshots.
+pub(super) const SNAPSHOTS: &str = "snapshots";
 const ARCHIVE: &str = "archive";
 /// The name of the file that keeps disk space back.
 pub(super) const RESERVE: &str = "RESERVE";
@@ -90,7 +91,10 @@ impl DataDir {
     /// [`DataDirError::Locked`] when another process uses it; [`DataDirError::Foreign`] and [`DataDirError::Damaged`] when it is
     /// not safe to use; [`DataDirError::Disk`] when the file system refuses.
     pub fn open(root: &Path) -> Result<DataDir, DataDirError> {
-        fs::create_dir_all(root).map_err(EngineError::io("create the directory", root))?;
+        // What it holds is about customers: nobody else's business from the first moment.
+        let mut private = DirBuilder::new();
+        let made = private.recursive(true).mode(0o700).create(root);
+        made.map_err(EngineError::io("create the directory", root))?;
         sync_parent(root)?;
         refuse_foreign(root)?;
         let lock = take_lock(root)?;
@@ -113,6 +117,26 @@ impl DataDir {
         root.join(CURRENT).exists() || root.join(EPOCHS).exists()
     }
 
+    /// Whether a directory is new, empty, or has never held a record: something can be put into it. Looks and changes nothing.
+    ///
+    /// # Errors
+    /// [`DataDirError::Foreign`] when it is somebody else's; the file system refuses.
+    pub fn is_vacant(root: &Path) -> Result<bool, DataDirError> {
+        if !root.exists() {
+            return Ok(true);
+        }
+        refuse_foreign(root)?;
+        let epochs = root.join(EPOCHS);
+        for epoch in names_in(&epochs)? {
+            for part in ["journal", "state"] {
+                if !names_in(&epochs.join(&epoch).join(part))?.is_empty() {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
     /// The directory itself.
     pub fn root(&self) -> &Path {
         &self.root
@@ -121,6 +145,16 @@ impl DataDir {
     /// The current epoch, from 1; it grows with every restore and is the first part of a position.
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// Where the current epoch lies.
+    pub fn epoch_path(&self) -> PathBuf {
+        self.epoch_dir()
+    }
+
+    /// Where the journal of an epoch lies, if it is kept.
+    pub fn journal_dir_of(&self, epoch: u64) -> PathBuf {
+        epoch_dir(&self.root, epoch).join("journal")
     }
 
     /// Where the journal of the current epoch lies; exists.
@@ -180,19 +214,15 @@ impl DataDir {
         Ok(true)
     }
 
-    /// Makes room for the next epoch beside the current one; what an interrupted restore left there is removed.
+    /// Makes room for the next epoch beside the current one, above `other` too, the epoch that what goes in comes from; what
+    /// an interrupted restore left there is removed.
     ///
     /// # Errors
     /// The file system refuses.
-    pub fn begin_epoch(&self) -> Result<NextEpoch, DataDirError> {
-        let epoch = self.epoch + 1;
+    pub fn begin_epoch(&self, other: u64) -> Result<NextEpoch, DataDirError> {
+        let epoch = self.epoch.max(other) + 1;
         let dir = epoch_dir(&self.root, epoch);
-        match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(EngineError::io("remove", &dir)(error).into());
-            }
-            Ok(()) | Err(_) => {}
-        }
+        remove_if_there(&dir)?;
         create_dirs(&self.root.join(EPOCHS), &[&epoch.to_string()])?;
         create_dirs(&dir, &["journal", "state"])?;
         Ok(NextEpoch { epoch, dir })
@@ -205,6 +235,16 @@ impl DataDir {
     pub fn enter_epoch(&mut self, next: NextEpoch) -> Result<(), DataDirError> {
         publish_epoch(&self.root, next.epoch)?;
         self.epoch = next.epoch;
+        Ok(())
+    }
+
+    /// Makes an epoch of before the current one again, in one durable step.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn go_back(&mut self, epoch: u64) -> Result<(), DataDirError> {
+        publish_epoch(&self.root, epoch)?;
+        self.epoch = epoch;
         Ok(())
     }
 
@@ -226,6 +266,14 @@ impl NextEpoch {
         self.epoch
     }
 
+    /// Removes it: it will not be entered.
+    ///
+    /// # Errors
+    /// The file system refuses; [`DataDir::begin_epoch`] tries again.
+    pub fn give_up(self) -> Result<(), DataDirError> {
+        remove_if_there(&self.dir)
+    }
+
     /// Where its journal will lie; exists.
     pub fn journal_dir(&self) -> PathBuf {
         self.dir.join("journal")
@@ -239,6 +287,24 @@ impl NextEpoch {
 
 fn epoch_dir(root: &Path, epoch: u64) -> PathBuf {
     root.join(EPOCHS).join(epoch.to_string())
+}
+
+/// What is in a directory; nothing if it is not there.
+fn names_in(dir: &Path) -> Result<Vec<std::ffi::OsString>, EngineError> {
+    let list = || fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect();
+    match list() {
+        Err(error) if io::Error::kind(&error) == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(EngineError::io("read the directory", dir)),
+    }
+}
+
+fn remove_if_there(dir: &Path) -> Result<(), DataDirError> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(EngineError::io("remove", dir)(error).into())
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Makes the directory's own entry durable. A parent that we may pass but not read was made by somebody else, as was the entry.
@@ -493,10 +559,10 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let mut dir = DataDir::open(home.path()).unwrap();
         assert!(dir.is_unused().unwrap());
-        let left = dir.begin_epoch().unwrap();
+        let left = dir.begin_epoch(0).unwrap();
         fs::write(left.state_dir().join("half"), b"").unwrap();
         drop(left);
-        let next = dir.begin_epoch().unwrap();
+        let next = dir.begin_epoch(0).unwrap();
         assert!(
             !next.state_dir().join("half").exists(),
             "an interrupted one is begun anew"

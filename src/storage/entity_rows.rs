@@ -29,11 +29,11 @@ use crate::domain::{
 };
 use std::iter::Peekable;
 
-const HEAD: u8 = 1;
-const PURCHASES: u8 = 2;
-const POLICY: u8 = 3;
-const BULK: u8 = 4;
-const DEPARTED: u8 = 5;
+pub(super) const HEAD: u8 = 1;
+pub(super) const PURCHASES: u8 = 2;
+pub(super) const POLICY: u8 = 3;
+pub(super) const BULK: u8 = 4;
+pub(super) const DEPARTED: u8 = 5;
 pub(super) const CART: u8 = 6;
 pub(super) const ORDER: u8 = 7;
 
@@ -188,12 +188,18 @@ pub(super) fn load_variant(
     }
 }
 
+/// A row, or why it could not be read.
+type RowOr<E> = Result<(Vec<u8>, Vec<u8>), E>;
+
+/// Rows of the store, whose errors are ours.
+type StoredRows = std::iter::Map<Rows, fn(RowOr<StateError>) -> RowOr<RowError>>;
+
 /// Every stored variant with its last record, in order of ordinals. Three scans side by side: a seek for each variant
 /// would take longer than all of them.
-pub(super) struct Variants {
-    heads: Rows,
-    holds: Peekable<Rows>,
-    purchases: Peekable<Rows>,
+pub(super) struct Variants<I: Iterator = StoredRows> {
+    heads: I,
+    holds: Peekable<I>,
+    purchases: Peekable<I>,
 }
 
 impl Variants {
@@ -203,15 +209,33 @@ impl Variants {
 
     fn from(state: &StateStore, first: u32) -> Self {
         let ordinal = VariantOrdinal(first);
-        let scan = |family, from: &[u8], to: Option<&[u8]>| state.scan(family, from, to, usize::MAX);
+        let ours: fn(RowOr<StateError>) -> RowOr<RowError> = |row| row.map_err(RowError::from);
+        let scan =
+            |family, from: &[u8], to: Option<&[u8]>| state.scan(family, from, to, usize::MAX).map(ours);
         Self {
             heads: scan(Family::Entity, &head_key(ordinal), Some(&[PURCHASES])),
             holds: scan(Family::Hold, &first.to_be_bytes(), None).peekable(),
             purchases: scan(Family::Entity, &purchases_prefix(first), Some(&[POLICY])).peekable(),
         }
     }
+}
 
-    fn assemble(&mut self, number: u64, head: Head) -> Result<(Variant, u64), RowError> {
+impl<I: Iterator<Item = RowOr<E>>, E: From<RowError>> Variants<I> {
+    /// From rows that lie elsewhere, each in the order of its keys.
+    pub(super) fn of_rows(heads: I, holds: I, purchases: I) -> Self {
+        Self {
+            heads,
+            holds: holds.peekable(),
+            purchases: purchases.peekable(),
+        }
+    }
+
+    /// Rows of variants that are not there, once the last variant has come.
+    pub(super) fn has_orphans(&mut self) -> bool {
+        self.holds.peek().is_some() || self.purchases.peek().is_some()
+    }
+
+    fn assemble(&mut self, number: u64, head: Head) -> Result<(Variant, u64), E> {
         let ordinal = head.ordinal.0.to_be_bytes();
         let mut holds: Vec<Hold> = Vec::new();
         while let Some(row) = next_of(&mut self.holds, Family::Hold, &ordinal)? {
@@ -229,20 +253,25 @@ impl Variants {
     }
 }
 
-impl Iterator for Variants {
-    type Item = Result<(Variant, u64), RowError>;
+impl<I: Iterator<Item = RowOr<E>>, E: From<RowError>> Iterator for Variants<I> {
+    type Item = Result<(Variant, u64), E>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let row = match self.heads.next()? {
             Ok((_, row)) => row,
-            Err(error) => return Some(Err(error.into())),
+            Err(error) => return Some(Err(error)),
         };
-        Some(read_head(&row).and_then(|(number, head)| self.assemble(number, head)))
+        let head = read_head(&row).map_err(E::from);
+        Some(head.and_then(|(number, head)| self.assemble(number, head)))
     }
 }
 
 /// The next row if it belongs to the variant whose prefix this is.
-fn next_of(rows: &mut Peekable<Rows>, family: Family, prefix: &[u8]) -> Result<Option<Vec<u8>>, RowError> {
+fn next_of<E: From<RowError>>(
+    rows: &mut Peekable<impl Iterator<Item = RowOr<E>>>,
+    family: Family,
+    prefix: &[u8],
+) -> Result<Option<Vec<u8>>, E> {
     let Some(row) = rows.next_if(|row| row.as_ref().map_or(true, |(key, _)| is_not_after(key, prefix)))
     else {
         return Ok(None);
@@ -251,7 +280,7 @@ fn next_of(rows: &mut Peekable<Rows>, family: Family, prefix: &[u8]) -> Result<O
     if key.starts_with(prefix) {
         return Ok(Some(row));
     }
-    Err(RowError::content(family, "a row of a variant that is not stored"))
+    Err(RowError::content(family, "a row of a variant that is not stored").into())
 }
 
 fn is_not_after(key: &[u8], prefix: &[u8]) -> bool {

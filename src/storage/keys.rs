@@ -308,10 +308,26 @@ impl KeyTable {
         })
     }
 
+    /// Claims the key of work that was begun before a restart, or by an actor that died, and goes on: its first claim was lost with
+    /// whoever held it. It was looked up in the older keys then. `None` when somebody else has claimed it meanwhile, who finds out
+    /// by [`Claim::is_overtaken`], or there is no room.
+    pub fn resume(&self, hash: KeyHash, fingerprint: Fingerprint) -> Option<Claim> {
+        match self.claim_in_memory(hash, fingerprint) {
+            Claimed::Fresh(claim) => {
+                if let Some(in_flight) = self.shared.window.lock().in_flight.get_mut(&hash) {
+                    in_flight.looked_back = true;
+                }
+                Some(claim)
+            }
+            Claimed::InFlight(_) | Claimed::Known { .. } | Claimed::Mismatch | Claimed::Full => None,
+        }
+    }
+
     /// Puts an entry of a record into the window that no claim stands for: a replayed one, or one whose work was begun before a
     /// restart or by an actor that died; in log order. The tail is restored whole even when it is longer than the window: its
     /// keys are nowhere else yet. A request that has claimed the key meanwhile finds out by [`Claim::is_overtaken`].
     pub fn restore(&self, hash: KeyHash, entry: KeyEntry) {
+        planted!(ForgetKeys => return);
         let mut window = self.shared.window.lock();
         window.remember(hash, entry);
     }

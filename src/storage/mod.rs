@@ -8,16 +8,19 @@
 //! | [`checkpoint`], [`trim_holds`] | the follower of the log that keeps the rows up to date, and who still needs the log |
 //! | [`past`] | what is still known of a variant's past |
 //! | [`projection`] | lists and statistics |
-//! | [`recovery`] | from rows and log to a house that goes on; verify; a snapshot into an empty directory |
+//! | [`recovery`] | from rows and log to a house that goes on; verify |
+//! | [`restore`] | from a portable snapshot and the log behind it to a new epoch, cut at any record or instant |
 //! | [`keys`] | the idempotency keys of a partition |
 //! | [`archive`] | trimmed groups of the log, kept a while longer |
 //! | [`snapshot`] | the portable file |
 //! | [`spool`] | a body too large for memory |
 //! | [`entity_rows`], `agents` | where entities lie in the rows; carts and orders as rows and log see them |
+//! | [`checkup`] | what an operator asks of the disk before anything is opened |
 //! | [`engine`], [`data_dir`] | sled opened the safe way; lock, epochs and reserve of a data directory |
 mod agents;
 pub mod archive;
 pub mod checkpoint;
+pub mod checkup;
 pub mod data_dir;
 pub mod disk_reserve;
 pub mod dto;
@@ -31,6 +34,7 @@ pub mod projection;
 pub mod record;
 pub mod record_words;
 pub mod recovery;
+pub mod restore;
 pub mod snapshot;
 pub mod spool;
 pub mod state;

@@ -68,6 +68,8 @@ pub enum Told {
     },
     /// What became of an import, line by line where nothing was done.
     Imported(Box<variant::ImportReport>),
+    /// A snapshot that was taken or found whole, by its id; its file says the rest.
+    Snapshot(String),
 }
 
 /// What happened to a variant in one turn.

@@ -180,6 +180,8 @@ label! {
         Process = "process_full",
         /// All permits of the variant are in use.
         Variant = "variant_full",
+        /// As many commands wait in front of the cart or order as may.
+        Cart = "cart_full",
         /// The server is stopping.
         Draining = "draining",
         /// The server is still recovering.

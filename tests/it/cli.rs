@@ -44,11 +44,38 @@ macro_rules! golden {
 
 #[test]
 fn help_is_as_reviewed() {
-    let commands: [&[&str]; 15] = [
+    let commands: &[&[&str]] = &[
         &[],
         &["serve"],
         &["bench"],
         &["verify"],
+        &["status"],
+        &["top"],
+        &["wal"],
+        &["wal", "inspect"],
+        &["wal", "tail"],
+        &["wal", "verify"],
+        &["wal", "repair"],
+        &["variant"],
+        &["variant", "get"],
+        &["variant", "list"],
+        &["reservation"],
+        &["reservation", "get"],
+        &["reservation", "list"],
+        &["order"],
+        &["order", "get"],
+        &["order", "list"],
+        &["doctor"],
+        &["completions"],
+        &["man"],
+        &["restore"],
+        &["snapshot"],
+        &["snapshot", "create"],
+        &["snapshot", "list"],
+        &["snapshot", "inspect"],
+        &["snapshot", "verify"],
+        &["snapshot", "export"],
+        &["snapshot", "prune"],
         &["config"],
         &["config", "print"],
         &["config", "check"],
@@ -62,9 +89,9 @@ fn help_is_as_reviewed() {
         &["healthcheck"],
     ];
     for command in commands {
-        let output = holdfast(&[command, &["--help"]].concat());
+        let output = holdfast(&[*command, &["--help"]].concat());
         assert_eq!((code(&output), stderr(&output)), (0, ""), "{command:?}");
-        golden!([&["help"], command].concat().join("_"), stdout(&output));
+        golden!([&["help"], *command].concat().join("_"), stdout(&output));
     }
 }
 

@@ -330,7 +330,12 @@ impl House {
         };
         let (shop, _) = Shop::open(options).await.unwrap();
         let frame = Frame::new(&loaded.config.server);
-        let router = router(Site::new(Arc::clone(&shop), loaded), frame);
+        let house = holdfast::app::House::new(
+            Arc::clone(&shop),
+            configured_journal(&loaded.config),
+            Arc::new(|why| panic!("{why}")),
+        );
+        let router = router(Site::new(Arc::clone(&shop), house, loaded), frame);
         let house = Self {
             router,
             _shop: shop,

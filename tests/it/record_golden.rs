@@ -116,8 +116,15 @@ fn golden(name: &str) -> Vec<u8> {
 /// Every kind of turn by name: every event, every refusal.
 fn turns() -> Vec<(String, Turn)> {
     let mut turns = vec![("turn held_with_key".to_owned(), held())];
-    turns.extend(events().map(|event| {
-        let name = format!("turn {}", word(&event));
+    let promised = [
+        ("pay_as", Intent::PayAs(at(3000))),
+        ("take_over", Intent::TakeOver(hold().id)),
+        ("yield", Intent::Yield(1)),
+    ];
+    let promised =
+        promised.map(|(name, intent)| (format!("turn pinned_{name}"), Event::Pinned(promise(intent))));
+    let named = events().map(|event| (format!("turn {}", word(&event)), event));
+    turns.extend(named.chain(promised).map(|(name, event)| {
         let fact = VariantFact {
             ordinal: VariantOrdinal(7),
             revision: 300,
@@ -166,6 +173,10 @@ fn turns() -> Vec<(String, Turn)> {
         ("variant", Told::Variant(view)),
         ("cleaned_up", Told::CleanedUp { due: 3, expired: 2 }),
         ("imported", Told::Imported(Box::new(report()))),
+        (
+            "snapshot",
+            Told::Snapshot("snap_20231114T221320123Z-1-99".to_owned()),
+        ),
     ] {
         turns.push((format!("turn told_{name}"), turn(Fact::Told(told))));
     }
@@ -279,13 +290,16 @@ fn hold() -> Hold {
 
 /// A hold on its way into the payment phase.
 fn paying() -> Hold {
-    let pin = hold().pin.unwrap();
     Hold {
         order: Some(OrderId::parse("ord_018bcfe568007001bfffffffffffffff").unwrap()),
-        pin: Some(Pin {
-            intent: Intent::Pay(at(3000)),
-            ..pin
-        }),
+        ..promise(Intent::Pay(at(3000)))
+    }
+}
+
+fn promise(intent: Intent) -> Hold {
+    let pin = hold().pin.unwrap();
+    Hold {
+        pin: Some(Pin { intent, ..pin }),
         ..hold()
     }
 }

@@ -179,7 +179,8 @@ impl Story {
             }
             _ => {}
         }
-        let command = self.parse(name, words);
+        let version = words.number("version");
+        let command = self.parse(name, words).if_version(version);
         let answer = self.world.ask(&command, self.now);
         self.answer(&answer)
     }
@@ -225,12 +226,10 @@ impl Story {
                 by,
             },
             "change" => Command::Change {
-                expected: words.number("version"),
                 settings: Box::new(settings(words)),
             },
             "set" => Command::SetStock {
                 on_hand: words.first().parse().unwrap(),
-                expected: words.number("version"),
                 by,
             },
             "adjust" => Command::Adjust {
@@ -243,9 +242,7 @@ impl Story {
             "sale" => Command::SetSale {
                 sale: sale(words.first()),
             },
-            "delete" => Command::Delete {
-                expected: words.number("version"),
-            },
+            "delete" => Command::Delete,
             "reserve" => Command::Reserve(self.reserve(words)),
             "take" => Command::Take(self.reserve(words)),
             "rehome" => Command::Rehome {
@@ -259,6 +256,10 @@ impl Story {
                 from: words.after("from").map(|name| self.id(name)),
                 quantity: words.number("qty").unwrap(),
                 terms: self.terms,
+                seen: words.number("seen"),
+            },
+            "see" => Command::Look {
+                id: self.id(words.first()),
             },
             "order" => self.for_order(words),
             "extend" => Command::Extend(self.extend(words)),
@@ -336,7 +337,9 @@ impl Story {
                     .map_or(self.now, |ms| START.saturating_add(ms)),
             },
             "release" => OrderStep::Release,
-            "reopen" => OrderStep::Reopen,
+            "reopen" => OrderStep::Reopen {
+                ttl_ms: words.length("ttl").unwrap_or(self.terms.lengths.ttl_ms),
+            },
             "totals" => OrderStep::Totals {
                 fulfilment: Fulfilment {
                     shipped: words.number("shipped").unwrap_or(0),

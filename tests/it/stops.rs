@@ -17,6 +17,8 @@ use holdfast::domain::time::Timestamp;
 use holdfast::http::frame::Frame;
 use holdfast::http::router::router;
 use holdfast::http::site::Site;
+use holdfast::storage::journal::format::{GROUP_MAGIC, GroupBuilder, GroupHead};
+use holdfast::storage::journal::{Anchor, Epoch, PartitionId};
 use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
@@ -164,11 +166,26 @@ fn arguments_of(back_end: &str) -> [&str; 6] {
     ]
 }
 
-/// Where the groups of a log file begin: each has the same magic.
-fn groups_in(segment: &Path) -> Vec<u64> {
-    let bytes = fs::read(segment).unwrap();
-    let magic = |at: &usize| bytes[*at..].starts_with(b"\x89HFG");
-    (4096..bytes.len()).filter(magic).map(|at| at as u64).collect()
+/// Where the groups of a log begin: each has a head whose checksum fits. Its magic alone would not do, see the test below.
+fn groups_in(bytes: &[u8]) -> Vec<u64> {
+    let begins = |at: &usize| bytes[*at] == GROUP_MAGIC[0] && GroupHead::decode(&bytes[*at..]).is_ok();
+    (0..bytes.len()).filter(begins).map(|at| at as u64).collect()
+}
+
+/// A group ends with a hash and a mark of which the first letters are those of the magic: behind a hash that happens to end
+/// like the magic begins, one in 256, the two read like the beginning of another group.
+#[test]
+fn the_end_of_a_group_is_not_taken_for_the_beginning_of_the_next() {
+    let ending = |time: i64| {
+        let mut group = GroupBuilder::new(PartitionId(0), Epoch(1), &Anchor::GENESIS, 0);
+        group.push(b"a record");
+        group.finish(time).unwrap()
+    };
+    let mut groups = (1..).map(ending);
+    let group = groups.find(|group| group.chain()[31] == GROUP_MAGIC[0]).unwrap();
+    let magics = group.bytes().windows(4).filter(|bytes| *bytes == GROUP_MAGIC);
+    assert_eq!(magics.count(), 2);
+    assert_eq!(groups_in(group.bytes()), [0]);
 }
 
 fn flip(file: &Path, at: u64) {
@@ -183,11 +200,12 @@ fn damage_in_the_middle_of_a_log_file_names_file_record_and_next_command() {
     let (_home, data) = home();
     killed_with_a_log(&data, "file", 20);
     let segment = data.join("epochs/1/journal/00000000000000000001.log");
-    let groups = groups_in(&segment);
+    let bytes = fs::read(&segment).unwrap();
+    let groups = groups_in(&bytes);
     assert!(groups.len() > 20, "{groups:?}");
     // Into the record of the tenth group, behind its head, which says which record that is.
-    let head = &fs::read(&segment).unwrap()[usize::try_from(groups[9]).unwrap()..];
-    let record = u64::from_le_bytes(head[16..24].try_into().unwrap());
+    let head = GroupHead::decode(&bytes[usize::try_from(groups[9]).unwrap()..]).unwrap();
+    let record = head.first;
     flip(&segment, groups[9] + 100);
     let before = contents(&data.join("epochs/1/journal"));
     let damaged = refused(&data, &arguments_of("file"));
@@ -225,7 +243,7 @@ fn a_torn_tail_of_a_log_file_is_cut_and_reported() {
     let held = killed_with_a_log(&data, "file", 20);
     let segment = data.join("epochs/1/journal/00000000000000000001.log");
     // The last group as a power failure leaves it that comes before its sync: half of it is not there.
-    let last = *groups_in(&segment).last().unwrap();
+    let last = *groups_in(&fs::read(&segment).unwrap()).last().unwrap();
     let file = fs::OpenOptions::new().write(true).open(&segment).unwrap();
     file.write_all_at(&[0; 512], last + 90).unwrap();
     let server = Server::start(&data, &arguments_of("file"));
@@ -254,10 +272,9 @@ fn damage_in_the_log_of_sled_is_never_passed_over_in_silence() {
     let held = killed_with_a_log(&data, "sled", 20);
     let database = data.join("epochs/1/journal/00000001.sled/db");
     let bytes = fs::read(&database).unwrap();
-    let magic = |at: &usize| bytes[*at..].starts_with(b"\x89HFG");
-    let groups: Vec<_> = (0..bytes.len()).filter(magic).collect();
+    let groups = groups_in(&bytes);
     assert!(groups.len() > 20, "{groups:?}");
-    flip(&database, groups[9] as u64 + 100);
+    flip(&database, groups[9] + 100);
     // Opening makes sled forget what it could not read; a second start must not take that for the truth.
     for _ in 0..2 {
         let damaged = match Starting::spawn(&data, &arguments_of("sled")).listen() {
@@ -298,7 +315,12 @@ async fn sold_in_an_hour(data: &Path) {
     };
     let (shop, _) = Shop::open(options).await.unwrap();
     let frame = Frame::new(&loaded.config.server);
-    let router = router(Site::new(Arc::clone(&shop), loaded), frame);
+    let house = holdfast::app::House::new(
+        Arc::clone(&shop),
+        configured_journal(&loaded.config),
+        Arc::new(|why| panic!("{why}")),
+    );
+    let router = router(Site::new(Arc::clone(&shop), house, loaded), frame);
     let request = Request::post("/api/stock/variants").header("content-type", "application/json");
     let made = router
         .oneshot(request.body(Body::from(r#"{"id":"late","onHand":1}"#)).unwrap())

@@ -112,6 +112,10 @@ fn pin() -> impl Strategy<Value = Pin> {
         Just(Intent::Confirm),
         Just(Intent::Release),
         at().prop_map(Intent::Pay),
+        at().prop_map(Intent::PayAs),
+        reservation().prop_map(Intent::TakeOver),
+        // No hold has fewer units.
+        (0..=1_u32).prop_map(Intent::Yield),
     ];
     (attempt(), intent).prop_map(|(attempt, intent)| Pin { attempt, intent })
 }
@@ -624,6 +628,7 @@ fn told() -> BoxedStrategy<Told> {
         view().prop_map(|view| Told::Variant(Box::new(view))),
         any::<(u64, u64)>().prop_map(|(due, expired)| Told::CleanedUp { due, expired }),
         report().prop_map(|report| Told::Imported(Box::new(report))),
+        "snap_[0-9A-Z-]{0,40}".prop_map(Told::Snapshot),
     ]
     .boxed()
 }

@@ -8,6 +8,7 @@ use crate::{
     actor::{
         directory::{Directory, Unroutable, Who},
         message::Message,
+        seat::{self, Route},
     },
     domain::{
         agent::{Answer, Ask},
@@ -24,6 +25,7 @@ use crate::{
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use ractor::{ActorRef, ActorRuntime};
+use std::convert::Infallible;
 use tokio::sync::oneshot;
 
 /// Maps of one kind of agent; each has its own lock.
@@ -129,19 +131,8 @@ pub(in crate::actor) struct Home<A: Housed> {
     shards: Vec<Mutex<HashMap<u128, Seat<A>>>>,
 }
 
-/// The state of a seat.
-enum Seat<A: Housed> {
-    /// Nobody: its state as bytes, all of it durable.
-    Sleeping(Box<[u8]>),
-    /// An actor; `routed` counts what was sent to it.
-    Running {
-        actor: ActorRef<AgentMessage<A>>,
-        routed: u64,
-        generation: u64,
-    },
-    /// Its actor died and its state is being read again; messages wait, bounded by their permits.
-    Rebuilding(Vec<AgentMessage<A>>),
-}
+/// A cart's or an order's seat: its state as bytes while it sleeps, and never closed.
+type Seat<A> = seat::Seat<Box<[u8]>, ActorRef<AgentMessage<A>>, AgentMessage<A>, Infallible>;
 
 impl<A: Housed> Default for Home<A> {
     fn default() -> Self {
@@ -237,7 +228,7 @@ impl Directory {
     ) -> Result<(), Unroutable> {
         let asleep = match A::home(self).shard(bits).lock().get(&bits) {
             Some(Seat::Sleeping(state)) => Some(A::decode(state)),
-            Some(Seat::Running { .. } | Seat::Rebuilding(_)) => None,
+            Some(Seat::Running { .. } | Seat::Rebuilding { .. } | Seat::Closed(_)) => None,
             None => return Err(Unroutable::Gone),
         };
         match asleep {
@@ -402,29 +393,27 @@ impl Directory {
         unborn: impl FnOnce() -> Option<A>,
     ) -> Result<(), Unroutable> {
         let mut seats = A::home(self).shard(bits).lock();
-        match seats.get_mut(&bits) {
-            Some(Seat::Running { actor, routed, .. }) => {
-                *routed += 1;
-                // The actor is alive: it leaves only under this lock.
-                let _ = actor.cast(message);
-            }
-            Some(Seat::Rebuilding(waiting)) => waiting.push(message),
-            Some(Seat::Sleeping(state)) => match A::decode(state) {
-                Ok(agent) => {
-                    let seat = self.seat_agent(agent, [message]);
-                    seats.insert(bits, seat);
+        let (agent, message) = match seats.get_mut(&bits) {
+            None => (unborn().ok_or(Unroutable::Gone)?, message),
+            Some(seat) => match seat.route(message) {
+                Route::Send(actor, message) => {
+                    // The actor is alive: it leaves only under this lock.
+                    let _ = actor.cast(message);
+                    return Ok(());
                 }
-                Err(error) => {
-                    tracing::error!(agent = ?bits, %error, "a sleeping state cannot be read");
-                    return Err(Unroutable::Quarantined);
+                Route::Waits => return Ok(()),
+                Route::Closed(never) => match *never {},
+                Route::Start(state, message) => {
+                    let agent = A::decode(state).map_err(|error| {
+                        tracing::error!(agent = ?bits, %error, "a sleeping state cannot be read");
+                        Unroutable::Quarantined
+                    })?;
+                    (agent, message)
                 }
             },
-            None => {
-                let agent = unborn().ok_or(Unroutable::Gone)?;
-                let seat = self.seat_agent(agent, [message]);
-                seats.insert(bits, seat);
-            }
-        }
+        };
+        let seat = self.seat_agent(agent, [message]);
+        seats.insert(bits, seat);
         Ok(())
     }
 
@@ -446,16 +435,10 @@ impl Directory {
                     .expect("an actor without a name cannot clash with another");
             actor
         });
-        let mut routed = 0;
-        for message in messages {
-            routed += 1;
+        Seat::sit(actor, generation, messages, |actor, message| {
+            // It has just started; if it dies at once it is rebuilt.
             let _ = actor.cast(message);
-        }
-        Seat::Running {
-            actor,
-            routed,
-            generation,
-        }
+        })
     }
 
     /// An agent proposes to leave. Agreed only if it is the present one and everything routed to it was handled.
@@ -468,11 +451,8 @@ impl Directory {
     ) -> bool {
         let bits = id.bits();
         let mut seats = A::home(self).shard(bits).lock();
-        let present = matches!(
-            seats.get(&bits),
-            Some(Seat::Running { routed, generation: seated, .. }) if *seated == generation && *routed == handled
-        );
-        if !present {
+        let seat = seats.get(&bits);
+        if !seat.is_some_and(|seat| seat.may_leave(generation, handled)) {
             return false;
         }
         if left.exists {
@@ -499,14 +479,10 @@ impl Directory {
     fn rebuild_agent<A: Housed>(&self, bits: u128, actor: ractor::ActorId, failure: Option<&str>) {
         {
             let mut seats = A::home(self).shard(bits).lock();
-            let was_its = matches!(
-                seats.get(&bits),
-                Some(Seat::Running { actor: seated, .. }) if seated.get_id() == actor
-            );
-            if !was_its {
+            let seat = seats.get_mut(&bits);
+            if !seat.is_some_and(|seat| seat.ended(|seated| seated.get_id() == actor)) {
                 return; // It left in good order.
             }
-            seats.insert(bits, Seat::Rebuilding(Vec::new()));
         }
         let failure = failure.unwrap_or("it was stopped");
         tracing::error!(agent = ?bits, failure, "an agent's actor failed; reading its state again");
@@ -528,10 +504,9 @@ impl Directory {
 
     fn agent_rebuilt<A: Housed>(&self, bits: u128, read: Result<Option<Vec<u8>>, String>) {
         let mut seats = A::home(self).shard(bits).lock();
-        let Some(Seat::Rebuilding(waiting)) = seats.get_mut(&bits) else {
+        let Some(waiting) = seats.get_mut(&bits).and_then(Seat::rebuilt) else {
             return;
         };
-        let waiting = std::mem::take(waiting);
         let agent = read.and_then(|bytes| {
             bytes
                 .map(|bytes| A::decode(&bytes).map_err(|error| error.to_string()))

@@ -35,7 +35,7 @@ const AGAIN_MAX_MS: i64 = 10_000;
 /// Work for which the reserved pool has no room waits this long, ms.
 const PAUSE_MS: i64 = 20;
 
-/// Commands of other entities and notices that may wait in front of an agent; callers' are bounded by their permits.
+/// Commands of other entities and notices that may wait in front of an agent; callers' have a limit of their own.
 const WAITING_MAX: usize = 1_024;
 
 /// The ractor side.
@@ -75,6 +75,8 @@ pub(super) struct Running<A: Housed> {
     room_at: Option<Timestamp>,
     /// Told when the work of before a restart has come to its end.
     settled: Vec<oneshot::Sender<()>>,
+    /// A notice found no room: what others told of is to be looked at.
+    missed: bool,
     asked_to_leave: bool,
     leaving: bool,
 }
@@ -129,6 +131,11 @@ impl<A: Housed> Actor for Shell<A> {
         metrics().actor_starts.increment(1);
         metrics().actors_running.increment(1.0);
         let now = start.directory.now();
+        // A repeat under the key of what is under way waits for its end, as if nobody had died in between.
+        let current = start.agent.work_key().map(|mark| Current {
+            caller: Caller::Nobody,
+            key: start.directory.resume_key(mark),
+        });
         Ok(Running {
             agent: start.agent,
             number: 0,
@@ -138,7 +145,7 @@ impl<A: Housed> Actor for Shell<A> {
             handled: 0,
             last_used: now,
             waiting: VecDeque::new(),
-            current: None,
+            current,
             round: Round {
                 number: fastrand::u64(..),
                 asks: Vec::new(),
@@ -151,6 +158,7 @@ impl<A: Housed> Actor for Shell<A> {
             slots: None,
             room_at: None,
             settled: Vec::new(),
+            missed: false,
             asked_to_leave: false,
             leaving: false,
         })
@@ -219,6 +227,9 @@ impl<A: Housed> Running<A> {
                 {
                     *slot = Some(*answer);
                     self.round.came_late = self.round.again_at.is_some();
+                } else if let Some(word) = A::word_of(*answer) {
+                    // Nobody waits for it any more, but it may tell of something the agent does not know.
+                    self.queue(word, Caller::Nobody);
                 }
             }
             AgentMessage::Wake => self.handled += 1,
@@ -247,6 +258,13 @@ impl<A: Housed> Running<A> {
             deadline,
             port,
         } = job;
+        let of_callers = |waiting: &&Waiting<A>| matches!(waiting.current.caller, Caller::Port { .. });
+        if self.waiting.iter().filter(of_callers).count() >= self.directory.agent_waiting_max() {
+            // Freed before the caller is woken, who may come back at once with the same key.
+            drop((key, permit));
+            let _ = port.send(Err(NotDone::Crowded));
+            return;
+        }
         self.waiting.push_back(Waiting {
             command,
             current: Current {
@@ -261,8 +279,9 @@ impl<A: Housed> Running<A> {
 
     fn queue(&mut self, command: A::Command, caller: Caller) {
         if self.waiting.len() >= WAITING_MAX {
-            // Another agent asks again; a notice is found out at the next restart, which brings both sides together.
-            metrics().shed.of(metrics::Shed::Process).increment(1);
+            // Another agent asks again; what a notice would have told is looked at when there is time.
+            metrics().shed.of(metrics::Shed::Cart).increment(1);
+            self.missed |= matches!(caller, Caller::Nobody);
             return;
         }
         self.waiting.push_back(Waiting {
@@ -324,10 +343,25 @@ impl<A: Housed> Running<A> {
                 if !self.command(waiting, now) {
                     return;
                 }
-            } else {
+            } else if !self.look(now) {
                 return;
             }
         }
+    }
+
+    /// Has a look at what lost notices would have told; `false` when there is none to be had now.
+    fn look(&mut self, now: Timestamp) -> bool {
+        let Some(next) = self.agent.look(now).filter(|_| self.missed) else {
+            self.missed = false;
+            return false;
+        };
+        let nobody = Current {
+            caller: Caller::Nobody,
+            key: None,
+        };
+        let waits_on = self.begin(next, nobody, now);
+        self.missed = !self.agent.is_working();
+        waits_on && !self.missed
     }
 
     /// Judges what may not wait for the work in hand and does not touch it. The slot of its record is the asker's.
@@ -636,7 +670,7 @@ impl<A: Housed> Running<A> {
 
     /// Proposes to leave when nobody needs an actor here; not before the last record is durable.
     fn try_to_leave(&mut self, myself: &ActorRef<AgentMessage<A>>, now: Timestamp) {
-        let busy = self.agent.is_working() || !self.waiting.is_empty();
+        let busy = self.agent.is_working() || !self.waiting.is_empty() || self.missed;
         let idle = now.since(self.last_used) >= self.directory.idle_ms();
         if busy || self.asked_to_leave || (!idle && self.agent.exists()) {
             return;

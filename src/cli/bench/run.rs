@@ -2,12 +2,11 @@
 
 mod evidence;
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use rustix::thread::CpuSet;
 
 use super::client::{Load, Pace, run_round};
@@ -21,6 +20,7 @@ use super::schedule::{NANOS, Stopwatch};
 use super::server::{Server, ServerError, address_of};
 use super::verdict::Verdict;
 use super::{BenchArgs, Cpus};
+use crate::cli::output::progress_bar;
 use crate::telemetry;
 
 /// How long after a round its last answers are waited for.
@@ -464,17 +464,6 @@ fn split(cpus: Cpus) -> (Option<CpuSet>, Option<CpuSet>) {
         }
     }
     (Some(first), Some(rest))
-}
-
-/// On a terminal only; a log file gets no bar.
-pub(super) fn progress_bar() -> ProgressBar {
-    let target = if std::io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  eta {eta}  {msg}");
-    ProgressBar::with_draw_target(None, target).with_style(style.expect("a fixed template"))
 }
 
 #[cfg(test)]

@@ -200,6 +200,7 @@ fn told(answer: &Told, at: Timestamp) -> Value {
         Told::Variant(view) => json!({"variant": body(&VariantView::from(view.as_ref()))}),
         Told::CleanedUp { due, expired } => json!({"due": due, "expired": expired}),
         Told::Imported(report) => json!({"import": body(&ImportView::from(report.as_ref()))}),
+        Told::Snapshot(id) => json!({"snapshot": id}),
     }
 }
 

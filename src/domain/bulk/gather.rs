@@ -85,6 +85,13 @@ impl Gather {
         }
     }
 
+    /// Lines were refused because their reservations have ended, as somebody else remembers.
+    pub fn looked_back(&mut self, ended: Vec<(usize, Refusal)>) {
+        for (line, refusal) in ended {
+            self.outcomes[line] = Some(LineOutcome::Refused(refusal));
+        }
+    }
+
     /// The second try, in order: nothing has answered yet. The line to ask first.
     pub fn try_in_order(&mut self) -> usize {
         self.number += 1;

@@ -2,6 +2,7 @@
 use super::{
     Cart, Happened, Kept, Line, LineHold, LineId, Refusal, Status, Task,
     turn::{Turn, never_held},
+    work::held,
 };
 use crate::domain::{
     agent::{Answer, Ask, Next, Told, Verdict},
@@ -129,6 +130,7 @@ impl Cart {
                     | order::Refusal::State { .. }
                     | order::Refusal::RefundRequired { .. }
                     | order::Refusal::AmountMismatch { .. }
+                    | order::Refusal::PaidOtherwise { .. }
                     | order::Refusal::RefundNotFound
                     | order::Refusal::LineNotFound { .. }
                     | order::Refusal::QuantityExceeds { .. }
@@ -174,16 +176,25 @@ impl Cart {
         turn.done()
     }
 
-    /// What waited to be held again since the order expired has been bought; what the shopper holds anew stays.
+    /// What waited to be held again since the order expired has been bought. Of what the shopper holds anew the order took
+    /// what it needed: the variants say what is left.
     fn bought_late(&self, order: &Order, now: Timestamp) -> Next<Self> {
         let bought = self.lines.iter().filter(|line| was_left_by(order, line));
         let bought: Vec<LineId> = bought.map(|line| line.id).collect();
-        if bought.is_empty() {
+        let held_anew = |line: &&Line| held(line).is_some() && taken(order, line).is_some();
+        let lines: Vec<LineId> = self.lines.iter().filter(held_anew).map(|line| line.id).collect();
+        if bought.is_empty() && lines.is_empty() {
             return self.unchanged();
         }
         let mut turn = Turn::of(self);
-        turn.take_out(&bought, false, now, false);
-        turn.done()
+        if !bought.is_empty() {
+            turn.take_out(&bought, false, now, false);
+        }
+        if lines.is_empty() {
+            return turn.done();
+        }
+        let bought = true;
+        turn.begin(Task::Look { lines, bought }, None, now, false)
     }
 }
 
@@ -249,7 +260,7 @@ impl Turn {
         self.after.status = Status::Active;
         for line in &mut self.after.lines {
             if let Some(taken) = taken(order, line) {
-                line.hold = given_back(line, taken, order.status, now);
+                line.hold = given_back(taken, order.status, now);
             }
         }
         let ended = self
@@ -317,13 +328,14 @@ fn in_payment(line: &Line, taken: &order::Line, payment_deadline: Timestamp) -> 
     };
     LineHold::Held(Kept {
         reservation: taken.reservation,
-        expires_at: kept.expires_at.max(payment_deadline),
+        // Not the variant's own backstop, which is later: until then a payment is in time.
+        expires_at: payment_deadline,
         ..kept
     })
 }
 
 /// The hold as the order leaves it to the cart.
-fn given_back(line: &Line, taken: &order::Line, status: order::Status, now: Timestamp) -> LineHold {
+fn given_back(taken: &order::Line, status: order::Status, now: Timestamp) -> LineHold {
     match &taken.hold {
         Some(hold) if hold.status == HoldStatus::Active && status != order::Status::Expired => {
             LineHold::Held(Kept::from(hold))
@@ -332,11 +344,7 @@ fn given_back(line: &Line, taken: &order::Line, status: order::Status, now: Time
             expires_at: hold.expires_at.min(now),
             ..Kept::from(hold)
         }),
-        None => match line.hold {
-            LineHold::Held(kept) if status != order::Status::Expired => LineHold::Held(kept),
-            LineHold::Held(_) | LineHold::None | LineHold::Ended(_) | LineHold::Unconfirmed { .. } => {
-                LineHold::Ended(never_held(taken.reservation, now))
-            }
-        },
+        // It has ended, whether the order gave it back or its own time did after that.
+        None => LineHold::Ended(never_held(taken.reservation, now)),
     }
 }

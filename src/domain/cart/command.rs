@@ -109,4 +109,6 @@ pub enum Command {
     },
     /// From a variant: somebody else changed or ended one of the holds.
     HoldChanged(Box<Hold>),
+    /// From a variant: it keeps this hold for the cart, which may know nothing of it: word of it came late.
+    HoldFound(Box<Hold>),
 }

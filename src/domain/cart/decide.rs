@@ -4,13 +4,13 @@ use super::{
     Task, turn::Turn,
 };
 use crate::domain::{
-    agent::{Agent, Answer, Ask, Next, Verdict},
+    agent::{Agent, Answer, Ask, Next, Told, Verdict},
     ids::{CartId, CustomerId, ReservationId, SessionId, VariantId, VariantOrdinal},
     key::KeyMark,
     law::Violation,
     policy::Policy,
     time::Timestamp,
-    variant::{self, Hold},
+    variant::{self, Hold, HoldStatus},
 };
 
 impl Agent for Cart {
@@ -103,6 +103,8 @@ impl Agent for Cart {
             Command::Thaw { into, merged } => Ok(self.thaw(into, *merged, now)),
             Command::OrderStands { order, reopen } => Ok(self.order_stands(order, *reopen, now)),
             Command::HoldChanged(hold) => Ok(self.hold_changed(hold)),
+            Command::HoldFound(hold) if self.is_stray(hold) => Ok(self.strays(hold.id, now)),
+            Command::HoldFound(hold) => Ok(self.hold_changed(hold)),
             Command::HoldLost { reservation } => Ok(self.hold_lost(*reservation, now)),
         }
     }
@@ -130,6 +132,20 @@ impl Agent for Cart {
 
     fn due(&self, now: Timestamp) -> Option<Next<Self>> {
         self.lapse(now)
+    }
+
+    fn look(&self, now: Timestamp) -> Option<Next<Self>> {
+        self.look_at_holds(now)
+    }
+
+    fn word_of(answer: Answer) -> Option<Command> {
+        match answer {
+            Answer::Variant {
+                told: Told::Hold(hold),
+                ..
+            } => Some(Command::HoldFound(hold)),
+            Answer::Variant { .. } | Answer::Cart(_) | Answer::Order(_) | Answer::Unanswered => None,
+        }
     }
 
     fn check(&self) -> Result<(), Violation> {
@@ -219,7 +235,10 @@ impl Cart {
     fn hold_changed(&self, hold: &Hold) -> Next<Self> {
         let line = self.lines.iter().find(|line| match line.hold {
             LineHold::Held(kept) => kept.reservation == hold.id && kept.version < hold.version,
-            LineHold::Unconfirmed { reservation, .. } => reservation == hold.id,
+            // Of a living one it is asked: word that came late may be older than what was asked for since.
+            LineHold::Unconfirmed { reservation, .. } => {
+                reservation == hold.id && hold.status != HoldStatus::Active
+            }
             LineHold::None | LineHold::Ended(_) => false,
         });
         let Some(line) = line else {
@@ -239,6 +258,20 @@ impl Cart {
 }
 
 impl Cart {
+    /// Whether the hold is the cart's and nothing accounts for it. While others have its lines it is not the cart that says.
+    fn is_stray(&self, hold: &Hold) -> bool {
+        let asked = matches!(self.status, Status::Active | Status::Abandoned) && self.exists();
+        let its_own = hold.shopper.cart.as_ref() == Some(&self.id) && hold.order.is_none();
+        let live = hold.status == HoldStatus::Active && hold.pin.is_none();
+        asked && its_own && live && !self.accounts_for(hold.id)
+    }
+
+    fn strays(&self, reservation: ReservationId, now: Timestamp) -> Next<Self> {
+        let mut turn = Turn::of(self);
+        turn.stray(reservation, now);
+        turn.done()
+    }
+
     /// No variant keeps this hold: the line ends as if its deadline had come.
     fn hold_lost(&self, reservation: ReservationId, now: Timestamp) -> Next<Self> {
         let lost = self.lines.iter().find_map(|line| match line.hold {
@@ -347,7 +380,7 @@ impl Turn {
         }
     }
 
-    /// Lines leave; what may be held for them is given back first.
+    /// Lines leave; what is held for them is given back first.
     pub(super) fn give_back(
         mut self,
         lines: Vec<LineId>,
@@ -358,7 +391,7 @@ impl Turn {
     ) -> Next<Cart> {
         let held = |id: &LineId| {
             let line = self.after.line(*id);
-            line.is_some_and(|line| line.hold.maybe_live().is_some())
+            line.is_some_and(|line| matches!(line.hold, LineHold::Held(_)))
         };
         if lines.iter().any(held) {
             return self.begin(Task::Remove { lines, abandon }, key, now, by_shopper);
@@ -367,9 +400,17 @@ impl Turn {
         self.done()
     }
 
-    /// Takes lines out of which nothing is held any more.
+    /// Takes lines out of which nothing is held any more, as far as anybody knows.
     pub(super) fn take_out(&mut self, lines: &[LineId], abandon: bool, now: Timestamp, by_shopper: bool) {
         for line in lines {
+            // As far as anybody knows nothing is held there; whoever takes it out does not wait until it is known.
+            if let LineHold::Unconfirmed {
+                reservation, tries, ..
+            } = self.line(*line).hold
+                && tries > 0
+            {
+                self.stray(reservation, now);
+            }
             self.remove(*line);
             self.say(Happened::LineRemoved(*line));
         }

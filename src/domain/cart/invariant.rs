@@ -65,6 +65,7 @@ impl Cart {
         let fits = match (&work.task, &self.status) {
             (Task::Checkout { order, .. }, Status::CheckingOut { order: own }) => order == own,
             (Task::Checkout { .. }, _) => false,
+            (Task::GiveBack { .. }, _) => true,
             (_, status) => *status == Status::Active,
         };
         if !fits {
@@ -74,8 +75,8 @@ impl Cart {
             Task::Hold { line, .. } | Task::Resize { line, .. } | Task::Undo { line, .. } => {
                 std::slice::from_ref(line)
             }
-            Task::Remove { lines, .. } => lines,
-            Task::Extend { .. } | Task::Merge(_) | Task::Checkout { .. } => &[],
+            Task::Remove { lines, .. } | Task::Look { lines, .. } => lines,
+            Task::Extend { .. } | Task::GiveBack { .. } | Task::Merge(_) | Task::Checkout { .. } => &[],
         };
         match about.iter().find(|line| self.line(**line).is_none()) {
             Some(missing) => Err(format!("work on line {}, which is not there", missing.0)),
@@ -87,6 +88,7 @@ impl Cart {
     pub fn accounts_for(&self, id: ReservationId) -> bool {
         let in_lines = |lines: &[Line]| lines.iter().any(|line| reservation(line) == Some(id));
         in_lines(&self.lines)
+            || self.strays.iter().any(|stray| stray.reservation == id)
             || self.work.as_ref().is_some_and(|work| match &work.task {
                 Task::Hold { reservation, .. } | Task::Undo { reservation, .. } => *reservation == id,
                 Task::Merge(Merge {
@@ -96,6 +98,8 @@ impl Cart {
                 Task::Merge(_)
                 | Task::Resize { .. }
                 | Task::Remove { .. }
+                | Task::Look { .. }
+                | Task::GiveBack { .. }
                 | Task::Extend { .. }
                 | Task::Checkout { .. } => false,
             })

@@ -1,8 +1,9 @@
-//! What happens to a cart by itself: a line's variant is asked again, a cart left alone gives everything back, an ended one is
+//! What happens to a cart by itself: a line's variant is asked again, a stray is given back, a cart left alone gives everything back, an ended one is
 //! forgotten. A hold that expires needs nothing of this: its deadline is judged by the clock wherever the line is looked at.
 use super::{Cart, LineHold, Status, Task, turn::Turn};
 use crate::domain::{
     agent::Next,
+    ids::ReservationId,
     time::{MILLIS_PER_DAY, Timestamp},
 };
 
@@ -14,7 +15,8 @@ impl Cart {
         if self.work.is_some() || !self.exists() {
             return None;
         }
-        match self.status {
+        let given_back = self.strays.iter().map(|stray| stray.again_at).min();
+        let lapse = match self.status {
             Status::Active => {
                 let again = self.lines.iter().filter_map(|line| match line.hold {
                     LineHold::Unconfirmed { again_at, .. } => Some(again_at),
@@ -23,13 +25,19 @@ impl Cart {
                 again.chain([self.left_alone_at()]).min()
             }
             Status::Ordered { .. } | Status::Merged { .. } | Status::Abandoned => self.forgotten_at(),
-            Status::CheckingOut { .. } | Status::Merging { .. } => None,
-        }
+            Status::CheckingOut { .. } | Status::Merging { .. } => return None,
+        };
+        [lapse, given_back].into_iter().flatten().min()
     }
 
     pub(super) fn lapse(&self, now: Timestamp) -> Option<Next<Self>> {
         self.next_lapse().filter(|at| *at <= now)?;
         let mut turn = Turn::of(self);
+        let strays = self.strays.iter().filter(|stray| stray.again_at <= now);
+        let reservations: Vec<ReservationId> = strays.map(|stray| stray.reservation).collect();
+        if !reservations.is_empty() {
+            return Some(turn.begin(Task::GiveBack { reservations }, None, now, false));
+        }
         if self.status != Status::Active {
             turn.forget();
             return Some(turn.done());

@@ -12,7 +12,7 @@ use super::{
     Capped, Cart, Happened, Kept, Line, LineHold, LineId, Merge, MergeStage, MergeStrategy, Refusal, Status,
     Task,
     turn::{Turn, is_over},
-    work::{is_released, told},
+    work::{held, is_released, told},
 };
 use crate::domain::{
     agent::{Answer, Ask, Next, Told, Verdict},
@@ -171,6 +171,7 @@ impl Cart {
                 from,
                 quantity,
                 terms,
+                seen: own.and_then(held).map(|kept| kept.version),
             }),
             (None, Some(id)) => ask(variant::Command::Rehome {
                 id,
@@ -184,6 +185,7 @@ impl Cart {
                     from: None,
                     quantity,
                     terms,
+                    seen: own.and_then(held).map(|kept| kept.version),
                 })
             }
             (Some(_) | None, None) => Step::Here,

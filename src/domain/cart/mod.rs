@@ -101,8 +101,21 @@ pub struct Cart {
     pub version: u64,
     /// Counts records.
     pub revision: u64,
+    /// Holds that may be live under ids that no line has any more; they are given back in the background.
+    pub strays: Vec<Stray>,
     /// What it is in the middle of.
     pub work: Option<Work>,
+}
+
+/// A hold that may have been made and that no line accounts for: its line left before its variant could say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stray {
+    /// The hold, if there is one.
+    pub reservation: ReservationId,
+    /// When its variant is asked to give it back.
+    pub again_at: Timestamp,
+    /// How often it was asked.
+    pub tries: u32,
 }
 
 impl Cart {
@@ -142,6 +155,7 @@ impl Cart {
             },
             version: 0,
             revision: 0,
+            strays: Vec::new(),
             work: None,
         }
     }
@@ -331,6 +345,18 @@ pub enum Task {
     },
     /// Take over another cart's lines.
     Merge(Merge),
+    /// Ask how the holds of these lines stand: word of them was lost, or an order may have taken units over.
+    Look {
+        /// Which.
+        lines: Vec<LineId>,
+        /// Whether what is gone was bought: then its line leaves instead of waiting for the shopper.
+        bought: bool,
+    },
+    /// Give strays back.
+    GiveBack {
+        /// Which; their ids say whose units they are.
+        reservations: Vec<ReservationId>,
+    },
     /// Have an order made of the lines, once it is known what is held for those that are unconfirmed.
     Checkout {
         /// The order.

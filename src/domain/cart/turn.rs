@@ -1,5 +1,5 @@
 //! One turn of a cart in the making: the state after it and what happened, until the verdict closes it.
-use super::{Cart, Happened, Kept, Line, LineHold, LineId, Refusal, Status, Task, Work};
+use super::{Cart, Happened, Kept, Line, LineHold, LineId, Refusal, Status, Stray, Task, Work};
 use crate::domain::{
     agent::{Next, Verdict},
     ids::ReservationId,
@@ -102,13 +102,21 @@ impl Turn {
             LineHold::Unconfirmed { tries, .. } => tries,
             LineHold::None | LineHold::Held(_) | LineHold::Ended(_) => 0,
         };
-        let wait_ms = AGAIN_MIN_MS << tries.min(16);
         line.hold = LineHold::Unconfirmed {
             reservation,
-            again_at: now.saturating_add(wait_ms.min(AGAIN_MAX_MS)),
+            again_at: again_at(tries, now),
             tries: tries.saturating_add(1),
         };
         self.say(Happened::LineUnconfirmed(id));
+    }
+
+    /// A hold may be live that no line accounts for.
+    pub(super) fn stray(&mut self, reservation: ReservationId, now: Timestamp) {
+        self.after.strays.push(Stray {
+            reservation,
+            again_at: now,
+            tries: 0,
+        });
     }
 
     /// The cart ends.
@@ -198,6 +206,12 @@ impl Turn {
             verdict,
         }
     }
+}
+
+/// When a variant is asked again that was asked so often in vain.
+pub(super) fn again_at(tries: u32, now: Timestamp) -> Timestamp {
+    let wait_ms = AGAIN_MIN_MS << tries.min(16);
+    now.saturating_add(wait_ms.min(AGAIN_MAX_MS))
 }
 
 /// What a line keeps of a hold that turned out not to be there.

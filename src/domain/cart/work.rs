@@ -1,7 +1,7 @@
 //! The work on lines: what variants are asked, and what their answers come to.
 use super::{
-    Cart, Happened, Kept, Line, LineHold, LineId, Refusal, Task, Work,
-    turn::{Turn, is_over, never_held},
+    Cart, Happened, Kept, Line, LineHold, LineId, Refusal, Status, Task, Work,
+    turn::{Turn, again_at, is_over, never_held},
 };
 use crate::domain::{
     agent::{Answer, Ask, Next, Quote, Told, Verdict},
@@ -39,6 +39,20 @@ impl Cart {
             Task::Undo {
                 line, reservation, ..
             } => self.ask(*line, variant::Command::Release { id: *reservation }),
+            Task::Look { lines, .. } => self
+                .looked_at(lines)
+                .flat_map(|(line, kept)| {
+                    let id = kept.reservation;
+                    self.ask(line.id, variant::Command::Look { id })
+                })
+                .collect(),
+            Task::GiveBack { reservations } => {
+                let release = |id: &ReservationId| Ask::Variant {
+                    to: id.variant(),
+                    command: Box::new(variant::Command::Release { id: *id }),
+                };
+                reservations.iter().map(release).collect()
+            }
             Task::Extend { by_ms } => self
                 .held_lines()
                 .flat_map(|(line, kept)| {
@@ -95,6 +109,8 @@ impl Cart {
                 Some(_) | None => self.again(),
             },
             Task::Extend { .. } => self.extended(answers, now),
+            Task::Look { lines, bought } => self.looked(lines, *bought, answers, now),
+            Task::GiveBack { reservations } => self.gave_back(reservations, answers, now),
             Task::Merge(merge) => self.merge_went(merge, answers, now),
             Task::Checkout { order, .. } => self.checkout_went(order, answers, now),
         }
@@ -133,10 +149,10 @@ impl Cart {
         lines.filter_map(|line| held(line).map(|kept| (line, kept)))
     }
 
-    /// What may be live of these lines.
+    /// What is live of these lines.
     fn to_release(&self, lines: &[LineId]) -> impl Iterator<Item = (LineId, ReservationId)> {
         let lines = lines.iter().filter_map(|line| self.line(*line));
-        lines.filter_map(|line| line.hold.maybe_live().map(|id| (line.id, id)))
+        lines.filter_map(|line| held(line).map(|kept| (line.id, kept.reservation)))
     }
 
     fn removed(
@@ -158,6 +174,72 @@ impl Cart {
         }
         let mut turn = Turn::of(self);
         turn.take_out(lines, abandon, now, work.by_shopper);
+        turn.done()
+    }
+
+    /// Every held line is asked about.
+    pub(super) fn look_at_holds(&self, now: Timestamp) -> Option<Next<Self>> {
+        let lines: Vec<LineId> = self.held_lines().map(|(line, _)| line.id).collect();
+        let asks = self.status == Status::Active && !lines.is_empty();
+        let bought = false;
+        asks.then(|| Turn::of(self).begin(Task::Look { lines, bought }, None, now, false))
+    }
+
+    fn looked_at(&self, lines: &[LineId]) -> impl Iterator<Item = (&Line, Kept)> {
+        self.held_lines().filter(|(line, _)| lines.contains(&line.id))
+    }
+
+    fn looked(&self, lines: &[LineId], bought: bool, answers: &[Answer], now: Timestamp) -> Next<Self> {
+        let mut turn = Turn::of(self);
+        for ((line, kept), answer) in self.looked_at(lines).zip(answers) {
+            match told(answer) {
+                Some(Told::Hold(hold)) => turn.follow(line.id, hold),
+                Some(Told::Refused(variant::Refusal::OwnedByOrder { .. })) => {}
+                Some(Told::Refused(refusal)) if is_over(refusal) => {
+                    let sold = matches!(refusal, variant::Refusal::ReservationConfirmed { .. });
+                    if bought || sold {
+                        turn.remove(line.id);
+                        turn.say(Happened::LineRemoved(line.id));
+                    } else {
+                        turn.end_line(line.id, kept);
+                    }
+                }
+                Some(Told::Nothing | Told::Refused(_)) | None => {
+                    turn.unconfirmed(line.id, kept.reservation, now);
+                }
+            }
+        }
+        if turn.after.lines != self.lines {
+            turn.changed();
+        }
+        turn.done()
+    }
+
+    /// Who does not answer is asked again later, until what may be there has ended by itself.
+    fn gave_back(&self, reservations: &[ReservationId], answers: &[Answer], now: Timestamp) -> Next<Self> {
+        let mut turn = Turn::of(self);
+        for (id, answer) in reservations.iter().zip(answers) {
+            let over = id.created_at().saturating_add(self.policy.max_ttl_ms) <= now;
+            let gone = match told(answer) {
+                // What is an order's is not the cart's to give back.
+                Some(Told::Refused(variant::Refusal::OwnedByOrder { .. })) => true,
+                Some(told) => is_released(told),
+                None => false,
+            };
+            if gone || over {
+                turn.after.strays.retain(|stray| stray.reservation != *id);
+                continue;
+            }
+            for stray in turn
+                .after
+                .strays
+                .iter_mut()
+                .filter(|stray| stray.reservation == *id)
+            {
+                stray.again_at = again_at(stray.tries, now);
+                stray.tries = stray.tries.saturating_add(1);
+            }
+        }
         turn.done()
     }
 

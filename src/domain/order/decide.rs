@@ -148,7 +148,8 @@ impl Order {
             .filter(|payment| payment.reference == paid.reference)
         {
             if self.is_mismatch(paid) {
-                return Err(payment.told_otherwise());
+                let payment = payment.clone();
+                return Err(Refusal::PaidOtherwise { payment });
             }
             return Ok(done(self.clone(), Vec::new()));
         }
@@ -351,12 +352,8 @@ impl Order {
         by: &str,
         asked: Asked,
     ) -> Result<Next<Self>, Refusal> {
-        let reached = match movement {
-            Movement::Fulfil => self.status == Status::Fulfilled,
-            Movement::Cancel => self.status == Status::Cancelled,
-            Movement::Return => self.status == Status::Returned,
-        };
-        if lines.is_none() && reached {
+        let over = movement == Movement::Cancel && self.status == Status::Cancelled;
+        if lines.is_none() && (over || self.has_moved(movement)) {
             return Ok(done(self.clone(), Vec::new()));
         }
         if self.payment.is_none() {
@@ -378,6 +375,18 @@ impl Order {
             by: by.to_owned(),
         };
         Ok(goes_on(self.begin(step, asked), vec![Happened::Went]))
+    }
+
+    /// Whether all units that can move like this have, and some did: to ask for all of them again is harmless.
+    fn has_moved(&self, movement: Movement) -> bool {
+        let moved = |total: &Fulfilment| match movement {
+            Movement::Fulfil => total.shipped,
+            Movement::Cancel => total.cancelled,
+            Movement::Return => total.returned,
+        };
+        let mut lines = self.lines.iter();
+        let any = lines.clone().any(|line| moved(&line.fulfilment) > 0);
+        any && lines.all(|line| left(line.quantity, line.fulfilment, movement) == 0)
     }
 
     /// The totals of every line once the units asked for have moved.
@@ -474,19 +483,6 @@ impl Order {
         } else {
             Status::Confirmed
         }
-    }
-}
-
-impl Payment {
-    /// The accepted payment is told of with another amount. It stands as it was accepted, and none of it is owed.
-    fn told_otherwise(&self) -> Refusal {
-        let refund = Refund {
-            reference: self.reference.clone(),
-            reason: RefundReason::AmountMismatch,
-            at: self.at,
-            done_at: Some(self.at),
-        };
-        Refusal::AmountMismatch { refund }
     }
 }
 

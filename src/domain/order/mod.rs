@@ -5,7 +5,8 @@
 //!  Taking    Prepare Pay / Prepare Reserve all promised: decision "taken"        Settle(abort), order refused
 //!  Settling  Settle(commit)               all settled                           -
 //!  (awaits payment: pay, fail, cancel, deadline)
-//!  Retaking  Prepare Reserve               late payment, units free              Settle(abort), refund required
+//!  Retaking  Prepare Reserve               late payment, units free, or held     Settle(abort), refund required
+//!                                          again by the same cart
 //!  Confirming Confirm                      all sold: confirmed; a hold was lost: Retaking
 //!  GivingBack Release or Reopen            all back                              -
 //!  Moving    absolute totals               done                                  - (refused lines stay as they were)

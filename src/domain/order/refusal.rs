@@ -1,5 +1,5 @@
 //! Why an order says no.
-use super::{Refund, Status};
+use super::{Payment, Refund, Status};
 use crate::domain::{ids::VariantId, variant};
 
 /// Why a command of an order was refused.
@@ -26,6 +26,11 @@ pub enum Refusal {
     AmountMismatch {
         /// What is asked for.
         refund: Refund,
+    },
+    /// The accepted payment is told of with another amount. It stands as it was accepted, and none of it is owed.
+    PaidOtherwise {
+        /// As it was accepted.
+        payment: Payment,
     },
     /// No refund under this reference.
     RefundNotFound,

@@ -418,6 +418,9 @@ fn settle(order: &Order, work: &Work, at: usize) -> Command {
     else {
         unreachable!("the table does this in its own step only")
     };
+    planted!(NonAtomicCheckout => if at == 0 { return Command::Settle {
+        attempt: order.attempt(*attempt), id: reservations[at], commit: true, decided_at: *decided_at, shopper: Some(order.shopper()),
+    } });
     Command::Settle {
         attempt: order.attempt(*attempt),
         id: reservations[at],
@@ -620,7 +623,9 @@ fn sold(order: &Order, work: &Work, told: &[Told], now: Timestamp) -> Next<Order
 
 fn give_back(order: &Order, work: &Work, at: usize) -> Command {
     let step = if matches!(work.step, Step::GivingBack { reopen: true, .. }) {
-        OrderStep::Reopen
+        OrderStep::Reopen {
+            ttl_ms: order.terms.lengths.ttl_ms,
+        }
     } else {
         OrderStep::Release
     };

@@ -93,7 +93,10 @@ pub enum OrderStep {
     /// It came to nothing: give back.
     Release,
     /// It came to nothing: the hold is the cart's again.
-    Reopen,
+    Reopen {
+        /// How long the cart has it, ms, where the variant does not say otherwise.
+        ttl_ms: i64,
+    },
     /// After the sale: how many units have moved altogether, so that asking twice moves nothing twice.
     Totals {
         /// The totals wanted.
@@ -149,15 +152,11 @@ pub enum Command {
     Change {
         /// All of them.
         settings: Box<Settings>,
-        /// The version the caller saw; `None` takes any.
-        expected: Option<u64>,
     },
     /// Set the units on hand.
     SetStock {
         /// Units counted.
         on_hand: u64,
-        /// The version the caller saw; `None` takes any.
-        expected: Option<u64>,
         /// Who asks.
         by: String,
     },
@@ -182,10 +181,7 @@ pub enum Command {
     /// Enter the shop or change, as a line of an import says.
     Import(Box<Import>),
     /// Leave the shop.
-    Delete {
-        /// The version the caller saw; `None` takes any.
-        expected: Option<u64>,
-    },
+    Delete,
     /// Hold units.
     Reserve(Reserve),
     /// A cart puts a line in: hold units if this variant takes them so early, otherwise only say whether it could.
@@ -206,6 +202,11 @@ pub enum Command {
     /// Give back.
     Release {
         /// Which reservation.
+        id: ReservationId,
+    },
+    /// Say how a reservation stands.
+    Look {
+        /// Which.
         id: ReservationId,
     },
     /// A reservation changes hands with its cart. Fewer units if that is what the new shopper wants or may have.
@@ -229,6 +230,8 @@ pub enum Command {
         quantity: u32,
         /// The store's terms.
         terms: Terms,
+        /// The version of the one that stays that the asker knows: one past it whose other has ended was folded already.
+        seen: Option<u32>,
     },
     /// An order tells a reservation of its own how it goes on.
     ForOrder {
@@ -267,4 +270,24 @@ pub enum Command {
         /// For whom the order is that has the reservation from now on.
         shopper: Option<Shopper>,
     },
+    /// Do it only if what it is about is as the caller saw it.
+    IfVersion {
+        /// The version seen: of the reservation that the command names, or of the variant.
+        version: u64,
+        /// What to do then.
+        command: Box<Command>,
+    },
+}
+
+impl Command {
+    /// This, if what it is about has that version; `None` takes any.
+    pub fn if_version(self, version: Option<u64>) -> Self {
+        match version {
+            Some(version) => Self::IfVersion {
+                version,
+                command: Box::new(self),
+            },
+            None => self,
+        }
+    }
 }

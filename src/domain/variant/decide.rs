@@ -6,6 +6,7 @@ use super::{
     event::Event,
     head::{ReservationMode, SaleState},
     hold::{EndReason, Fulfilment, Hold, HoldStatus, Owner, Phase, Shopper},
+    merge::Fold,
     refusal::Refusal,
 };
 use crate::domain::{ids::ReservationId, policy::Terms, time::Timestamp};
@@ -56,12 +57,12 @@ impl Variant {
         match command {
             Command::Create { .. } => Err(Refusal::AlreadyExists),
             Command::Import(import) => self.import(import, now),
-            Command::Change { settings, expected } => self.change(settings, *expected, now),
-            Command::SetStock {
-                on_hand,
-                expected,
-                by,
-            } => self.set_stock(*on_hand, *expected, by, now),
+            Command::IfVersion { version, command } => {
+                self.expect_version(*version, command, now)?;
+                self.decide(command, now)
+            }
+            Command::Change { settings } => self.change(settings, now),
+            Command::SetStock { on_hand, by } => self.set_stock(*on_hand, by, now),
             Command::Adjust {
                 delta,
                 reason,
@@ -70,13 +71,14 @@ impl Variant {
                 by,
             } => self.adjust(*delta, reason, reference.as_ref(), *expected_on_hand, by, now),
             Command::SetSale { sale } => Ok(granted(Event::SaleChanged { sale: *sale })),
-            Command::Delete { expected } => self.delete(*expected, now),
+            Command::Delete => self.delete(now),
             Command::Reserve(ask) => self.reserve(ask, now),
             Command::Take(ask) => self.take_in(ask, now),
             Command::Extend(ask) => self.extend(ask, now),
             Command::Resize { id, quantity, terms } => self.resize(*id, *quantity, terms, now),
             Command::Confirm(ask) => self.confirm(ask, now),
             Command::Release { id } => self.release(*id, now),
+            Command::Look { id } => self.look(*id, now),
             Command::Cleanup => Ok(Decision::Granted(self.expire_due(now, EXPIRIES_PER_TURN))),
             Command::Rehome {
                 id,
@@ -89,7 +91,17 @@ impl Variant {
                 from,
                 quantity,
                 terms,
-            } => self.fold(*into, *from, *quantity, terms, now),
+                seen,
+            } => self.fold(
+                &Fold {
+                    into: *into,
+                    from: *from,
+                    quantity: *quantity,
+                    seen: *seen,
+                },
+                terms,
+                now,
+            ),
             Command::ForOrder { order, id, step } => self.for_order(order, *id, step, now),
             Command::Fulfil(ask) => self.after_sale(ask, Movement::Fulfil, now),
             Command::Cancel(ask) => self.after_sale(ask, Movement::Cancel, now),
@@ -105,6 +117,42 @@ impl Variant {
         }
     }
 
+    /// Whether the caller saw the present version of what a command is about. A reservation that is not there, or has ended,
+    /// is told as that: the command itself says so.
+    fn expect_version(&self, seen: u64, command: &Command, now: Timestamp) -> Result<(), Refusal> {
+        let live = |id: &ReservationId| {
+            let hold = self.holds.get(id);
+            hold.filter(|hold| hold.status == HoldStatus::Active && !hold.is_due(now))
+        };
+        let hold = match command {
+            Command::Extend(Extend { id, .. })
+            | Command::Resize { id, .. }
+            | Command::Confirm(Confirm { id, .. })
+            | Command::Release { id } => live(id),
+            Command::Fulfil(ask) | Command::Cancel(ask) | Command::Return(ask) => {
+                self.sold(ask.id, ask.closed.as_deref()).ok()
+            }
+            Command::Create { .. }
+            | Command::Change { .. }
+            | Command::SetStock { .. }
+            | Command::Adjust { .. }
+            | Command::SetSale { .. }
+            | Command::Delete
+            | Command::Import(_)
+            | Command::Look { .. }
+            | Command::Reserve(_)
+            | Command::Take(_)
+            | Command::Rehome { .. }
+            | Command::Fold { .. }
+            | Command::ForOrder { .. }
+            | Command::Cleanup
+            | Command::Prepare { .. }
+            | Command::Settle { .. }
+            | Command::IfVersion { .. } => return expect_equal(seen, self.head.version),
+        };
+        hold.map_or(Ok(()), |hold| expect_equal(seen, u64::from(hold.version)))
+    }
+
     /// What has come due by `now`, at most `limit` events in deadline order.
     pub fn expire_due(&self, now: Timestamp, limit: usize) -> Vec<Event> {
         let expired = self.due_holds(now).map(|hold| expired(hold, now));
@@ -117,7 +165,7 @@ impl Variant {
         if let Some(again) = self.reserved_before(ask, now) {
             return again;
         }
-        let (mut events, hold) = self.grant(ask, now)?;
+        let (mut events, hold) = self.grant(ask, None, now)?;
         // A hold asked for again after it has lived and died must not rise under its id.
         let dies_at = ask.id.created_at().saturating_add(self.ttl(ask)?);
         if dies_at <= now {
@@ -133,7 +181,7 @@ impl Variant {
             ReservationMode::OnCart => self.reserve(ask, now),
             ReservationMode::OnCheckout | ReservationMode::Untracked => self
                 .reserved_before(ask, now)
-                .unwrap_or_else(|| self.grant(ask, now).map(|_| Decision::Nothing)),
+                .unwrap_or_else(|| self.grant(ask, None, now).map(|_| Decision::Nothing)),
         }
     }
 
@@ -152,25 +200,33 @@ impl Variant {
         })
     }
 
-    /// The hold that `ask` would get, after the expiries it relies on.
-    pub(super) fn grant(&self, ask: &Reserve, now: Timestamp) -> Result<(Vec<Event>, Hold), Refusal> {
-        self.expect_open(now)?;
+    /// The hold that `ask` would get, after the expiries it relies on. What it takes over from `own` is there already.
+    pub(super) fn grant(
+        &self,
+        ask: &Reserve,
+        own: Option<&Hold>,
+        now: Timestamp,
+    ) -> Result<(Vec<Event>, Hold), Refusal> {
+        let taken_over = own.map_or(0, |own| own.quantity.min(ask.quantity));
+        if taken_over < ask.quantity || ask.quantity == 0 {
+            self.expect_open(now)?;
+        }
         let ttl_ms = self.ttl(ask)?;
         if ask.quantity == 0 || ttl_ms <= 0 {
             return Err(Refusal::OutOfRange);
         }
-        let expired = self.expiries_for(u64::from(ask.quantity), &ask.shopper, now);
-        self.expect_no_other_hold(&ask.shopper, &expired, &[])?;
+        let expired = self.expiries_for(u64::from(ask.quantity - taken_over), &ask.shopper, now);
+        self.expect_no_other_hold(&ask.shopper, &expired, own.as_slice())?;
         let mut quantity = u64::from(ask.quantity);
         if self.head.tracks_stock() {
-            let given_back = expired.iter().map(|hold| u64::from(hold.quantity)).sum();
-            let available = self.free(given_back);
+            let given_back: u64 = expired.iter().map(|hold| u64::from(hold.quantity)).sum();
+            let available = self.free(given_back + u64::from(taken_over));
             if available < quantity && !(ask.allow_partial && available > 0) {
                 return Err(self.insufficient(quantity, available, now));
             }
             quantity = quantity.min(available);
         }
-        let left = self.allowance(&ask.shopper, &ask.terms, &expired, &[], now);
+        let left = self.allowance(&ask.shopper, &ask.terms, &expired, own.as_slice(), now);
         let quantity = within(left, quantity, ask.allow_partial)?;
         let lengths = ask.terms.lengths;
         let expires_at = now.saturating_add(ttl_ms);
@@ -452,6 +508,13 @@ impl Variant {
         }
     }
 
+    fn look(&self, id: ReservationId, now: Timestamp) -> Result<Decision, Refusal> {
+        Ok(match self.foreign(id, now)? {
+            Live::Due(refused) => refused,
+            Live::Yes(hold) => Decision::Repeat(Box::new(hold.clone())),
+        })
+    }
+
     /// The reservation if somebody other than an order may act on it now: one that an order made here owns is its alone.
     pub(super) fn foreign(&self, id: ReservationId, now: Timestamp) -> Result<Live<'_>, Refusal> {
         let live = self.live(id, now);
@@ -480,6 +543,7 @@ impl Variant {
         if hold.pin.is_some() {
             return Err(Refusal::InFlight);
         }
+        planted!(ConfirmAfterExpiry => return Ok(Live::Yes(hold)));
         if hold.is_due(now) {
             return Ok(Live::Due(Decision::Refused {
                 events: self.expiries_up_to(hold, now),
@@ -496,6 +560,14 @@ impl Variant {
             .take_while(|due| due.id != hold.id)
             .take(EXPIRIES_PER_TURN - 1);
         earlier.chain([hold]).map(|due| expired(due, now)).collect()
+    }
+}
+
+fn expect_equal(seen: u64, current: u64) -> Result<(), Refusal> {
+    if seen == current {
+        Ok(())
+    } else {
+        Err(Refusal::VersionMismatch { current })
     }
 }
 

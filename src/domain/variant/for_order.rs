@@ -29,7 +29,7 @@ impl Variant {
                 Some(hold) if hold.is_due(now) => Decision::Granted(self.expiries_up_to(hold, now)),
                 Some(hold) => granted(released(hold, now)),
             }),
-            OrderStep::Reopen => self.reopen(order, id, now),
+            OrderStep::Reopen { ttl_ms } => self.reopen(order, id, *ttl_ms, now),
             OrderStep::Totals {
                 fulfilment,
                 restock,
@@ -95,8 +95,15 @@ impl Variant {
         Ok(granted(confirmed(hold, hold.quantity, &ask, paid_at)))
     }
 
-    /// Back to the cart: at least a minute, so that the shopper can act, and within that no longer than it had.
-    fn reopen(&self, order: &OrderId, id: ReservationId, now: Timestamp) -> Result<Decision, Refusal> {
+    /// Back to the cart, for as long as a cart has a hold: never beyond its last deadline, but for a minute at least, so that
+    /// the shopper can act.
+    fn reopen(
+        &self,
+        order: &OrderId,
+        id: ReservationId,
+        ttl_ms: i64,
+        now: Timestamp,
+    ) -> Result<Decision, Refusal> {
         let kept = self
             .holds
             .get(&id)
@@ -109,10 +116,11 @@ impl Variant {
             Some(hold) if hold.is_due(now) => Decision::Granted(self.expiries_up_to(hold, now)),
             Some(hold) => {
                 let least = now.saturating_add(CART_PHASE_LEAST_MS);
+                let ttl_ms = self.head.settings.hold_ttl_ms.unwrap_or(ttl_ms);
                 granted(Event::Extended(Hold {
                     phase: Phase::Cart,
                     order: None,
-                    expires_at: least.max(hold.expires_at.min(hold.max_expires_at)),
+                    expires_at: least.max(now.saturating_add(ttl_ms).min(hold.max_expires_at)),
                     version: hold.version + 1,
                     ..hold.clone()
                 }))

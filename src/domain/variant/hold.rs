@@ -106,6 +106,13 @@ pub enum Intent {
     Release,
     /// Move into the payment phase, until this moment.
     Pay(Timestamp),
+    /// The same for a guest who has become a customer. It counts as the customer's from the promise on, so that two promises
+    /// cannot both fit one customer's limit; let go, it is a guest's again.
+    PayAs(Timestamp),
+    /// Make a tentative hold real that takes over units of this one, the same cart's.
+    TakeOver(ReservationId),
+    /// Leave so many of its units, at most all, to a tentative hold that takes them over; until then they count there.
+    Yield(u32),
 }
 
 /// A coordinator's mark: until it decides nobody else may act on the reservation, and its deadline rests.
@@ -201,8 +208,25 @@ impl Hold {
     /// Units that count as held: live or tentative.
     pub fn held_units(&self) -> u64 {
         match self.status {
-            HoldStatus::Tentative | HoldStatus::Active => u64::from(self.quantity),
+            HoldStatus::Tentative | HoldStatus::Active => u64::from(self.quantity - self.yielded()),
             HoldStatus::Confirmed | HoldStatus::Released | HoldStatus::Expired => 0,
+        }
+    }
+
+    /// Its units that count with the hold that takes them over.
+    fn yielded(&self) -> u32 {
+        match self.pin.map(|pin| pin.intent) {
+            Some(Intent::Yield(units)) => units,
+            Some(
+                Intent::Reserve
+                | Intent::Extend(_)
+                | Intent::Confirm
+                | Intent::Release
+                | Intent::Pay(_)
+                | Intent::PayAs(_)
+                | Intent::TakeOver(_),
+            )
+            | None => 0,
         }
     }
 
@@ -223,7 +247,13 @@ impl Hold {
 
     /// The moment it ends by itself, if it does.
     pub fn deadline(&self) -> Option<Timestamp> {
-        (self.status == HoldStatus::Active && self.pin.is_none()).then_some(self.expires_at)
+        planted!(ExpireEarly => return self.is_live().then(|| self.expires_at.saturating_add(-1_000)));
+        self.is_live().then_some(self.expires_at)
+    }
+
+    /// Active, and nobody has put its end off.
+    fn is_live(&self) -> bool {
+        self.status == HoldStatus::Active && self.pin.is_none()
     }
 
     /// When a reservation brought back by a return leaves the variant again: its deadline is reused for that.

@@ -8,6 +8,16 @@ use super::{
 };
 use crate::domain::{ids::ReservationId, policy::Terms, time::Timestamp};
 
+/// Two reservations that become one.
+pub(super) struct Fold {
+    pub(super) into: ReservationId,
+    pub(super) from: Option<ReservationId>,
+    /// Units wanted.
+    pub(super) quantity: u32,
+    /// The version of `into` that the asker knows.
+    pub(super) seen: Option<u32>,
+}
+
 impl Variant {
     /// The hold belongs to another shopper from now on. Asked again it stands as it is.
     pub(super) fn rehome(
@@ -46,15 +56,14 @@ impl Variant {
     }
 
     /// `from` ends and `into` has the units wanted, as far as the two and what is free go. Asked again, when `from` has
-    /// ended, `into` stands as it is and only grows.
-    pub(super) fn fold(
-        &self,
-        into: ReservationId,
-        from: Option<ReservationId>,
-        quantity: u32,
-        terms: &Terms,
-        now: Timestamp,
-    ) -> Result<Decision, Refusal> {
+    /// ended and `into` has changed, `into` stands as it is, whatever is free by now.
+    pub(super) fn fold(&self, fold: &Fold, terms: &Terms, now: Timestamp) -> Result<Decision, Refusal> {
+        let Fold {
+            into,
+            from,
+            quantity,
+            seen,
+        } = *fold;
         let hold = match self.foreign(into, now)? {
             Live::Due(refused) => return Ok(refused),
             Live::Yes(hold) => hold,
@@ -63,6 +72,9 @@ impl Variant {
             return Err(Refusal::OutOfRange);
         }
         let from = from.map(|id| self.folded(id, now)).transpose()?.flatten();
+        if from.is_none() && seen.is_some_and(|seen| hold.version > seen) {
+            return Ok(Decision::Repeat(Box::new(hold.clone())));
+        }
         let own: Vec<&Hold> = [Some(hold), from].into_iter().flatten().collect();
         let have: u64 = own.iter().map(|hold| u64::from(hold.quantity)).sum();
         let more = u64::from(quantity).saturating_sub(have);

@@ -4,10 +4,10 @@
 //! coordinator has decided, and nobody else may act on it. Both messages may come twice.
 use super::{
     Variant,
-    command::{Confirm, Prepare},
+    command::{Confirm, ForOrder, Prepare, Reserve},
     decide::{Decision, Live, confirmed, expired, granted, released, within},
     event::Event,
-    hold::{Hold, HoldStatus, Intent, Phase, Pin, Shopper},
+    hold::{Hold, HoldStatus, Intent, Owner, Phase, Pin, Shopper},
     refusal::Refusal,
 };
 use crate::domain::{bulk::Attempt, ids::ReservationId, time::Timestamp};
@@ -28,17 +28,7 @@ impl Variant {
             if self.holds.contains_key(&id) {
                 return Err(Refusal::InFlight);
             }
-            let (mut events, hold) = self.grant(ask, now)?;
-            let pin = Some(Pin {
-                attempt,
-                intent: Intent::Reserve,
-            });
-            events.push(Event::Pinned(Hold {
-                status: HoldStatus::Tentative,
-                pin,
-                ..hold
-            }));
-            return Ok(Decision::Granted(events));
+            return self.promise_units(attempt, ask, now);
         }
         if let Prepare::Confirm(id) = prepare
             && let Some(sold) = self.holds.get(id)
@@ -52,8 +42,6 @@ impl Variant {
             Live::Due(refused) => return Ok(refused),
             Live::Yes(hold) => hold,
         };
-        let mut order = hold.order.clone();
-        let mut expiries = Vec::new();
         let intent = match prepare {
             Prepare::Reserve(_) => Intent::Reserve,
             Prepare::Extend(ask) => Intent::Extend(self.extended(hold, ask, now)?.expires_at),
@@ -65,6 +53,7 @@ impl Variant {
                 for_order,
                 ..
             } => {
+                let mut events = Vec::new();
                 // Only a hold that came back from an order lives beyond this: going back and forth must not keep it
                 // for ever.
                 if now >= hold.max_expires_at {
@@ -73,22 +62,63 @@ impl Variant {
                     });
                 }
                 if hold.shopper.owner() != shopper.owner() {
-                    expiries = self.expiries_for(0, shopper, now);
+                    let expiries = self.expiries_for(0, shopper, now);
                     self.expect_no_other_hold(shopper, &expiries, &[hold])?;
                     let left = self.allowance(shopper, terms, &expiries, &[hold], now);
                     within(left, u64::from(hold.quantity), false)?;
+                    events.extend(expiries.into_iter().map(|due| expired(due, now)));
                 }
-                order = Some(for_order.order.clone());
-                Intent::Pay(for_order.pay_by)
+                events.push(promised_to_pay(hold, attempt, shopper, for_order));
+                return Ok(Decision::Granted(events));
             }
         };
-        let pinned = Event::Pinned(Hold {
-            order,
+        Ok(granted(Event::Pinned(Hold {
             pin: Some(Pin { attempt, intent }),
             ..hold.clone()
-        });
-        let expiries = expiries.into_iter().map(|due| expired(due, now));
-        Ok(Decision::Granted(expiries.chain([pinned]).collect()))
+        })))
+    }
+
+    /// Units held tentatively. An order's come first from what its own cart holds: a shopper's own live hold never blocks the
+    /// shopper's own retry.
+    fn promise_units(&self, attempt: Attempt, ask: &Reserve, now: Timestamp) -> Result<Decision, Refusal> {
+        let own = ask
+            .for_order
+            .as_ref()
+            .and_then(|_| self.own_hold(&ask.shopper, now));
+        let (mut events, hold) = self.grant(ask, own, now)?;
+        let pin = |intent| Some(Pin { attempt, intent });
+        let intent = match own {
+            None => Intent::Reserve,
+            Some(own) => {
+                let units = own.quantity.min(hold.quantity);
+                events.push(Event::Pinned(Hold {
+                    pin: pin(Intent::Yield(units)),
+                    ..own.clone()
+                }));
+                Intent::TakeOver(own.id)
+            }
+        };
+        events.push(Event::Pinned(Hold {
+            status: HoldStatus::Tentative,
+            pin: pin(intent),
+            ..hold
+        }));
+        Ok(Decision::Granted(events))
+    }
+
+    /// What the shopper's cart holds here for itself, whoever its shopper was known as.
+    fn own_hold(&self, shopper: &Shopper, now: Timestamp) -> Option<&Hold> {
+        let cart = shopper.cart.clone()?;
+        let owners = [
+            shopper.customer.clone().map(Owner::Customer),
+            shopper.session.clone().map(Owner::Session),
+            Some(Owner::Cart(cart)),
+        ];
+        let live = owners.iter().flatten().flat_map(|owner| self.owners.live(owner));
+        live.map(|id| &self.holds[id]).find(|hold| {
+            let its_own = hold.status == HoldStatus::Active && hold.order.is_none() && hold.pin.is_none();
+            its_own && !hold.is_due(now) && hold.shopper.cart == shopper.cart
+        })
     }
 
     pub(super) fn settle(
@@ -103,16 +133,57 @@ impl Variant {
         let Some(hold) = self.pinned_by(attempt, id) else {
             return Decision::Granted(Vec::new());
         };
-        granted(match shopper {
+        let event = match shopper {
             Some(shopper) => settled_for(hold, shopper, commit, decided_at),
             None => settled(hold, commit, decided_at),
+        };
+        let Some(own) = self.taken_over_by(hold) else {
+            return granted(event);
+        };
+        let own = settled(own, commit, decided_at);
+        // Units add up between the two as well: they count with the one that takes over, until that is gone.
+        Decision::Granted(if commit {
+            vec![own, event]
+        } else {
+            vec![event, own]
         })
+    }
+
+    /// The hold that a promise takes units over from.
+    fn taken_over_by(&self, hold: &Hold) -> Option<&Hold> {
+        let pin = hold.pin?;
+        let Intent::TakeOver(own) = pin.intent else {
+            return None;
+        };
+        self.pinned_by(pin.attempt, own)
     }
 
     fn pinned_by(&self, attempt: Attempt, id: ReservationId) -> Option<&Hold> {
         self.holds
             .get(&id)
             .filter(|hold| hold.pin.is_some_and(|pin| pin.attempt == attempt))
+    }
+}
+
+/// The promise that a hold moves into the payment phase.
+fn promised_to_pay(hold: &Hold, attempt: Attempt, shopper: &Shopper, for_order: &ForOrder) -> Event {
+    let pinned = |intent| Hold {
+        order: Some(for_order.order.clone()),
+        pin: Some(Pin { attempt, intent }),
+        ..hold.clone()
+    };
+    if hold.shopper.customer.is_some() || shopper.customer.is_none() {
+        return Event::Pinned(pinned(Intent::Pay(for_order.pay_by)));
+    }
+    Event::Rehomed {
+        from: hold.shopper.clone(),
+        hold: Hold {
+            shopper: Shopper {
+                customer: shopper.customer.clone(),
+                ..hold.shopper.clone()
+            },
+            ..pinned(Intent::PayAs(for_order.pay_by))
+        },
     }
 }
 
@@ -124,14 +195,33 @@ pub fn settled(hold: &Hold, commit: bool, decided_at: Timestamp) -> Event {
         ..hold.clone()
     };
     match (intent, commit) {
-        (Intent::Reserve, true) => Event::Held(Hold {
+        (Intent::Reserve | Intent::TakeOver(_), true) => Event::Held(Hold {
             status: HoldStatus::Active,
             ..free
         }),
-        (Intent::Reserve, false) => Event::Withdrawn(free),
-        (Intent::Extend(_) | Intent::Confirm | Intent::Release, false) => Event::Unpinned(free),
+        (Intent::Reserve | Intent::TakeOver(_), false) => Event::Withdrawn(free),
+        (Intent::Extend(_) | Intent::Confirm | Intent::Release | Intent::Yield(_), false) => {
+            Event::Unpinned(free)
+        }
+        (Intent::Yield(units), true) if units == hold.quantity => released(hold, decided_at),
+        (Intent::Yield(units), true) => Event::Resized(Hold {
+            quantity: free.quantity - units,
+            version: free.version + 1,
+            ..free
+        }),
         (Intent::Pay(_), false) => Event::Unpinned(Hold { order: None, ..free }),
-        (Intent::Pay(expires_at), true) => Event::Extended(Hold {
+        (Intent::PayAs(_), false) => Event::Rehomed {
+            from: free.shopper.clone(),
+            hold: Hold {
+                order: None,
+                shopper: Shopper {
+                    customer: None,
+                    ..free.shopper.clone()
+                },
+                ..free
+            },
+        },
+        (Intent::Pay(expires_at) | Intent::PayAs(expires_at), true) => Event::Extended(Hold {
             phase: Phase::Payment,
             expires_at,
             version: free.version + 1,

@@ -35,13 +35,7 @@ impl Variant {
         }))
     }
 
-    pub(super) fn change(
-        &self,
-        settings: &Settings,
-        expected: Option<u64>,
-        now: Timestamp,
-    ) -> Result<Decision, Refusal> {
-        self.expect_version(expected)?;
+    pub(super) fn change(&self, settings: &Settings, now: Timestamp) -> Result<Decision, Refusal> {
         if !settings.in_range() {
             return Err(Refusal::OutOfRange);
         }
@@ -58,14 +52,7 @@ impl Variant {
         Ok(Decision::Granted(events))
     }
 
-    pub(super) fn set_stock(
-        &self,
-        on_hand: u64,
-        expected: Option<u64>,
-        by: &str,
-        now: Timestamp,
-    ) -> Result<Decision, Refusal> {
-        self.expect_version(expected)?;
+    pub(super) fn set_stock(&self, on_hand: u64, by: &str, now: Timestamp) -> Result<Decision, Refusal> {
         if on_hand > MAX_UNITS {
             return Err(Refusal::OutOfRange);
         }
@@ -107,8 +94,7 @@ impl Variant {
     }
 
     /// Nothing live may be left. What is due, and what a return had brought back, leaves first.
-    pub(super) fn delete(&self, expected: Option<u64>, now: Timestamp) -> Result<Decision, Refusal> {
-        self.expect_version(expected)?;
+    pub(super) fn delete(&self, now: Timestamp) -> Result<Decision, Refusal> {
         let held = self.held - self.due_units(now);
         if held > 0 || self.committed > 0 {
             return Err(Refusal::HasActiveHolds {
@@ -124,15 +110,6 @@ impl Variant {
         Ok(Decision::Granted(
             expired.chain(closed).chain([Event::Deleted]).collect(),
         ))
-    }
-
-    fn expect_version(&self, expected: Option<u64>) -> Result<(), Refusal> {
-        match expected {
-            Some(version) if version != self.head.version => Err(Refusal::VersionMismatch {
-                current: self.head.version,
-            }),
-            Some(_) | None => Ok(()),
-        }
     }
 
     pub(super) fn room(&self, on_hand: u64) -> Room {

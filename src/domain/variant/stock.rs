@@ -87,6 +87,7 @@ impl Variant {
     pub(super) fn free(&self, given_back: u64) -> u64 {
         let head = &self.head;
         let have = head.on_hand + head.settings.backorder_limit + given_back;
+        planted!(OffByOneStock => return (have + 1).saturating_sub(self.held + self.committed));
         have.saturating_sub(self.held + self.committed + head.settings.safety_stock)
     }
 

@@ -41,6 +41,7 @@ const ALWAYS: &[Code] = &[
     Code::InvalidParameter,
     Code::Internal,
     Code::Overloaded,
+    Code::Restoring,
 ];
 
 /// Wherever a body is read.
@@ -91,6 +92,16 @@ const REFUSALS: &[(&str, &[Code])] = &[
             Code::PreconditionRequired,
         ],
     ),
+    (
+        "restore",
+        &[
+            Code::SnapshotNotFound,
+            Code::PlanStale,
+            Code::SnapshotDamaged,
+            Code::CutUnreachable,
+        ],
+    ),
+    ("get_operation", &[Code::OperationNotFound]),
     ("get_availability", &[Code::VariantNotFound]),
     (
         "set_stock",
@@ -103,15 +114,20 @@ const REFUSALS: &[(&str, &[Code])] = &[
     ),
     (
         "adjust_stock",
-        &[Code::VariantNotFound, Code::BelowHeld, Code::ExpectedMismatch],
+        &[
+            Code::VariantNotFound,
+            Code::BelowHeld,
+            Code::ExpectedMismatch,
+            Code::StaleVersion,
+        ],
     ),
     ("import_stock", &[Code::InvalidLines, Code::AtomicNotPossible]),
     ("export_stock", &[Code::NotAcceptable]),
     ("list_history", &[Code::VariantNotFound, Code::HistoryTooOld]),
     ("list_ledger", &[Code::VariantNotFound]),
-    ("pause_variant", &[Code::VariantNotFound]),
-    ("resume_variant", &[Code::VariantNotFound]),
-    ("drain_variant", &[Code::VariantNotFound]),
+    ("pause_variant", SELLS),
+    ("resume_variant", SELLS),
+    ("drain_variant", SELLS),
     (
         "reserve",
         &[
@@ -133,11 +149,16 @@ const REFUSALS: &[(&str, &[Code])] = &[
             Code::ReservationNotFound,
             Code::ReservationConfirmed,
             Code::OwnedByOrder,
+            Code::StaleVersion,
         ],
     ),
     (
         "release_reservations",
-        &[Code::ReservationNotFound, Code::ReservationConfirmed],
+        &[
+            Code::ReservationNotFound,
+            Code::ReservationConfirmed,
+            Code::StaleVersion,
+        ],
     ),
     ("bulk", &[Code::LinesRefused]),
     ("fulfil_reservation", AFTER_SALE),
@@ -183,6 +204,23 @@ const REFUSALS: &[(&str, &[Code])] = &[
     ("close_refund", &[Code::OrderNotFound, Code::RefundNotFound]),
     ("put_policy", &[Code::StaleVersion, Code::PreconditionRequired]),
     (
+        "create_snapshot",
+        &[Code::SnapshotRunning, Code::InsufficientStorage],
+    ),
+    ("get_snapshot", &[Code::SnapshotNotFound]),
+    (
+        "delete_snapshot",
+        &[Code::SnapshotNotFound, Code::SnapshotRunning],
+    ),
+    (
+        "verify_snapshot",
+        &[
+            Code::SnapshotNotFound,
+            Code::SnapshotRunning,
+            Code::SnapshotDamaged,
+        ],
+    ),
+    (
         "rebuild_quarantined",
         &[Code::VariantNotFound, Code::QuarantineNotFound],
     ),
@@ -223,8 +261,11 @@ const ORDER_LINES: &[Code] = &[
     Code::OrderState,
     Code::TooManyUnits,
 ];
+/// The sale of a variant is opened, paused or drained.
+const SELLS: &[Code] = &[Code::VariantNotFound, Code::StaleVersion];
 /// A live hold is extended, changed or sold.
 const ACTS: &[Code] = &[
+    Code::StaleVersion,
     Code::ReservationNotFound,
     Code::InsufficientStock,
     Code::SaleNotOpen,
@@ -238,6 +279,7 @@ const ACTS: &[Code] = &[
 ];
 /// Sold units are shipped, cancelled or returned.
 const AFTER_SALE: &[Code] = &[
+    Code::StaleVersion,
     Code::ReservationNotFound,
     Code::ReservationNotConfirmed,
     Code::OwnedByOrder,

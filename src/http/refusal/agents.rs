@@ -5,6 +5,7 @@ use crate::domain::ids::VariantId;
 use crate::domain::order::Refusal as Order;
 use crate::domain::variant::Refusal;
 use crate::http::problem::{Code, Problem};
+use crate::http::time::Moment;
 use crate::http::view::{LineHandle, RefundView, order_status};
 use serde_json::Value;
 
@@ -59,6 +60,10 @@ pub fn of_order(refusal: &Order) -> Problem {
         Order::AmountMismatch { refund } => {
             Problem::new(Code::AmountMismatch).with("refund", data(&RefundView::new(refund)))
         }
+        Order::PaidOtherwise { payment } => Problem::new(Code::AmountMismatch)
+            .detail("this payment was accepted with another amount and stands as it was accepted; nothing is owed")
+            .with("paymentReference", payment.reference.clone())
+            .with("paidAt", data(&Moment(payment.at))),
         Order::RefundNotFound => Problem::new(Code::RefundNotFound),
         Order::LineNotFound { variant } => {
             Problem::new(Code::LineNotFound).with("variantId", variant.as_str())

@@ -1,6 +1,6 @@
 //! `/api/orders`: from checkout to the shelf's end.
 use super::{Reply, page};
-use crate::app::{Answered, AppError, ListedOrders, OrderFilter};
+use crate::app::{Answered, AppError, ListedOrders, OrderDone, OrderFilter};
 use crate::domain::ids::OrderId;
 use crate::domain::order::{Order, Status};
 use crate::http::extract::ask::{Ask, Look, NoBody};
@@ -27,9 +27,11 @@ pub(super) fn reply(status: StatusCode, done: &Answered<Box<Order>>) -> Reply {
     reply.replayed(done.replayed)
 }
 
-fn told(done: Result<Answered<Box<Order>>, AppError>) -> Result<Reply, Problem> {
-    done.map(|done| reply(StatusCode::OK, &done))
-        .map_err(|error| failure::problem(&error, Subject::default()))
+/// An order as a command left it, with the lines that stayed as they were.
+fn told(done: Result<Answered<OrderDone>, AppError>) -> Result<Reply, Problem> {
+    let done = done.map_err(|error| failure::problem(&error, Subject::default()))?;
+    let reply = Reply::ok(&OrderView::after(&done.body, done.at)).etag(done.body.order.version);
+    Ok(reply.replayed(done.replayed))
 }
 
 /// Lists orders in order of creation.
@@ -92,11 +94,14 @@ pub(crate) async fn get_order(
 ) -> Result<Reply, Problem> {
     params.finish()?;
     let order = id::<OrderId>("id", &order)?;
-    told(site.shop.get_order(&context, &order).await)
+    let read = site.shop.get_order(&context, &order).await;
+    read.map(|done| reply(StatusCode::OK, &done))
+        .map_err(|error| failure::problem(&error, Subject::default()))
 }
 
 /// Takes a payment that succeeded: twice, late or at the same time, there is one outcome. A payment that cannot be honoured
-/// is answered 409 with the `refund` that is due.
+/// is answered 409 with the `refund` that is due. After the deadline it takes what the cart holds again of the same, and free
+/// units. The accepted payment told again with another amount is 409 `amount-mismatch` without a `refund`: nothing is owed.
 #[utoipa::path(post, path = "/api/orders/{id}/confirm", tag = "orders", request_body = PaymentConfirmBody,
     responses((status = 200, body = OrderView, description = "Sold; a repeat gives the same answer",
         headers(("ETag" = String)))))]
@@ -121,7 +126,8 @@ pub(crate) async fn fail_order(
     told(site.shop.fail_order(&context, &order).await)
 }
 
-/// Cancels an order, or units of it that have not left.
+/// Cancels an order, or units of it that have not left. To ask for all again is harmless. Lines that could not be cancelled
+/// while others were are named in `warnings`; if none could, that is the 409 with its `lines`.
 #[utoipa::path(post, path = "/api/orders/{id}/cancel", tag = "orders", request_body = OrderCancelBody,
     responses((status = 200, body = OrderView, description = "Cancelled", headers(("ETag" = String)))))]
 pub(crate) async fn cancel_order(
@@ -139,7 +145,8 @@ pub(crate) async fn cancel_order(
     )
 }
 
-/// Units leave the warehouse.
+/// Units leave the warehouse. To ask for all again is harmless. Lines that could not leave while others did are named in
+/// `warnings`; if none could, that is the 409 with its `lines`.
 #[utoipa::path(post, path = "/api/orders/{id}/fulfil", tag = "orders", request_body = OrderFulfilBody,
     responses((status = 200, body = OrderView, description = "Shipped", headers(("ETag" = String)))))]
 pub(crate) async fn fulfil_order(
@@ -152,7 +159,8 @@ pub(crate) async fn fulfil_order(
     told(site.shop.fulfil_order(&context, &order, lines).await)
 }
 
-/// Shipped units come back.
+/// Shipped units come back. To ask for all again is harmless. Lines that could not come back while others did are named in
+/// `warnings`; if none could, that is the 409 with its `lines`.
 #[utoipa::path(post, path = "/api/orders/{id}/return", tag = "orders", request_body = OrderReturnBody,
     responses((status = 200, body = OrderView, description = "Back", headers(("ETag" = String)))))]
 pub(crate) async fn return_order(

@@ -1,9 +1,9 @@
 //! `/api/stock/reservations`: units held until they are confirmed, released or expire.
-use super::{Reply, page};
-use crate::app::{Answered, AppError, CleanedUp, Context, HoldFilter, Reservation, ReserveAsk};
+use super::{Reply, page, version};
+use crate::app::{Answered, AppError, CleanedUp, Context, HoldFilter, Meant, Reservation, ReserveAsk};
 use crate::domain::ids::{CartId, ReservationId};
 use crate::domain::variant::{HoldStatus, Phase};
-use crate::http::extract::ask::{Ask, Look, NoBody, ParamsOnly};
+use crate::http::extract::ask::{Ask, IfMatch, Look, NoBody, ParamsOnly};
 use crate::http::extract::bodies::{
     ActionWord, CleanupBody, ConfirmBody, ExtendBody, LINES_MAX, QuantityBody, ReservationActionBody,
     ReserveBody, ValidateBody, millis,
@@ -39,6 +39,14 @@ pub(super) fn reply(status: StatusCode, answered: &Answered<Reservation>) -> Rep
     Reply::json(status, &view)
         .etag(u64::from(hold.version))
         .replayed(answered.replayed)
+}
+
+/// The reservation that a caller names, in the version that they saw.
+pub(super) fn meant(id: ReservationId, IfMatch(expected): IfMatch) -> Meant {
+    Meant {
+        id,
+        version: version(expected),
+    }
 }
 
 /// The answer of a route about one reservation.
@@ -103,23 +111,25 @@ pub(crate) async fn get_reservation(
     responses((status = 200, body = ReservationView, description = "Done", headers(("ETag" = String)))))]
 pub(crate) async fn act_on_reservation(
     State(site): State<Arc<Site>>,
+    seen: IfMatch,
     Ask { body, context }: Ask<ReservationActionBody>,
 ) -> Result<Reply, Problem> {
     body.check()?;
     let Id(Handle(text)) = &body.reservation_id;
     let reservation = reservation_id(text)?;
+    let meant = meant(reservation, seen);
     let quantity = body.quantity.map(Quantity::as_u32);
     let done = match (body.action, quantity) {
         (ActionWord::Extend, _) => {
             let phase = body.phase.map(Phase::from);
             site.shop
-                .extend(&context, reservation, millis(body.seconds), phase)
+                .extend(&context, meant, millis(body.seconds), phase)
                 .await
         }
-        (ActionWord::Update, Some(quantity)) => site.shop.resize(&context, reservation, quantity).await,
+        (ActionWord::Update, Some(quantity)) => site.shop.resize(&context, meant, quantity).await,
         (ActionWord::Confirm | ActionWord::Update, _) => {
             let order = body.order_id.map(|Id(order)| order);
-            site.shop.confirm(&context, reservation, quantity, order).await
+            site.shop.confirm(&context, meant, quantity, order).await
         }
     };
     told(reservation, done)
@@ -131,13 +141,14 @@ pub(crate) async fn act_on_reservation(
 pub(crate) async fn resize_reservation(
     State(site): State<Arc<Site>>,
     Path(reservation): Path<String>,
+    seen: IfMatch,
     Ask { body, context }: Ask<QuantityBody>,
 ) -> Result<Reply, Problem> {
     let reservation = reservation_id(&reservation)?;
     told(
         reservation,
         site.shop
-            .resize(&context, reservation, body.quantity.as_u32())
+            .resize(&context, meant(reservation, seen), body.quantity.as_u32())
             .await,
     )
 }
@@ -148,6 +159,7 @@ pub(crate) async fn resize_reservation(
 pub(crate) async fn extend_reservation(
     State(site): State<Arc<Site>>,
     Path(reservation): Path<String>,
+    seen: IfMatch,
     Ask { body, context }: Ask<ExtendBody>,
 ) -> Result<Reply, Problem> {
     let reservation = reservation_id(&reservation)?;
@@ -155,7 +167,7 @@ pub(crate) async fn extend_reservation(
     told(
         reservation,
         site.shop
-            .extend(&context, reservation, millis(body.seconds), phase)
+            .extend(&context, meant(reservation, seen), millis(body.seconds), phase)
             .await,
     )
 }
@@ -166,6 +178,7 @@ pub(crate) async fn extend_reservation(
 pub(crate) async fn confirm_reservation(
     State(site): State<Arc<Site>>,
     Path(reservation): Path<String>,
+    seen: IfMatch,
     Ask { body, context }: Ask<ConfirmBody>,
 ) -> Result<Reply, Problem> {
     body.check()?;
@@ -176,7 +189,9 @@ pub(crate) async fn confirm_reservation(
     );
     told(
         reservation,
-        site.shop.confirm(&context, reservation, quantity, order).await,
+        site.shop
+            .confirm(&context, meant(reservation, seen), quantity, order)
+            .await,
     )
 }
 
@@ -186,14 +201,15 @@ pub(crate) async fn confirm_reservation(
 pub(crate) async fn release_reservation(
     State(site): State<Arc<Site>>,
     Path(reservation): Path<String>,
+    seen: IfMatch,
     Ask { context, .. }: Ask<NoBody>,
 ) -> Result<Reply, Problem> {
-    release(&site, &context, reservation_id(&reservation)?).await
+    release(&site, &context, meant(reservation_id(&reservation)?, seen)).await
 }
 
-async fn release(site: &Site, context: &Context, reservation: ReservationId) -> Result<Reply, Problem> {
-    let released = site.shop.release(context, reservation).await;
-    let released = released.map_err(|error| failure::problem(&error, about(reservation)))?;
+async fn release(site: &Site, context: &Context, meant: Meant) -> Result<Reply, Problem> {
+    let released = site.shop.release(context, meant).await;
+    let released = released.map_err(|error| failure::problem(&error, about(meant.id)))?;
     Ok(Reply::no_content().replayed(released.replayed))
 }
 
@@ -206,12 +222,13 @@ async fn release(site: &Site, context: &Context, reservation: ReservationId) -> 
 pub(crate) async fn release_reservations(
     State(site): State<Arc<Site>>,
     mut params: Params,
+    seen: IfMatch,
     Ask { context, .. }: Ask<ParamsOnly>,
 ) -> Result<Reply, Problem> {
     let (one, cart) = (params.text("reservationId")?, params.id::<CartId>("cartId")?);
     params.finish()?;
     match (one, cart) {
-        (Some(one), None) => release(&site, &context, reservation_id(&one)?).await,
+        (Some(one), None) => release(&site, &context, meant(reservation_id(&one)?, seen)).await,
         (None, Some(cart)) => {
             let released = site.shop.release_cart(&context, cart).await;
             let released = released.map_err(|error| failure::problem(&error, Subject::default()))?;

@@ -1,7 +1,7 @@
 //! Units sold without an order of ours: shipped, cancelled or returned.
 use super::Reply;
-use super::reservations::{reservation_id, told};
-use crate::http::extract::ask::Ask;
+use super::reservations::{meant, reservation_id, told};
+use crate::http::extract::ask::{Ask, IfMatch};
 use crate::http::extract::bodies::AfterSaleBody;
 use crate::http::extract::member::Quantity;
 use crate::http::problem::Problem;
@@ -16,13 +16,18 @@ use std::sync::Arc;
 pub(crate) async fn fulfil_reservation(
     State(site): State<Arc<Site>>,
     Path(reservation): Path<String>,
+    seen: IfMatch,
     Ask { body, context }: Ask<AfterSaleBody>,
 ) -> Result<Reply, Problem> {
     let reservation = reservation_id(&reservation)?;
     told(
         reservation,
         site.shop
-            .fulfil(&context, reservation, body.quantity.map(Quantity::as_u32))
+            .fulfil(
+                &context,
+                meant(reservation, seen),
+                body.quantity.map(Quantity::as_u32),
+            )
             .await,
     )
 }
@@ -33,13 +38,16 @@ pub(crate) async fn fulfil_reservation(
 pub(crate) async fn cancel_reservation(
     State(site): State<Arc<Site>>,
     Path(reservation): Path<String>,
+    seen: IfMatch,
     Ask { body, context }: Ask<AfterSaleBody>,
 ) -> Result<Reply, Problem> {
     let reservation = reservation_id(&reservation)?;
     let (quantity, restock) = (body.quantity.map(Quantity::as_u32), body.restock.unwrap_or(true));
     told(
         reservation,
-        site.shop.cancel(&context, reservation, quantity, restock).await,
+        site.shop
+            .cancel(&context, meant(reservation, seen), quantity, restock)
+            .await,
     )
 }
 
@@ -49,6 +57,7 @@ pub(crate) async fn cancel_reservation(
 pub(crate) async fn return_reservation(
     State(site): State<Arc<Site>>,
     Path(reservation): Path<String>,
+    seen: IfMatch,
     Ask { body, context }: Ask<AfterSaleBody>,
 ) -> Result<Reply, Problem> {
     let reservation = reservation_id(&reservation)?;
@@ -56,7 +65,7 @@ pub(crate) async fn return_reservation(
     told(
         reservation,
         site.shop
-            .take_back(&context, reservation, quantity, restock)
+            .take_back(&context, meant(reservation, seen), quantity, restock)
             .await,
     )
 }

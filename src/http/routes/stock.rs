@@ -3,7 +3,7 @@ use super::variants::problem;
 use super::{Reply, page, version};
 use crate::app::AdjustAsk;
 use crate::domain::ids::VariantId;
-use crate::http::extract::ask::{Ask, Look, RequiredIfMatch};
+use crate::http::extract::ask::{Ask, IfMatch, Look, RequiredIfMatch};
 use crate::http::extract::bodies::{AdjustmentBody, AvailabilityBody, StockBody};
 use crate::http::extract::member::{Id, Units};
 use crate::http::extract::query::{Cursor, Params, id};
@@ -43,6 +43,7 @@ pub(crate) async fn set_stock(
 pub(crate) async fn adjust_stock(
     State(site): State<Arc<Site>>,
     Path(variant): Path<String>,
+    IfMatch(expected): IfMatch,
     Ask { body, context }: Ask<AdjustmentBody>,
 ) -> Result<Reply, Problem> {
     let variant = id::<VariantId>("id", &variant)?;
@@ -52,12 +53,14 @@ pub(crate) async fn adjust_stock(
         reference: body.reference.map(|text| text.0),
         expected_on_hand: body.expected_on_hand.map(Units::as_u64),
     };
-    let adjusted = site.shop.adjust_stock(&context, &variant, ask).await;
+    let adjusted = site
+        .shop
+        .adjust_stock(&context, &variant, ask, version(expected))
+        .await;
     let adjusted = adjusted.map_err(|error| problem(&error, &variant))?;
-    let version = adjusted.body.view.head.version;
     let view = AdjustmentView::new(&adjusted.body.view, &adjusted.body.entry);
     Ok(Reply::json(StatusCode::CREATED, &view)
-        .etag(version)
+        .etag(adjusted.body.view.head.version)
         .replayed(adjusted.replayed))
 }
 

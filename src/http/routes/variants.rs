@@ -3,7 +3,7 @@ use super::{Reply, page, version};
 use crate::app::{Answered, AppError};
 use crate::domain::ids::{VariantId, VariantOrdinal};
 use crate::domain::variant::{SaleState, View};
-use crate::http::extract::ask::{Ask, Look, NoBody, RequiredIfMatch};
+use crate::http::extract::ask::{Ask, IfMatch, Look, NoBody, RequiredIfMatch};
 use crate::http::extract::bodies::{VariantBody, VariantPatchBody};
 use crate::http::extract::query::{Cursor, Params, id};
 use crate::http::failure;
@@ -146,9 +146,10 @@ pub(crate) async fn delete_variant(
 pub(crate) async fn pause_variant(
     site: State<Arc<Site>>,
     path: Path<String>,
+    seen: IfMatch,
     ask: Ask<NoBody>,
 ) -> Result<Reply, Problem> {
-    set_sale(site, path, ask, SaleState::Paused).await
+    set_sale(site, path, seen, ask, SaleState::Paused).await
 }
 
 /// Takes holds again.
@@ -157,9 +158,10 @@ pub(crate) async fn pause_variant(
 pub(crate) async fn resume_variant(
     site: State<Arc<Site>>,
     path: Path<String>,
+    seen: IfMatch,
     ask: Ask<NoBody>,
 ) -> Result<Reply, Problem> {
-    set_sale(site, path, ask, SaleState::Open).await
+    set_sale(site, path, seen, ask, SaleState::Open).await
 }
 
 /// Takes no new holds and no extensions; closed when the last hold ends.
@@ -168,19 +170,24 @@ pub(crate) async fn resume_variant(
 pub(crate) async fn drain_variant(
     site: State<Arc<Site>>,
     path: Path<String>,
+    seen: IfMatch,
     ask: Ask<NoBody>,
 ) -> Result<Reply, Problem> {
-    set_sale(site, path, ask, SaleState::Draining).await
+    set_sale(site, path, seen, ask, SaleState::Draining).await
 }
 
 async fn set_sale(
     State(site): State<Arc<Site>>,
     Path(variant): Path<String>,
+    IfMatch(expected): IfMatch,
     Ask { context, .. }: Ask<NoBody>,
     sale: SaleState,
 ) -> Result<Reply, Problem> {
     let variant = id::<VariantId>("id", &variant)?;
-    let changed = site.shop.set_sale(&context, &variant, sale).await;
+    let changed = site
+        .shop
+        .set_sale(&context, &variant, sale, version(expected))
+        .await;
     Ok(reply(
         StatusCode::OK,
         &changed.map_err(|error| problem(&error, &variant))?,

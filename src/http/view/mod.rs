@@ -6,6 +6,8 @@ mod cart;
 mod history;
 mod order;
 mod reservation;
+mod restore;
+mod snapshot;
 mod stock_file;
 mod variant;
 
@@ -18,10 +20,12 @@ pub use cart::{
     CartItemView, CartView, CurrencyText, ExtendedCart, ExtendedLine, LineHandle, TotalsView, WarningView,
 };
 pub use history::{HeldView, HistoryEventView, HistoryStateView, HistoryView, LastUnitView};
-pub use order::{OrderLineView, OrderView, RefundView, order_status};
+pub use order::{OrderLineView, OrderView, OrderWarningView, RefundView, order_status};
 pub use reservation::{
     CleanupView, FulfilmentView, ReservationView, StatisticsView, ValidationView, ValidationsView,
 };
+pub use restore::{OperationView, RestorePlanView, RestoredView, SoldAfterView};
+pub use snapshot::{SnapshotCountsView, SnapshotView};
 pub(crate) use stock_file::fault;
 pub use stock_file::{ImportChangeView, ImportMemberView, ImportView};
 pub use variant::{

@@ -1,10 +1,13 @@
 //! An order as a shop and its shopper see it.
 use super::cart::{line_amount, sum};
 use super::{MoneyView, Shown};
+use crate::app::OrderDone;
 use crate::domain::ids::{CartId, CustomerId, OrderId, ReservationId, VariantId};
 use crate::domain::money::Money;
 use crate::domain::order::{Line, Order, Refund, RefundReason, Status};
 use crate::domain::time::Timestamp;
+use crate::domain::variant::Refusal;
+use crate::http::refusal::{Subject, problem};
 use crate::http::time::Moment;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -46,6 +49,9 @@ pub struct OrderView {
     pub paid_at: Option<Moment>,
     /// Payments that cannot be honoured, one each.
     pub refunds: Vec<RefundView>,
+    /// Lines whose units did not move with this command although others' did; left out otherwise.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<OrderWarningView>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Moment,
@@ -100,7 +106,38 @@ pub struct RefundView {
     pub done_at: Option<Moment>,
 }
 
+/// A line whose units did not move: it is as it was.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = OrderWarning)]
+pub struct OrderWarningView {
+    /// The same as a refusal's.
+    #[schema(value_type = String, example = "reservation-not-found")]
+    pub code: &'static str,
+    /// Whose units.
+    #[schema(value_type = String)]
+    pub variant_id: Shown<VariantId>,
+    /// For people, in English.
+    pub message: &'static str,
+}
+
 impl OrderView {
+    /// An order as a command left it.
+    pub fn after(done: &OrderDone, at: Timestamp) -> Self {
+        let warning = |(variant, refusal): &(VariantId, Refusal)| {
+            let code = problem(refusal, Subject::default()).code();
+            OrderWarningView {
+                code: code.as_str(),
+                variant_id: Shown(variant.clone()),
+                message: code.title(),
+            }
+        };
+        Self {
+            warnings: done.refused.iter().map(warning).collect(),
+            ..Self::new(&done.order, at)
+        }
+    }
+
     /// An order as it stands at a moment.
     pub fn new(order: &Order, at: Timestamp) -> Self {
         let pending = order.status == Status::PendingPayment;
@@ -118,6 +155,7 @@ impl OrderView {
             payment_reference: order.payment.as_ref().map(|payment| payment.reference.clone()),
             paid_at: order.payment.as_ref().map(|payment| Moment(payment.at)),
             refunds: order.refunds.iter().map(RefundView::new).collect(),
+            warnings: Vec::new(),
             created_at: Moment(order.created_at),
             version: order.version,
             server_time: Moment(at),

@@ -7,7 +7,7 @@ use crate::domain::{
     policy::Policy,
     rules::Gate,
     time::Timestamp,
-    variant::{Event, Head, Hold, Owner, Purchases},
+    variant::{Event, Head, Owner, Purchases},
 };
 use crate::storage::{
     agents::StoredAgent,
@@ -30,6 +30,7 @@ pub(in crate::storage) struct Fold<'a> {
     state: &'a StateStore,
     changes: RowChanges,
     heads: HashMap<VariantOrdinal, (u64, Head)>,
+    /// Small entries that point to the rest: growing this table moves all of them.
     holds: HashMap<ReservationId, Folded>,
     purchases: HashMap<(VariantOrdinal, Owner), Purchases>,
     policies: HashMap<StoreId, Policy>,
@@ -50,9 +51,16 @@ struct Folded {
 }
 
 enum Stands {
-    Kept(Hold),
-    Ended { hold: Hold, logged_at_ms: i64 },
+    /// The row it has.
+    Kept(Box<[u8]>),
+    Ended(Box<Ended>),
     Gone,
+}
+
+struct Ended {
+    row: Vec<u8>,
+    lists: Vec<(u8, u64)>,
+    logged_at_ms: u64,
 }
 
 impl<'a> Fold<'a> {
@@ -139,7 +147,7 @@ impl<'a> Fold<'a> {
             }
             self.buy(ordinal, &event)?;
             self.statistics(&store)?.count(&event);
-            self.hold(event, record.logged_at_ms);
+            self.hold(&store, &event, record.logged_at_ms);
         }
         Ok(())
     }
@@ -163,15 +171,18 @@ impl<'a> Fold<'a> {
             .expect("it was put there if it was not"))
     }
 
-    fn hold(&mut self, event: Event, logged_at_ms: i64) {
-        let returned = matches!(event, Event::Returned { .. });
-        let (id, stands) = match fate(&event) {
+    fn hold(&mut self, store: &StoreId, event: &Event, logged_at_ms: i64) {
+        let (id, stands) = match fate(event) {
             None => return,
-            Some(Fate::Kept(hold)) => (hold.id, Stands::Kept(hold.clone())),
+            Some(Fate::Kept(hold)) => (hold.id, Stands::Kept(dto::encode_hold(hold).into())),
             Some(Fate::Withdrawn(hold)) => (hold.id, Stands::Gone),
             Some(Fate::Ended(hold)) => {
-                let hold = hold.clone();
-                (hold.id, Stands::Ended { hold, logged_at_ms })
+                let ended = Ended {
+                    row: dto::encode_hold(hold),
+                    lists: ended_lists(store, hold),
+                    logged_at_ms: millis(logged_at_ms),
+                };
+                (hold.id, Stands::Ended(Box::new(ended)))
             }
         };
         let folded = self.holds.entry(id).or_insert(Folded {
@@ -179,7 +190,7 @@ impl<'a> Fold<'a> {
             revived: false,
         });
         folded.stands = stands;
-        folded.revived |= returned;
+        folded.revived |= matches!(event, Event::Returned { .. });
     }
 
     fn buy(&mut self, ordinal: VariantOrdinal, event: &Event) -> Result<(), RowError> {
@@ -251,7 +262,7 @@ impl<'a> Fold<'a> {
     /// The rows to write.
     pub(in crate::storage) fn finish(mut self) -> Result<RowChanges, RowError> {
         for (id, folded) in std::mem::take(&mut self.holds) {
-            self.finish_hold(id, folded)?;
+            self.finish_hold(id, folded);
         }
         for ((ordinal, owner), bought) in std::mem::take(&mut self.purchases) {
             let key = purchases_key(ordinal, &owner);
@@ -297,25 +308,20 @@ impl<'a> Fold<'a> {
         Ok(self.changes)
     }
 
-    fn finish_hold(&mut self, id: ReservationId, folded: Folded) -> Result<(), RowError> {
+    fn finish_hold(&mut self, id: ReservationId, folded: Folded) {
+        let ended_key = id.as_u128().to_be_bytes();
         if folded.revived {
-            self.changes.revive(id.as_u128().to_be_bytes());
+            self.changes.revive(ended_key);
         }
         match folded.stands {
-            Stands::Kept(hold) => self
-                .changes
-                .put(Family::Hold, hold_key(id), dto::encode_hold(&hold)),
+            Stands::Kept(row) => self.changes.put(Family::Hold, hold_key(id), row),
             Stands::Gone => self.changes.delete(Family::Hold, hold_key(id)),
-            Stands::Ended { hold, logged_at_ms } => {
-                let store = &self.head(id.variant())?.1.store;
-                let listed = ended_lists(store, &hold);
-                let row = dto::encode_hold(&hold);
+            Stands::Ended(ended) => {
                 self.changes
-                    .put_ended(id.as_u128().to_be_bytes(), millis(logged_at_ms), &row, &listed);
+                    .put_ended(ended_key, ended.logged_at_ms, &ended.row, &ended.lists);
                 self.changes.delete(Family::Hold, hold_key(id));
             }
         }
-        Ok(())
     }
 
     /// A deleted variant keeps nothing but its ledger and its name.

@@ -55,6 +55,15 @@ impl JournalLimits {
     }
 }
 
+/// Who waits until a record is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// A caller.
+    Somebody,
+    /// Nobody: what comes of it is told by a later record.
+    Nobody,
+}
+
 /// Why an entry was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RejectReason {
@@ -177,27 +186,16 @@ impl<T> JournalQueue<T> {
         }
     }
 
-    /// Queues a record and gives it its number; `item` is delivered when the record is durable.
+    /// Queues a record and gives it its number; `item` is delivered when the record is durable. One that nobody waits for goes
+    /// to the disk with the next one that somebody does, or soon by itself.
     ///
     /// # Errors
     /// The item comes back when the journal is closed or the payload does not fit into a group. No number is used up.
     ///
     /// # Panics
     /// When more entries are under way than the queue's capacity: permits must make that impossible.
-    pub fn append(&self, payload: Vec<u8>, item: T) -> Result<RecordNumber, Rejected<T>> {
-        self.add(Some(payload), item, true)
-    }
-
-    /// As [`JournalQueue::append`], for a record whose durability nobody waits for: it goes to the disk with the next one that
-    /// somebody does, or soon by itself.
-    ///
-    /// # Errors
-    /// As [`JournalQueue::append`].
-    ///
-    /// # Panics
-    /// As [`JournalQueue::append`].
-    pub fn append_unawaited(&self, payload: Vec<u8>, item: T) -> Result<RecordNumber, Rejected<T>> {
-        self.add(Some(payload), item, false)
+    pub fn append(&self, payload: Vec<u8>, item: T, waits: Waits) -> Result<RecordNumber, Rejected<T>> {
+        self.add(Some(payload), item, waits)
     }
 
     /// Queues an item without a record: it is delivered, in order, once everything queued before it is durable.
@@ -208,11 +206,11 @@ impl<T> JournalQueue<T> {
     /// # Panics
     /// As [`JournalQueue::append`].
     pub fn repeat(&self, item: T) -> Result<(), Rejected<T>> {
-        self.add(None, item, true).map(|_| ())
+        self.add(None, item, Waits::Somebody).map(|_| ())
     }
 
-    fn add(&self, payload: Option<Vec<u8>>, item: T, awaited: bool) -> Result<RecordNumber, Rejected<T>> {
-        let shared = &*self.shared;
+    fn add(&self, payload: Option<Vec<u8>>, item: T, waits: Waits) -> Result<RecordNumber, Rejected<T>> {
+        let (shared, awaited) = (&*self.shared, waits == Waits::Somebody);
         let largest = shared.limits.payload_bytes_max();
         if payload.as_ref().is_some_and(|payload| payload.len() > largest) {
             return Err(Rejected {
@@ -432,11 +430,11 @@ mod tests {
     #[test]
     fn what_nobody_waits_for_goes_with_what_somebody_does_or_alone() {
         let queue = queue();
-        queue.append_unawaited(vec![0], 1).unwrap();
-        queue.append_unawaited(vec![0], 2).unwrap();
-        queue.append(vec![0], 3).unwrap();
+        queue.append(vec![0], 1, Waits::Nobody).unwrap();
+        queue.append(vec![0], 2, Waits::Nobody).unwrap();
+        queue.append(vec![0], 3, Waits::Somebody).unwrap();
         assert_eq!(taken(&queue), [1, 2, 3]);
-        queue.append_unawaited(vec![0], 4).unwrap();
+        queue.append(vec![0], 4, Waits::Nobody).unwrap();
         assert_eq!(taken(&queue), [4], "it does not wait for ever");
         assert_eq!(queue.shared.state.lock().awaited, 0);
     }
@@ -444,11 +442,11 @@ mod tests {
     #[test]
     fn those_that_are_waited_for_are_counted_when_a_group_is_filled_up() {
         let queue = queue();
-        queue.append(vec![0], 1).unwrap();
+        queue.append(vec![0], 1, Waits::Somebody).unwrap();
         let mut backlog = VecDeque::new();
         assert!(queue.take(&mut backlog, 16, None));
-        queue.append_unawaited(vec![0], 2).unwrap();
-        queue.append(vec![0], 3).unwrap();
+        queue.append(vec![0], 2, Waits::Nobody).unwrap();
+        queue.append(vec![0], 3, Waits::Somebody).unwrap();
         assert!(queue.take(&mut backlog, 2, None));
         assert_eq!((backlog.len(), queue.shared.state.lock().awaited), (2, 1));
         assert!(queue.take(&mut backlog, 16, None));

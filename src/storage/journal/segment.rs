@@ -238,6 +238,7 @@ impl ScanPlan<'_> {
                 version,
             });
         }
+        planted!(SilentCut => return Ok(None));
         let rest = window
             .rest(offset, self.partition, tail.last)
             .map_err(|error| self.disk_error(error))?;

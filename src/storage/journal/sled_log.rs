@@ -29,7 +29,7 @@ use super::format::LogHead;
 use super::owner::{DurableEnd, TailKeeper};
 use super::sled_database::{self, Database};
 use super::sled_raw::{self, LastHeads};
-use super::survey::EachGroup;
+use super::survey::{EachGroup, Fill};
 use super::{
     Anchor, AppendError, Epoch, Group, Journal, LogReader, LogTrimmer, OpenError, PartitionId, Position,
     ReadError, Record, RecordNumber, Tail, TornTail,
@@ -392,7 +392,7 @@ pub(super) fn scan_dir(
     each: &mut EachGroup<'_>,
 ) -> Result<(Anchor, Option<TornTail>), OpenError> {
     let found = find(dir, options, each)?;
-    found.unused.map_or(Ok(()), |unused| closed(unused))?;
+    found.unused.map_or(Ok(()), closed)?;
     Ok((found.tail, found.torn))
 }
 
@@ -425,7 +425,7 @@ pub(super) fn write_unit(
     path: &Path,
     options: &SledOptions,
     before: Anchor,
-    fill: &mut dyn FnMut(&mut dyn FnMut(&Group) -> Result<(), OpenError>) -> Result<(), OpenError>,
+    fill: &mut Fill<'_>,
 ) -> Result<(), OpenError> {
     let failed = |error| OpenError::disk(format!("cannot write the database {}", path.display()), error);
     let (engine, _) = sled_database::open(path, options.engine(), before.last.next())?;
@@ -459,8 +459,7 @@ fn find(dir: &Path, options: &SledOptions, each: &mut EachGroup<'_>) -> Result<F
     for ordinal in names.iter().filter_map(|name| ordinal_of(name)) {
         let path = path_of(dir, ordinal);
         sled_raw::refuse_marked(&path)?;
-        let heads = LastHeads::find(&path, options.partition, options.epoch)
-            .map_err(|error| OpenError::disk(format!("cannot read {}", path.display()), error))?;
+        let heads = LastHeads::before_opening(&path, options.partition, options.epoch)?;
         let (engine, head) = sled_database::open(&path, options.engine(), found.tail.last.next())?;
         let Some(head) = head else {
             // With its anchor it lost the first group it was given, if there was one.
@@ -527,4 +526,63 @@ fn begin(dir: &Path, options: &SledOptions, found: &mut Found) -> Result<(), Ope
     found.live_ordinal = FIRST_ORDINAL;
     found.databases.push_back(Arc::new(database));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::journal::format::{GroupBuilder, GroupHead};
+
+    /// A log of groups of one record each, behind the beginning.
+    fn fill(dir: &Path, options: &SledOptions, groups: u64) {
+        let mut journal = SledJournal::open(dir, options.clone()).unwrap();
+        let mut tail = options.start;
+        for _ in 0..groups {
+            let mut group = GroupBuilder::new(options.partition, options.epoch, &tail, 0);
+            group.push(b"a record of the house");
+            let group = group.finish(1).unwrap();
+            journal.append(options.partition, tail.last, &group).unwrap();
+            tail = Anchor::after(&group);
+        }
+    }
+
+    /// Spoils the fourth group in a database's file, and with it all that sled can read.
+    fn spoil(database: &Path) {
+        let db = database.join("db");
+        let mut bytes = fs::read(&db).unwrap();
+        let begins = |at: &usize| GroupHead::decode(&bytes[*at..]).is_ok();
+        let fourth = (0..bytes.len()).filter(begins).nth(3).unwrap();
+        bytes[fourth + 100] ^= 0x20;
+        fs::write(&db, bytes).unwrap();
+    }
+
+    #[test]
+    fn a_kill_while_sled_opens_leaves_the_evidence_of_damage_to_the_next_start() {
+        let home = tempfile::tempdir().unwrap();
+        let options = SledOptions::default();
+        fill(home.path(), &options, 20);
+        let path = path_of(home.path(), 1);
+        spoil(&path);
+        // Two starts that are killed behind sled's opening: sled has forgotten what it could not read.
+        for _ in 0..2 {
+            LastHeads::before_opening(&path, options.partition, options.epoch).unwrap();
+            Engine::open(&path, options.engine()).unwrap().close().unwrap();
+        }
+        for start in 0..2 {
+            let Err(OpenError::Damage(damage)) = SledJournal::open(home.path(), options.clone()) else {
+                panic!("start {start}: it opened")
+            };
+            assert_eq!(damage.file, path);
+            assert!(damage.reason.contains("record 20 lies behind it"), "{damage}");
+        }
+    }
+
+    #[test]
+    fn an_opening_that_comes_to_its_end_leaves_nothing_beside_the_database() {
+        let home = tempfile::tempdir().unwrap();
+        let options = SledOptions::default();
+        fill(home.path(), &options, 3);
+        drop(SledJournal::open(home.path(), options).unwrap());
+        assert_eq!(RealDisk.list(home.path()).unwrap(), ["00000001.sled"]);
+    }
 }

@@ -7,17 +7,26 @@
 //! value): if all its sectors were written and it still does not read well, it was durable once too, see [`super::torn`]. If its
 //! bytes are good, or it is longer, what sled could not read lies around it, and that cannot be told from a torn write.
 //!
-//! Opening destroys the evidence, so a mark is left beside the database and every later start is refused as well.
+//! Opening destroys the evidence. So what was counted is written down beside the database before sled opens it, and stays there
+//! until it was held against what sled found: a start that is killed in between leaves it to the next one. Where they do not
+//! agree, a mark is left and every later start is refused as well.
+//!
+//! ```text
+//!  00000007.sled.opening   the last heads, as an opening that has not come to its end counted them
+//!  00000007.sled.damaged   the first record that is lost, and why
+//! ```
+use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use bytes::Bytes;
 
 use super::format::{GROUP_MAGIC, Group, GroupHead, HEAD_BYTES};
 use super::torn::{self, Before};
-use super::{Damage, Epoch, OpenError, PartitionId, RecordNumber, TornTail};
+use super::{BoxedError, Damage, Epoch, OpenError, PartitionId, RecordNumber, TornTail};
 use crate::storage::engine::{MAX_VALUE_BYTES, parent_of, sync_dir};
 
 const WINDOW_BYTES: usize = 1024 * 1024;
@@ -37,8 +46,30 @@ pub(super) struct LastHeads {
 }
 
 impl LastHeads {
+    /// What the file of the database in `dir` says, together with what an opening that was cut short had counted. Sled may open
+    /// it now: what it forgets is written down until [`LastHeads::hold_to`].
+    ///
+    /// # Errors
+    /// What the disk refused.
+    pub(super) fn before_opening(
+        dir: &Path,
+        partition: PartitionId,
+        epoch: Epoch,
+    ) -> Result<Self, OpenError> {
+        let counted = Self::find(dir, partition, epoch)
+            .map_err(|error| OpenError::disk(format!("cannot read {}", dir.display()), error))?;
+        let heads = match Self::noted(dir)? {
+            Some(earlier) => counted.beside(earlier),
+            None => counted,
+        };
+        if heads.last > RecordNumber::ZERO {
+            write_durably(&note_of(dir), &heads.to_string())?;
+        }
+        Ok(heads)
+    }
+
     /// Looks through the file of the database in `dir`; nothing if there is none.
-    pub(super) fn find(dir: &Path, partition: PartitionId, epoch: Epoch) -> io::Result<Self> {
+    fn find(dir: &Path, partition: PartitionId, epoch: Epoch) -> io::Result<Self> {
         let mut heads = Self::default();
         let mut file = match File::open(dir.join("db")) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(heads),
@@ -105,14 +136,54 @@ impl LastHeads {
         }
     }
 
+    /// What an opening that was cut short had counted.
+    fn noted(dir: &Path) -> Result<Option<Self>, OpenError> {
+        let note = note_of(dir);
+        let cannot_read = || format!("cannot read {}", note.display());
+        let text = match fs::read_to_string(&note) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(|error| OpenError::disk(cannot_read(), error))?,
+        };
+        let noted = text
+            .parse()
+            .map_err(|error| OpenError::disk(cannot_read(), error))?;
+        Ok(Some(noted))
+    }
+
+    /// Both that is known of one database: what is counted now, and what was before sled opened it.
+    fn beside(self, earlier: Self) -> Self {
+        let (mut later, other) = if earlier.last >= self.last {
+            (earlier, self)
+        } else {
+            (self, earlier)
+        };
+        later.synced = later.synced.max(if other.last < later.last {
+            other.last
+        } else {
+            other.synced
+        });
+        later
+    }
+
     /// Compares with what sled found: the last record of its log. The torn tail that sled has forgotten, if it has.
     ///
     /// # Errors
     /// [`OpenError::Damage`] if a group that was durable is gone; from then on [`refuse_marked`] refuses.
     pub(super) fn hold_to(&self, dir: &Path, found: RecordNumber) -> Result<Option<TornTail>, OpenError> {
+        let judged = self.judge_against(dir, found);
+        if let Err(damage) = &judged {
+            let text = format!("{}\n{}\n", damage.record, damage.reason);
+            write_durably(&mark_of(dir), &text)?;
+        }
+        forget(&note_of(dir))?;
+        Ok(judged?)
+    }
+
+    fn judge_against(&self, dir: &Path, found: RecordNumber) -> Result<Option<TornTail>, Damage> {
         if self.last <= found {
             return Ok(None);
         }
+        planted!(SilentCut => return Ok(None));
         let (offset, bytes) = self.places.first().copied().unwrap_or_default();
         let reason = if self.synced > found {
             format!("sled cannot read on, and record {} lies behind it", self.last)
@@ -127,24 +198,41 @@ impl LastHeads {
                 reason: "sled cannot read it".to_owned(),
             }));
         };
-        let damage = Damage {
+        Err(Damage {
             file: dir.to_owned(),
             record: found.next(),
             offset: if self.synced > found { 0 } else { offset },
             reason,
-        };
-        let mark = mark_of(dir);
-        let written = File::create(&mark).and_then(|mut file| {
-            io::Write::write_all(
-                &mut file,
-                format!("{}\n{}\n", damage.record, damage.reason).as_bytes(),
-            )?;
-            file.sync_all()
-        });
-        written.map_err(|error| OpenError::disk(format!("cannot write {}", mark.display()), error))?;
-        sync_dir(parent_of(dir))
-            .map_err(|error| OpenError::disk(format!("cannot sync beside {}", mark.display()), error))?;
-        Err(damage.into())
+        })
+    }
+}
+
+/// One line: synced, last, its first place and length, whether it is damaged.
+impl fmt::Display for LastHeads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (offset, bytes) = self.places.first().copied().unwrap_or_default();
+        let Self {
+            last,
+            is_damaged,
+            synced,
+            ..
+        } = self;
+        writeln!(f, "{synced} {last} {offset} {bytes} {is_damaged}")
+    }
+}
+
+impl FromStr for LastHeads {
+    type Err = BoxedError;
+
+    fn from_str(text: &str) -> Result<Self, BoxedError> {
+        let mut words = text.split_ascii_whitespace();
+        let mut word = || words.next().ok_or("it ends too early");
+        Ok(Self {
+            synced: RecordNumber(word()?.parse()?),
+            last: RecordNumber(word()?.parse()?),
+            places: vec![(word()?.parse()?, word()?.parse()?)],
+            is_damaged: word()?.parse()?,
+        })
     }
 }
 
@@ -173,6 +261,39 @@ pub(super) fn mark_of(dir: &Path) -> PathBuf {
     dir.with_extension("sled.damaged")
 }
 
+/// Where the heads of the database in `dir` are noted while sled opens it.
+fn note_of(dir: &Path) -> PathBuf {
+    dir.with_extension("sled.opening")
+}
+
+/// The whole text is there after a crash, or what was there before.
+fn write_durably(path: &Path, text: &str) -> Result<(), OpenError> {
+    let unfinished = path.with_added_extension("new");
+    let written = File::create(&unfinished).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&unfinished, path)
+    });
+    written.map_err(|error| OpenError::disk(format!("cannot write {}", path.display()), error))?;
+    sync_beside(path)
+}
+
+fn forget(path: &Path) -> Result<(), OpenError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(OpenError::disk(
+            format!("cannot remove {}", path.display()),
+            error,
+        )),
+        Ok(()) => sync_beside(path),
+    }
+}
+
+fn sync_beside(path: &Path) -> Result<(), OpenError> {
+    sync_dir(parent_of(path))
+        .map_err(|error| OpenError::disk(format!("cannot sync beside {}", path.display()), error))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,5 +311,27 @@ mod tests {
             synced: RecordNumber(5),
         };
         assert_eq!(heads, wanted);
+        assert_eq!(
+            heads.to_string().parse::<LastHeads>().unwrap().to_string(),
+            heads.to_string()
+        );
+    }
+
+    #[test]
+    fn an_opening_that_was_cut_short_adds_what_it_had_counted() {
+        let heads = |synced, last| LastHeads {
+            last: RecordNumber(last),
+            synced: RecordNumber(synced),
+            ..LastHeads::default()
+        };
+        for (now, earlier, both) in [
+            (heads(1, 3), heads(5, 7), heads(5, 7)),
+            (heads(5, 7), heads(5, 7), heads(5, 7)),
+            (heads(0, 0), heads(0, 7), heads(0, 7)),
+            (heads(0, 6), heads(5, 7), heads(6, 7)),
+            (heads(5, 7), heads(1, 3), heads(5, 7)),
+        ] {
+            assert_eq!(now.beside(earlier), both);
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! its end; a group all of whose sectors were written read well once, and may have been answered from. So:
 //!
 //! - a sector was written if it holds a part of the group that reads well (its header, a record whose checksum agrees, its end
-//!   mark), or, in a place that was filled with zeros before, any other byte;
+//!   mark) and is more than the zeros that may have been there before, or, in a place that was filled with zeros before, any other byte;
 //! - a group all of whose sectors were written is damaged, not torn.
 //!
 //! What looks torn to this rule may still be damage that emptied whole sectors, or, where no zeros were before, hit a record that
@@ -39,11 +39,16 @@ pub(super) fn was_complete(bytes: &[u8], offset: u64, before: Before) -> bool {
         return false;
     }
     sectors(offset, end).all(|sector| {
-        let reads_well = parts
-            .iter()
-            .any(|part| part.start < sector.end && sector.start < part.end);
+        let reads_well = parts.iter().any(|part| proves(part, &sector, bytes));
         reads_well || (before == Before::Zeros && !is_zero(&bytes[sector]))
     })
+}
+
+/// Whether a part that reads well says that a sector it reaches into was written. Zeros at its edge do not: that is what is
+/// there when nothing was. A sector that lies in the part whole has lost nothing, whatever happened to it.
+fn proves(part: &Range<usize>, sector: &Range<usize>, bytes: &[u8]) -> bool {
+    let shared = part.start.max(sector.start)..part.end.min(sector.end);
+    !shared.is_empty() && (shared == *sector || !is_zero(&bytes[shared]))
 }
 
 /// The pieces of `0..end` that lie in one sector each.
@@ -138,6 +143,23 @@ mod tests {
                     !was_complete(&torn, offset, Before::Zeros),
                     "up to {end} at {offset}"
                 );
+            }
+        }
+    }
+
+    /// Found by the crash states of a log in sled: the record's last bytes were zeros and lay in the sector that was lost.
+    #[test]
+    fn zeros_at_the_end_of_a_record_do_not_prove_the_sector_behind_them() {
+        let mut builder = GroupBuilder::new(PartitionId(0), Epoch(1), &Anchor::GENESIS, 0);
+        builder.push(&[[7; 40].as_slice(), [0; 40].as_slice()].concat());
+        let good = builder.finish(1).unwrap().bytes().to_vec();
+        for offset in 4_096..4_608 {
+            for sector in sectors(offset, good.len()) {
+                let mut torn = good.clone();
+                torn[sector.clone()].fill(0);
+                for before in [Before::Zeros, Before::Anything] {
+                    assert!(!was_complete(&torn, offset, before), "{sector:?} at {offset}");
+                }
             }
         }
     }

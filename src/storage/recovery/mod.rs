@@ -5,28 +5,39 @@
 //! | `replay` | one record after the other into variants, carts, orders, policies and coordinators |
 //! | `open` | opens rows and log and checks that they fit together |
 //! | `verify` | the same for an operator, who wants to know and change nothing |
+//! | `capture` | a house becomes a portable snapshot, while it serves or on the disk |
+//! | `entries` | what the entries of a portable snapshot say |
+//! | `judge` | is a portable snapshot lawful, and what does it amount to? |
 //! | `repair` | a log that a start refuses becomes one that it takes |
-//! | `seed` | a portable snapshot becomes the rows of a new epoch |
+//! | `seed` | states and records of a portable snapshot become the rows of a new epoch |
 //!
 //! Laws: LOG_CLOSED before anything is believed; REPLAY_EQUAL, state = rows + tail; the variants' own by counting every
 //! reservation again, those of carts and orders; AGREE between them, where what is found is to be mended by whoever opens the
 //! house. Replay reads no clock and no randomness. Damage refuses the start and names file, record and
 //! command; a torn tail, which nobody was answered from, is cut and reported.
+mod capture;
+mod entries;
 mod error;
+mod judge;
 mod open;
 mod repair;
 mod replay;
 mod seed;
 mod verify;
 
+pub use capture::{CaptureAbout, CaptureError, CaptureTo, Captured, capture, capture_directory};
 pub use error::{RecoverError, Remedy};
+pub use judge::{JudgeError, Judged, OpenSnapshot, judge};
+pub(in crate::storage) use open::log_backend;
 pub use open::{
     Backend, JournalPlace, OpenJournal, Progress, RecoverOptions, Recovered, RecoveredAgent,
     RecoveredVariant, recover,
 };
 pub use repair::{Break, Lost, Named, RepairPlan, plan_repair, repair};
 pub use replay::state_digest;
-pub use seed::{SeedError, Seeded, seed_from_snapshot};
+pub(in crate::storage) use seed::Seed;
+pub use seed::SeedError;
+pub(in crate::storage) use verify::judge_rows;
 pub use verify::{VerifyReport, verify};
 
 use super::{agents::StoredAgent, checkpoint::Checkpointer, journal::RecordNumber};

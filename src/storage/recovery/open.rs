@@ -96,11 +96,8 @@ impl RecoverOptions {
     /// # Errors
     /// The directory cannot be listed.
     pub fn as_found(self, dir: &DataDir) -> Result<Self, RecoverError> {
-        let found = other_backend(&names_in(&dir.journal_dir())?, self.backend);
-        Ok(Self {
-            backend: found.unwrap_or(self.backend),
-            ..self
-        })
+        let backend = log_backend(&dir.journal_dir(), self.backend)?;
+        Ok(Self { backend, ..self })
     }
 
     /// Opens logs of the back end asked for.
@@ -323,7 +320,11 @@ pub(super) fn epoch_of(dir: &DataDir) -> Epoch {
 }
 
 /// A log of the other back end, or one that is gone, is not replaced by an empty one.
-fn check_is_there(dir: &Path, backend: Backend, mark: Option<Checkpoint>) -> Result<(), RecoverError> {
+pub(super) fn check_is_there(
+    dir: &Path,
+    backend: Backend,
+    mark: Option<Checkpoint>,
+) -> Result<(), RecoverError> {
     let names = names_in(dir)?;
     if let Some(found) = other_backend(&names, backend) {
         return Err(RecoverError::OtherBackend {
@@ -360,6 +361,11 @@ fn other_backend(names: &[PathBuf], wanted: Backend) -> Option<Backend> {
         Backend::File => has("sled").then_some(Backend::Sled),
         Backend::Sled => has("log").then_some(Backend::File),
     }
+}
+
+/// Which back end wrote the log in a directory; `wanted` where there is none.
+pub(in crate::storage) fn log_backend(dir: &Path, wanted: Backend) -> Result<Backend, RecoverError> {
+    Ok(other_backend(&names_in(dir)?, wanted).unwrap_or(wanted))
 }
 
 /// The log has every record behind the mark, and continues the chain the mark knows.
@@ -576,10 +582,20 @@ pub(super) fn load_small(state: &StateStore) -> Result<Replay<'_>, RecoverError>
 /// Every variant as it stands after the tail, in order of ordinals.
 pub(super) fn each_variant(
     state: &StateStore,
-    mut replayed: HashMap<VariantOrdinal, (Variant, u64)>,
-    mut each: impl FnMut(Variant, u64) -> Result<(), RecoverError>,
+    replayed: HashMap<VariantOrdinal, (Variant, u64)>,
+    each: impl FnMut(Variant, u64) -> Result<(), RecoverError>,
 ) -> Result<(), RecoverError> {
-    for stored in Variants::all(state) {
+    let stored = Variants::all(state).map(|variant| variant.map_err(RecoverError::from));
+    each_variant_of(stored, replayed, each)
+}
+
+/// The same of variants that come from elsewhere, in order of ordinals.
+pub(super) fn each_variant_of<E>(
+    stored: impl Iterator<Item = Result<(Variant, u64), E>>,
+    mut replayed: HashMap<VariantOrdinal, (Variant, u64)>,
+    mut each: impl FnMut(Variant, u64) -> Result<(), E>,
+) -> Result<(), E> {
+    for stored in stored {
         let (variant, number) = stored?;
         match replayed.remove(&variant.head().ordinal) {
             None => each(variant, number)?,
@@ -602,10 +618,19 @@ pub(super) fn each_variant(
 pub(super) fn each_agent<A: StoredAgent>(
     state: &StateStore,
     replayed: Agents<A>,
-    mut each: impl FnMut(&A, u64) -> Result<(), RecoverError>,
+    each: impl FnMut(&A, u64) -> Result<(), RecoverError>,
 ) -> Result<(), RecoverError> {
+    let stored = entity_rows::agents::<A>(state).map(|agent| agent.map_err(RecoverError::from));
+    each_agent_of(stored, replayed, each)
+}
+
+/// The same of carts or orders that come from elsewhere, in the order of ids.
+pub(super) fn each_agent_of<A: StoredAgent, E>(
+    mut stored: impl Iterator<Item = Result<(A, u64), E>>,
+    replayed: Agents<A>,
+    mut each: impl FnMut(&A, u64) -> Result<(), E>,
+) -> Result<(), E> {
     let mut replayed = replayed.into_iter().peekable();
-    let mut stored = entity_rows::agents::<A>(state);
     let mut row = stored.next().transpose()?;
     loop {
         let in_row = row.as_ref().map(|(agent, _)| agent.bits());

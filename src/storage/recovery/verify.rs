@@ -131,6 +131,23 @@ fn verify_epoch(dir: &DataDir, options: &RecoverOptions) -> Result<VerifyReport,
     Ok(report)
 }
 
+/// Counts what is in the rows, with no log behind them.
+///
+/// # Errors
+/// As [`verify`].
+pub(in crate::storage) fn judge_rows(state: &StateStore) -> Result<VerifyReport, RecoverError> {
+    let number = state.checkpoint().map_or(0, |mark| mark.number);
+    let mut report = VerifyReport {
+        last: number,
+        checkpoint: number,
+        ..VerifyReport::default()
+    };
+    judge_states(state, load_small(state)?, None, &mut report)?;
+    report.ended = state.ended_len();
+    report.keys = state.keys_len();
+    Ok(report)
+}
+
 /// One walk over the log, for all that is asked of it.
 struct Walk<'a> {
     stored: RecordNumber,

@@ -14,6 +14,12 @@ pub struct About {
     pub epoch: u64,
     /// The record number whose state this is.
     pub position: u64,
+    /// When that record was logged, ms since the Unix epoch.
+    pub logged_at_ms: Option<i64>,
+    /// Up to which record the entities are; the records behind it follow them.
+    pub rows_number: Option<u64>,
+    /// When that record was logged, ms since the Unix epoch.
+    pub rows_logged_at_ms: Option<i64>,
     /// The rules that hold there, see `domain::rules`.
     pub rules: u32,
     /// The release that switched them on.
@@ -40,6 +46,15 @@ pub struct Manifest {
     pub epoch: u64,
     /// The record number whose state this is.
     pub position: u64,
+    /// When that record was logged, ms since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logged_at_ms: Option<i64>,
+    /// Up to which record the entities are; the records behind it follow them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_number: Option<u64>,
+    /// When that record was logged, ms since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_logged_at_ms: Option<i64>,
     /// The rules that hold there: a release that does not know them must not go on from here.
     pub rules: u32,
     /// The release that switched them on, and the one that is needed at least.
@@ -50,6 +65,9 @@ pub struct Manifest {
     pub totals: BTreeMap<String, u64>,
     /// The content's digest in hexadecimal digits.
     pub digest: String,
+    /// What the content amounts to at its position, once somebody has replayed it and found every law kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<Stand>,
     /// Whose data is inside.
     pub attribution: Vec<String>,
     /// Where the content comes from.
@@ -64,15 +82,37 @@ impl Manifest {
             created_at_ms: about.created_at_ms,
             epoch: about.epoch,
             position: about.position,
+            logged_at_ms: about.logged_at_ms,
+            rows_number: about.rows_number,
+            rows_logged_at_ms: about.rows_logged_at_ms,
             rules: about.rules,
             rules_since: about.rules_since,
             counts,
             totals: about.totals,
             digest: digest.to_string(),
+            state: None,
             attribution: about.attribution,
             source: about.source,
         }
     }
+}
+
+/// What a snapshot amounts to at its position, after the replay of its records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stand {
+    /// The digest of the states of variants, carts and orders, in hexadecimal digits; see `recovery::state_digest`.
+    pub digest: String,
+    /// Variants that exist.
+    pub variants: u64,
+    /// Reservations they keep.
+    pub reservations: u64,
+    /// Carts.
+    pub carts: u64,
+    /// Orders.
+    pub orders: u64,
+    /// Points in which holds, carts and orders do not agree at this very record; whoever opens it mends them.
+    pub mends: u64,
 }
 
 /// Entries of a snapshot by kind.

@@ -1,7 +1,7 @@
 //! The portable snapshot file: the whole house at one position of the log, in one file that can be mailed, kept for
 //! years, checked and restored elsewhere. The demo shop is one; so is what an operator restores at three in the morning.
 //!
-//! Entities are opaque here: a kind, an id, the number of the last record in the state, and the state's own bytes, which
+//! Entities are opaque here (`recovery::entries` says what they are): a kind, an id, the number of the last record in the state, and the state's own bytes, which
 //! carry their own version. So carts and orders need new kinds and no new format. Neighbours: `state` makes and reads the
 //! states, `journal` the records, `recovery` makes a house of them; the commands that write and restore live above. Deliberately absent: any knowledge of
 //! what a state means, encryption, and reading by key (a snapshot is read from end to end).
@@ -48,13 +48,15 @@ mod error;
 mod format;
 mod manifest;
 mod reader;
+mod shelf;
 mod writer;
 
 pub use error::{Damage, Place, SnapshotError};
 pub use format::{BLOCK_BYTES, ENTRY_BYTES_MAX, FORMAT, ID_BYTES_MAX};
-pub use manifest::{About, Counts, Digest, Manifest};
-pub use reader::{SnapshotReader, verify};
-pub use writer::SnapshotWriter;
+pub use manifest::{About, Counts, Digest, Manifest, Stand};
+pub use reader::{Part, SnapshotReader, verify};
+pub use shelf::{Shelf, ShelfPage, Shelved, id_of};
+pub use writer::{Sealed, SnapshotWriter};
 
 /// What an entity is. The numbers are part of the format and never change their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,11 +79,23 @@ impl EntityKind {
     pub const KEY: Self = Self(7);
     /// A line of the stock ledger.
     pub const LEDGER: Self = Self(8);
+    /// A product variant without its reservations, which are entries of their own: it may have a million.
+    pub const HEAD: Self = Self(9);
+    /// A reservation that its variant keeps.
+    pub const HOLD: Self = Self(10);
+    /// What one shopper bought of a variant.
+    pub const PURCHASES: Self = Self(11);
+    /// The name of a deleted variant.
+    pub const DEPARTED: Self = Self(12);
+    /// How the reservations of a store have gone.
+    pub const STATISTICS: Self = Self(13);
+    /// A small fact about the whole, by name.
+    pub const META: Self = Self(14);
 
     /// The name that manifests and reports use; a kind of a later version is named by its number.
     pub fn name(self) -> String {
         let known = match self {
-            Self::VARIANT => "variants",
+            Self::VARIANT | Self::HEAD => "variants",
             Self::POLICY => "policies",
             Self::BULK => "bulks",
             Self::CART => "carts",
@@ -89,6 +103,11 @@ impl EntityKind {
             Self::ENDED => "endedReservations",
             Self::KEY => "keys",
             Self::LEDGER => "ledgerEntries",
+            Self::HOLD => "reservations",
+            Self::PURCHASES => "purchases",
+            Self::DEPARTED => "departedVariants",
+            Self::STATISTICS => "statistics",
+            Self::META => "facts",
             Self(number) => return format!("kind{number}"),
         };
         known.to_owned()

@@ -1,13 +1,13 @@
 //! Reads a snapshot file from end to end, trusting nothing: every length is checked before it is used, every block before
 //! it is unpacked, the whole before the iterator ends.
 use super::{
-    Counts, Damage, Digest, Item, Manifest, Place, SnapshotError, Summary,
+    Counts, Damage, Digest, EntityKind, Item, Manifest, Place, SnapshotError, Summary,
     format::{Content, End, FORMAT, HEAD_BYTES, Head, MAGIC, PROLOGUE_BYTES, Prologue, take_item},
 };
 use std::{
     borrow::Cow,
     fs::File,
-    io::{self, BufReader, Cursor, Read},
+    io::{self, BufReader, Cursor, Read, Seek},
     path::{Path, PathBuf},
 };
 
@@ -32,7 +32,28 @@ pub struct SnapshotReader {
     last_record: Option<u64>,
     digest: blake3::Hasher,
     summary: Option<Summary>,
-    failed: bool,
+    /// What is read of a file that was verified before; `None` is everything.
+    only: Option<Only>,
+    /// Nothing more comes, good or bad.
+    ended: bool,
+}
+
+/// A part of a snapshot.
+#[derive(Clone, Copy)]
+enum Only {
+    Entities(&'static [EntityKind]),
+    Records,
+}
+
+impl Only {
+    fn wants(self, content: Content) -> bool {
+        match (self, content) {
+            (_, Content::End) => true,
+            (Self::Entities(kinds), Content::Entities(kind)) => kinds.contains(&kind),
+            (Self::Records, Content::Records) => true,
+            (Self::Entities(_), Content::Records) | (Self::Records, Content::Entities(_)) => false,
+        }
+    }
 }
 
 /// The block being read.
@@ -89,13 +110,32 @@ impl SnapshotReader {
             last_record: None,
             digest: blake3::Hasher::new(),
             summary: None,
-            failed: false,
+            only: None,
+            ended: false,
         })
+    }
+
+    /// Steps over all entities of other kinds, and the records. Only of a file that [`verify`] has judged: what is stepped
+    /// over is not looked at, so the end proves nothing.
+    pub fn only(mut self, kinds: &'static [EntityKind]) -> Part {
+        self.only = Some(Only::Entities(kinds));
+        Part(self)
+    }
+
+    /// Steps over all entities, as [`SnapshotReader::only`] does over some.
+    pub fn only_records(mut self) -> Part {
+        self.only = Some(Only::Records);
+        Part(self)
     }
 
     /// What the file says about itself; agrees with the content once the iterator has ended.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The size of the file.
+    pub fn bytes(&self) -> u64 {
+        self.source.length
     }
 
     /// Reads what is left and judges the whole; keeps nothing of it.
@@ -118,7 +158,7 @@ impl SnapshotReader {
 
     /// The next entry, or `None` after the end mark.
     fn advance(&mut self) -> Result<Option<Item>, SnapshotError> {
-        if self.block.left == 0 {
+        while self.block.left == 0 {
             let (offset, index) = (self.source.offset, self.blocks);
             let damaged = |source: &Source, damage| source.damaged(Place::Block(index), offset, damage);
             if self.block.at < self.block.bytes.len() {
@@ -127,8 +167,14 @@ impl SnapshotReader {
                     .source
                     .damaged(Place::Block(index - 1), self.block.offset, damage));
             }
-            let (head, payload) = self.read_block()?;
+            let Some((head, payload)) = self.read_block()? else {
+                self.blocks += 1;
+                continue;
+            };
             if head.content == Content::End {
+                if self.only.is_some() {
+                    return Ok(None);
+                }
                 let end = End::decode(&payload).map_err(|damage| damaged(&self.source, damage))?;
                 self.close(end, offset)?;
                 return Ok(None);
@@ -157,12 +203,20 @@ impl SnapshotReader {
         })
     }
 
-    /// The next block's head and payload, checked but still packed.
-    fn read_block(&mut self) -> Result<(Head, Vec<u8>), SnapshotError> {
+    /// The next block's head and payload, checked but still packed; `None` for one that is stepped over.
+    fn read_block(&mut self) -> Result<Option<(Head, Vec<u8>)>, SnapshotError> {
         let (place, offset) = (Place::Block(self.blocks), self.source.offset);
         let head_bytes = self.source.read::<HEAD_BYTES>(place)?;
         let (raw, crc) =
             Head::decode(&head_bytes).map_err(|damage| self.source.damaged(place, offset, damage))?;
+        if let Some(only) = self.only {
+            let head = Head::check(raw, self.blocks);
+            let head = head.map_err(|damage| self.source.damaged(place, offset, damage))?;
+            if !only.wants(head.content) {
+                self.source.skip(raw.packed)?;
+                return Ok(None);
+            }
+        }
         let payload = self.source.read_vec(raw.packed, place)?;
         let judge = || {
             let computed = crc32c::crc32c_append(crc32c::crc32c(&head_bytes[..HEAD_BYTES - 4]), &payload);
@@ -172,7 +226,7 @@ impl SnapshotReader {
             Head::check(raw, self.blocks)
         };
         let head = judge().map_err(|damage| self.source.damaged(place, offset, damage))?;
-        Ok((head, payload))
+        Ok(Some((head, payload)))
     }
 
     /// Unpacks into exactly the declared room, so that a bomb bursts here.
@@ -255,12 +309,23 @@ impl Iterator for SnapshotReader {
     type Item = Result<Item, SnapshotError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.failed || self.summary.is_some() {
+        if self.ended {
             return None;
         }
         let next = self.advance().transpose();
-        self.failed = matches!(next, Some(Err(_)));
+        self.ended = !matches!(next, Some(Ok(_)));
         next
+    }
+}
+
+/// A part of a snapshot being read, see [`SnapshotReader::only`].
+pub struct Part(SnapshotReader);
+
+impl Iterator for Part {
+    type Item = Result<Item, SnapshotError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
     }
 }
 
@@ -304,10 +369,15 @@ fn writer_named_in(json: &[u8]) -> String {
         .to_owned()
 }
 
+/// Where a snapshot is read from.
+trait Input: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send> Input for T {}
+
 /// The input with its name and position, so that every fault can say where it is.
 struct Source {
     path: PathBuf,
-    input: Box<dyn Read + Send>,
+    input: Box<dyn Input>,
     offset: u64,
     length: u64,
 }
@@ -344,6 +414,13 @@ impl Source {
         let mut bytes = vec![0; length as usize];
         self.fill(&mut bytes, place)?;
         Ok(bytes)
+    }
+
+    fn skip(&mut self, length: u32) -> Result<(), SnapshotError> {
+        let skipped = self.input.seek_relative(i64::from(length));
+        skipped.map_err(|error| self.io("read", error))?;
+        self.offset += u64::from(length);
+        Ok(())
     }
 
     fn fill(&mut self, bytes: &mut [u8], place: Place) -> Result<(), SnapshotError> {

@@ -1,7 +1,7 @@
 //! Writes a snapshot file: under a temporary name, synced, read back, renamed, its directory synced. A reader never sees
 //! half a file, and a file without its first bytes (they are written last) is no snapshot.
 use super::{
-    About, Counts, Digest, Entry, Manifest, SnapshotError, Summary, TailRecord,
+    About, Counts, Digest, Entry, Manifest, SnapshotError, SnapshotReader, Stand, Summary, TailRecord,
     format::{
         BLOCK_BYTES, Content, END_BYTES, ENTITY_FIXED_BYTES, ENTRY_BYTES_MAX, End, FORMAT, Head,
         ID_BYTES_MAX, MANIFEST_SPACE, PROLOGUE_BYTES, Prologue, RECORD_FIXED_BYTES, put_entity, put_record,
@@ -9,10 +9,14 @@ use super::{
     verify,
 };
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Seek, Write},
     path::{Path, PathBuf},
 };
+
+/// What is written between two syncs: a flood of unsynced pages would hold up everybody else's.
+const SYNC_BYTES: usize = 4 << 20;
 
 /// zstd's level: 3 packs a million variants in seconds; higher ones gain a few percent.
 const LEVEL: i32 = 3;
@@ -26,6 +30,7 @@ pub struct SnapshotWriter {
     /// Entries of the open block, as they stand in the file once packed.
     block: Vec<u8>,
     content: Content,
+    unsynced: usize,
     in_block: u32,
     blocks: u32,
     counts: Counts,
@@ -53,6 +58,7 @@ impl SnapshotWriter {
                 .map_err(|source| failed("pack blocks of", path, source))?,
             block: Vec::with_capacity(BLOCK_BYTES),
             content: Content::End,
+            unsynced: 0,
             in_block: 0,
             blocks: 0,
             counts: Counts::default(),
@@ -142,7 +148,16 @@ impl SnapshotWriter {
     /// # Errors
     /// [`SnapshotError::Io`], a manifest beyond its space, or a file that reads back otherwise; the earlier file of that
     /// name, if any, is untouched then.
-    pub fn finish(mut self, about: About) -> Result<Summary, SnapshotError> {
+    pub fn finish(self, about: About) -> Result<Summary, SnapshotError> {
+        let sealed = self.seal(about)?;
+        sealed.publish_as_it_is()
+    }
+
+    /// Ends the file, syncs it and reads it back; it does not have its name yet.
+    ///
+    /// # Errors
+    /// As [`SnapshotWriter::finish`].
+    pub fn seal(mut self, about: About) -> Result<Sealed, SnapshotError> {
         self.close_block()?;
         let digest = Digest(self.digest.finalize().into());
         let end = End {
@@ -161,37 +176,96 @@ impl SnapshotWriter {
             packed: length,
         };
         self.write(&head.seal(&end.encode()))?;
-        let opening = opening(&Manifest::new(about, self.counts.clone(), digest))?;
-        self.file
-            .rewind()
-            .map_err(|source| failed("write", &self.partial, source))?;
-        self.write(&opening)?;
-        self.publish(digest)
-    }
-
-    fn publish(self, digest: Digest) -> Result<Summary, SnapshotError> {
-        self.file
-            .sync_all()
-            .map_err(|source| failed("sync", &self.partial, source))?;
+        let manifest = Manifest::new(about, self.counts.clone(), digest);
+        self.write_opening(&manifest)?;
         let summary = verify(&self.partial)?;
         if (summary.digest, &summary.counts) != (digest, &self.counts) {
             let path = self.partial.clone();
             return Err(SnapshotError::ReadBackDiffers { path });
         }
-        fs::rename(&self.partial, &self.path).map_err(|source| failed("rename", &self.partial, source))?;
-        let folder = match self.path.parent() {
+        Ok(Sealed {
+            writer: self,
+            manifest,
+            summary,
+        })
+    }
+
+    /// Writes prologue and manifest, and syncs.
+    fn write_opening(&mut self, manifest: &Manifest) -> Result<(), SnapshotError> {
+        let opening = opening(manifest)?;
+        self.file
+            .rewind()
+            .map_err(|source| failed("write", &self.partial, source))?;
+        self.write(&opening)?;
+        self.file
+            .sync_all()
+            .map_err(|source| failed("sync", &self.partial, source))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        self.file
+            .write_all(bytes)
+            .map_err(|source| failed("write", &self.partial, source))?;
+        self.unsynced += bytes.len();
+        if self.unsynced >= SYNC_BYTES {
+            self.unsynced = 0;
+            self.file
+                .sync_data()
+                .map_err(|source| failed("sync", &self.partial, source))?;
+        }
+        Ok(())
+    }
+}
+
+/// A file that is whole, synced and read back, under its temporary name. Dropped, it leaves nothing behind.
+pub struct Sealed {
+    writer: SnapshotWriter,
+    manifest: Manifest,
+    summary: Summary,
+}
+
+impl Sealed {
+    /// Where it can be read until it is published.
+    pub fn path(&self) -> &Path {
+        &self.writer.partial
+    }
+
+    /// Gives it another name than was said when it was begun, in the same folder.
+    pub fn call(&mut self, path: PathBuf) {
+        self.writer.path = path;
+    }
+
+    /// Writes what the content amounts to into its manifest, and gives the file its name, durably.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`], a manifest beyond its space, or one that reads back otherwise.
+    pub fn publish(
+        mut self,
+        state: Stand,
+        totals: BTreeMap<String, u64>,
+    ) -> Result<(Manifest, Summary), SnapshotError> {
+        self.manifest.state = Some(state);
+        self.manifest.totals = totals;
+        self.writer.write_opening(&self.manifest)?;
+        if *SnapshotReader::open(&self.writer.partial)?.manifest() != self.manifest {
+            let path = self.writer.partial.clone();
+            return Err(SnapshotError::ReadBackDiffers { path });
+        }
+        let manifest = self.manifest.clone();
+        Ok((manifest, self.publish_as_it_is()?))
+    }
+
+    fn publish_as_it_is(self) -> Result<Summary, SnapshotError> {
+        let Self { writer, summary, .. } = self;
+        let (partial, path) = (&writer.partial, &writer.path);
+        fs::rename(partial, path).map_err(|source| failed("rename", partial, source))?;
+        let folder = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
         let synced = File::open(folder).and_then(|folder| folder.sync_all());
         synced.map_err(|source| failed("sync", folder, source))?;
         Ok(summary)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
-        self.file
-            .write_all(bytes)
-            .map_err(|source| failed("write", &self.partial, source))
     }
 }
 

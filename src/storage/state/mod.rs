@@ -54,7 +54,7 @@ use parking_lot::{Mutex, RwLock};
 
 pub use changes::{Checkpoint, RowChanges};
 pub use filter::FALSE_POSITIVES;
-pub use retention::{DISK_FACTOR, Swept};
+pub use retention::{DISK_FACTOR, StoredEnded, StoredKey, StoredPage, Swept};
 pub use rows::{Family, ROW_MAX_BYTES};
 
 use super::data_dir::replace_file;

@@ -1,7 +1,7 @@
 //! Keys and ended holds: what is asked of them, and when they leave.
 use super::changes::{ended_row, index_prefix};
 use super::rows::Family;
-use super::runs::item::Kind;
+use super::runs::item::{Item, Kind};
 use super::{StateError, StateStore};
 use crate::storage::keys::{KeyEntry, KeyHash, KeyLookupError, OlderKeys};
 
@@ -20,7 +20,101 @@ pub struct Swept {
     pub more: bool,
 }
 
+/// Some of the stored keys or ended holds in the order of their hashes or ids, and behind which the next ones come.
+#[derive(Debug)]
+pub struct StoredPage<T> {
+    /// Those that are within retention.
+    pub items: Vec<T>,
+    /// The last one looked at; `None` when there are no more.
+    pub next: Option<[u8; 16]>,
+}
+
+/// A stored key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredKey {
+    /// Of store, caller and key.
+    pub hash: KeyHash,
+    /// Who may repeat it and which record answers.
+    pub entry: KeyEntry,
+    /// When its record was logged, in Unix milliseconds.
+    pub logged_at_ms: u64,
+    /// Its record.
+    pub payload: Vec<u8>,
+}
+
+/// A stored ended hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEnded {
+    /// Of the hold.
+    pub id: [u8; 16],
+    /// When it ended, in Unix milliseconds.
+    pub at_ms: u64,
+    /// The hold.
+    pub row: Vec<u8>,
+}
+
 impl StateStore {
+    /// The keys behind `after`, at most `limit`, with their payloads.
+    ///
+    /// # Errors
+    /// Damage, or a refusal of the disk.
+    pub fn keys_after(
+        &self,
+        after: Option<[u8; 16]>,
+        limit: usize,
+    ) -> Result<StoredPage<StoredKey>, StateError> {
+        self.page(Kind::Keys, after, limit, |item, payload| {
+            Ok(StoredKey {
+                hash: KeyHash(item.id(Kind::Keys)),
+                entry: item.entry(),
+                logged_at_ms: item.at_ms,
+                payload,
+            })
+        })
+    }
+
+    /// The ended holds behind `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// Damage, or a refusal of the disk.
+    pub fn ended_after(
+        &self,
+        after: Option<[u8; 16]>,
+        limit: usize,
+    ) -> Result<StoredPage<StoredEnded>, StateError> {
+        self.page(Kind::Ended, after, limit, |item, stored| {
+            let id = item.id(Kind::Ended);
+            let (_, row) = ended_row(&stored).ok_or_else(|| self.trees().damage(Family::EndedRow, &id))?;
+            Ok(StoredEnded {
+                id,
+                at_ms: item.at_ms,
+                row: row.to_vec(),
+            })
+        })
+    }
+
+    fn page<T>(
+        &self,
+        kind: Kind,
+        after: Option<[u8; 16]>,
+        limit: usize,
+        read: impl Fn(&Item, Vec<u8>) -> Result<T, StateError>,
+    ) -> Result<StoredPage<T>, StateError> {
+        let after = after.as_ref().map(|after| &after[..]);
+        let found = self.runs.range(|| self.trees(), kind, &[], after, limit)?;
+        let mut items = Vec::with_capacity(found.len());
+        for item in &found {
+            if let Some(value) = self.runs.value(&self.trees(), kind, item)? {
+                items.push(read(item, value)?);
+            }
+        }
+        let next = found.last().filter(|_| found.len() == limit);
+        Ok(StoredPage {
+            items,
+            next: next.map(|item| item.id(kind)),
+        })
+    }
+
     /// The bytes that the stored keys and the payloads behind them occupy on disk, for the limit `keys.disk_max`: an estimate,
     /// [`DISK_FACTOR`] times what was written of them.
     pub fn keys_bytes(&self) -> u64 {

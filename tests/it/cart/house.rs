@@ -1,17 +1,17 @@
-//! Carts and variants in one room, and an order that takes, keeps and gives back holds the way the saga does. The shell around
-//! `Agent` here is the smallest that keeps its promises: it logs (keeps) each state, asks, gathers, concludes; a network
-//! loses asks and answers and doubles them, and a crash forgets everything but the states.
+//! Carts, orders and variants in one room. The shell around `Agent` here is the smallest that keeps its promises: it logs
+//! (keeps) each state, asks, gathers, concludes; a network loses asks and answers and doubles them, and a crash forgets
+//! everything but the states. One command comes to its end before the next.
 use crate::world::{Answer as Decided, START, World};
 use holdfast::domain::{
     agent::{Agent, Answer, Ask, Next, Quote, Told, Verdict},
-    cart::{Cart, Command, Happened, LineId, LineStatus, MergeStrategy, Refusal, Status},
+    cart::{Cart, Command, Happened, LineId, LineStatus, MergeStrategy, Refusal},
     ids::{CartId, CustomerId, OrderId, ReservationId, Slot, StoreId, VariantOrdinal},
     key::KeyMark,
     money::{Currency, Money},
     order::{self, Order},
     policy::{ExpiredLines, HoldLengths, Limits, Policy},
     time::Timestamp,
-    variant::{self, Event, Extend, HoldStatus, Phase, Reserve, Settings, Shopper},
+    variant::{self, Event, Hold, HoldStatus, Reserve, Settings},
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -60,9 +60,77 @@ pub(crate) struct House {
     pub(crate) fates: VecDeque<Fate>,
     /// Everything that happened, in order.
     pub(crate) log: Vec<(CartId, Happened)>,
+    /// The same of orders.
+    pub(crate) order_log: Vec<(OrderId, order::Happened)>,
     /// The key each record would carry.
     pub(crate) keys: Vec<KeyMark>,
     salt: u32,
+}
+
+/// What whoever asked was told, and the state behind it.
+struct Said<A: Agent> {
+    said: Result<Vec<A::Happened>, A::Refusal>,
+    after: A,
+}
+
+/// An agent of the house.
+pub(crate) trait Lives: Agent<Happened: Clone, Refusal: Clone + PartialEq> {
+    type Id: Clone + Ord;
+
+    fn all(house: &House) -> &BTreeMap<Self::Id, Self>;
+    fn all_mut(house: &mut House) -> &mut BTreeMap<Self::Id, Self>;
+    fn log(house: &mut House) -> &mut Vec<(Self::Id, Self::Happened)>;
+    /// One more record.
+    fn count(&mut self);
+    fn work_key(&self) -> Option<KeyMark>;
+}
+
+impl Lives for Cart {
+    type Id = CartId;
+
+    fn all(house: &House) -> &BTreeMap<CartId, Self> {
+        &house.carts
+    }
+
+    fn all_mut(house: &mut House) -> &mut BTreeMap<CartId, Self> {
+        &mut house.carts
+    }
+
+    fn log(house: &mut House) -> &mut Vec<(CartId, Happened)> {
+        &mut house.log
+    }
+
+    fn count(&mut self) {
+        self.revision += 1;
+    }
+
+    fn work_key(&self) -> Option<KeyMark> {
+        self.work.as_ref().and_then(|work| work.key)
+    }
+}
+
+impl Lives for Order {
+    type Id = OrderId;
+
+    fn all(house: &House) -> &BTreeMap<OrderId, Self> {
+        &house.orders
+    }
+
+    fn all_mut(house: &mut House) -> &mut BTreeMap<OrderId, Self> {
+        &mut house.orders
+    }
+
+    fn log(house: &mut House) -> &mut Vec<(OrderId, order::Happened)> {
+        &mut house.order_log
+    }
+
+    fn count(&mut self) {
+        self.revision += 1;
+    }
+
+    fn work_key(&self) -> Option<KeyMark> {
+        self.work.as_ref().and_then(|work| work.key)
+    }
 }
 
 impl House {
@@ -76,6 +144,7 @@ impl House {
             policy: POLICY,
             fates: VecDeque::new(),
             log: Vec::new(),
+            order_log: Vec::new(),
             keys: Vec::new(),
             salt: 0,
         };
@@ -106,7 +175,6 @@ impl House {
         change(&mut settings);
         let command = variant::Command::Change {
             settings: Box::new(settings),
-            expected: None,
         };
         let now = self.now;
         self.variants[variant].ask(&command, now);
@@ -266,87 +334,123 @@ impl House {
         command: &Command,
         key: Option<KeyMark>,
     ) -> Result<Vec<Happened>, Refusal> {
-        let before = self.carts[cart].clone();
-        let decided = before.decide(command, key, self.now);
-        let told = self.run(cart, decided?, key);
+        let next = self.carts[cart].decide(command, key, self.now)?;
+        let told = self.run(cart, next, key);
         self.expect_lawful();
-        told
+        told.said
+    }
+
+    /// A command to an order.
+    pub(crate) fn ask_order(
+        &mut self,
+        order: &OrderId,
+        command: &order::Command,
+    ) -> Result<Vec<order::Happened>, order::Refusal> {
+        let next = self.orders[order].decide(command, None, self.now)?;
+        let told = self.run(order, next, None);
+        self.expect_lawful();
+        told.said
     }
 
     /// What is due by itself everywhere.
     pub(crate) fn lapse(&mut self) {
-        for cart in self.carts.keys().cloned().collect::<Vec<_>>() {
-            while let Some(next) = self.carts[&cart].due(self.now) {
-                // Nobody asked: a refusal is told to nobody.
-                let _ = self.run(&cart, next, None);
-            }
+        self.lapse_all::<Order>();
+        self.lapse_all::<Cart>();
+        self.expect_lawful();
+    }
+
+    /// The cart has missed word of its holds.
+    pub(crate) fn look(&mut self, cart: &CartId) {
+        if let Some(next) = self.carts[cart].look(self.now) {
+            self.run(cart, next, None);
         }
         self.expect_lawful();
     }
 
-    /// Takes the step and goes on until nothing is worked on any more.
-    fn run(
-        &mut self,
-        cart: &CartId,
-        next: Next<Cart>,
-        key: Option<KeyMark>,
-    ) -> Result<Vec<Happened>, Refusal> {
-        let mut happened = Vec::new();
-        let mut told = self.step(cart, next, key, &mut happened);
-        for _ in 0..200 {
-            if !self.carts[cart].is_working() {
-                return told.expect("whoever asked is told before the work ends");
-            }
-            let Some(answers) = self.round(cart) else { continue };
-            let next = self.carts[cart].conclude(&answers, self.now);
-            let mut more = Vec::new();
-            let verdict = self.step(cart, next, None, &mut more);
-            if told.is_none() {
-                happened.extend(more);
-                told = verdict.map(|verdict| verdict.map(|_| happened.clone()));
+    /// A variant grants what a cart asked for, late.
+    pub(crate) fn grant(&mut self, cart: &CartId, id: ReservationId, quantity: u32) -> Hold {
+        let cart = &self.carts[cart];
+        let take = variant::Command::Take(Reserve {
+            id,
+            quantity,
+            shopper: cart.shopper(),
+            ttl_ms: None,
+            allow_partial: false,
+            terms: self.policy.terms(true),
+            for_order: None,
+        });
+        let now = self.now;
+        let world = &mut self.variants[id.variant().0 as usize];
+        world.ask(&take, now);
+        world.variant.hold(id).unwrap().clone()
+    }
+
+    fn lapse_all<A: Lives>(&mut self) {
+        for id in A::all(self).keys().cloned().collect::<Vec<_>>() {
+            while let Some(next) = A::all(self)[&id].due(self.now) {
+                // Nobody asked: a refusal is told to nobody.
+                self.run(&id, next, None);
             }
         }
-        panic!("still working: {:?}", self.carts[cart]);
+    }
+
+    /// Takes the step and goes on until nothing is worked on any more.
+    fn run<A: Lives>(&mut self, id: &A::Id, next: Next<A>, key: Option<KeyMark>) -> Said<A> {
+        let mut happened = Vec::new();
+        let mut told = self.step(id, next, key, &mut happened);
+        for _ in 0..200 {
+            if !A::all(self)[id].is_working() {
+                return told.expect("whoever asked is told before the work ends");
+            }
+            let Some(answers) = self.round::<A>(id) else {
+                continue;
+            };
+            let next = A::all(self)[id].conclude(&answers, self.now);
+            let said = self.step(id, next, None, &mut happened);
+            told = told.or(said);
+        }
+        panic!("still working: {:?}", A::all(self)[id]);
     }
 
     /// Logs a state; what whoever asked is told, if that is said.
-    fn step(
+    fn step<A: Lives>(
         &mut self,
-        cart: &CartId,
-        next: Next<Cart>,
+        id: &A::Id,
+        next: Next<A>,
         key: Option<KeyMark>,
-        happened: &mut Vec<Happened>,
-    ) -> Option<Result<Vec<Happened>, Refusal>> {
+        happened: &mut Vec<A::Happened>,
+    ) -> Option<Said<A>> {
         let mut after = next.after;
-        let before = &self.carts[cart];
+        let before = &A::all(self)[id];
         if after != *before {
-            after.revision += 1;
+            after.count();
         }
         after
             .check()
             .unwrap_or_else(|broken| panic!("{broken}: {after:?}"));
         if next.verdict == Verdict::Done {
-            let begun = before.work.as_ref().and_then(|work| work.key);
+            let begun = before.work_key();
             self.keys.extend(key.or(begun));
         }
-        self.carts.insert(cart.clone(), after);
+        A::all_mut(self).insert(id.clone(), after.clone());
         happened.extend(next.happened.iter().cloned());
-        let said = next.happened.into_iter().map(|happened| (cart.clone(), happened));
-        self.log.extend(said);
-        match next.verdict {
-            Verdict::Working => None,
-            Verdict::Done => Some(Ok(happened.clone())),
-            Verdict::Refused(refusal) => Some(Err(refusal)),
-        }
+        let said = next.happened.into_iter().map(|happened| (id.clone(), happened));
+        A::log(self).extend(said);
+        let said = match next.verdict {
+            Verdict::Working => return None,
+            Verdict::Done => Ok(happened.clone()),
+            Verdict::Refused(refusal) => Err(refusal),
+        };
+        Some(Said { said, after })
     }
 
     /// Asks everything once; nothing after a crash.
-    fn round(&mut self, cart: &CartId) -> Option<Vec<Answer>> {
-        let asks = self.carts[cart].asks();
-        assert!(!asks.is_empty(), "work asks something: {:?}", self.carts[cart]);
+    fn round<A: Lives>(&mut self, id: &A::Id) -> Option<Vec<Answer>> {
+        let asks = A::all(self)[id].asks();
+        assert!(!asks.is_empty(), "work asks something: {:?}", A::all(self)[id]);
         assert_eq!(
             format!("{asks:?}"),
-            format!("{:?}", self.carts[cart].asks()),
+            format!("{:?}", A::all(self)[id].asks()),
             "the same asks"
         );
         let mut answers = Vec::new();
@@ -373,23 +477,44 @@ impl House {
     }
 
     fn deliver(&mut self, ask: &Ask) -> Answer {
+        let store = StoreId::parse("default").unwrap();
         match ask {
             Ask::Variant { to, command } => self.ask_variant(*to, command),
             Ask::Cart { to, command } => {
-                let store = StoreId::parse("default").unwrap();
-                let cart = self.carts.get(to).cloned();
-                let cart = cart.unwrap_or_else(|| Cart::unborn(to.clone(), store));
-                if cart.waits(command) {
-                    return Answer::Unanswered;
-                }
-                Answer::Cart(cart.decide(command, None, self.now).map(|next| {
-                    self.carts.insert(to.clone(), cart);
-                    self.step(to, next, None, &mut Vec::new());
-                    Box::new(self.carts[to].clone())
-                }))
+                let unborn = Cart::unborn(to.clone(), store);
+                self.answer(to, unborn, command)
+                    .map_or(Answer::Unanswered, Answer::Cart)
             }
-            Ask::Order { to, command } => Answer::Order(self.open(to, command)),
+            Ask::Order { to, command } => {
+                let unborn = Order::unborn(to.clone(), store);
+                self.answer(to, unborn, command)
+                    .map_or(Answer::Unanswered, Answer::Order)
+            }
         }
+    }
+
+    /// What an agent that another one asks does and answers; nothing while it has to wait.
+    fn answer<A: Lives>(
+        &mut self,
+        id: &A::Id,
+        unborn: A,
+        command: &A::Command,
+    ) -> Option<Result<Box<A>, A::Refusal>> {
+        let agent = A::all_mut(self).entry(id.clone()).or_insert(unborn).clone();
+        if agent.waits(command) {
+            return None;
+        }
+        let next = match agent.decide(command, None, self.now) {
+            Ok(next) => next,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        let said = if agent.is_working() {
+            // It neither touches the work nor begins any.
+            self.step(id, next, None, &mut Vec::new())?
+        } else {
+            self.run(id, next, None)
+        };
+        Some(said.said.map(|_| Box::new(said.after)))
     }
 
     fn ask_variant(&mut self, to: VariantOrdinal, command: &variant::Command) -> Answer {
@@ -411,165 +536,34 @@ impl House {
         Answer::Variant { told, quote }
     }
 
-    // --- the order ---
+    // --- what becomes of orders ---
 
-    /// Takes every line or none.
-    fn open(&mut self, id: &OrderId, command: &order::Command) -> Result<Box<Order>, order::Refusal> {
-        if let Some(order) = self.orders.get(id) {
-            return Ok(Box::new(order.clone()));
-        }
-        let order::Command::Open {
-            cart,
-            customer,
-            session,
-            lines,
-            terms,
-            grace_ms,
-        } = command
-        else {
-            panic!("carts only open orders");
+    /// A payment of what the order costs succeeded.
+    pub(crate) fn pay(&mut self, id: &OrderId, reference: &str) -> Result<(), order::Refusal> {
+        let total = self.orders[id].total();
+        let pay = order::Command::Confirm {
+            reference: reference.to_owned(),
+            amount: total.map(|total| total.amount),
+            currency: total.map(|total| total.currency),
+            fresh: Vec::new(),
         };
-        let before = self.variants.clone();
-        let mut order = Order {
-            id: id.clone(),
-            store: StoreId::parse("default").unwrap(),
-            cart: cart.clone(),
-            customer: customer.clone(),
-            session: session.clone(),
-            status: order::Status::PendingPayment,
-            lines: lines.clone(),
-            terms: *terms,
-            payment_deadline: self.now.saturating_add(terms.payment_ttl_ms),
-            grace_ms: *grace_ms,
-            payment: None,
-            refunds: Vec::new(),
-            refused: Vec::new(),
-            created_at: self.now,
-            version: 1,
-            revision: 1,
-            work: None,
-        };
-        let mut failing = Vec::new();
-        for line in &mut order.lines {
-            let pay = Extend {
-                id: line.reservation,
-                by_ms: None,
-                phase: Some(Phase::Payment),
-                terms: *terms,
-                seen: None,
-            };
-            if !line.held {
-                let reserve = Reserve {
-                    id: line.reservation,
-                    quantity: line.quantity,
-                    shopper: Shopper {
-                        customer: customer.clone(),
-                        session: session.clone(),
-                        cart: Some(cart.clone()),
-                    },
-                    ttl_ms: None,
-                    allow_partial: false,
-                    terms: *terms,
-                    for_order: None,
-                };
-                if let Answer::Variant {
-                    told: Told::Refused(refusal),
-                    ..
-                } = self.ask_variant(line.ordinal, &variant::Command::Reserve(reserve))
-                {
-                    failing.push((line.variant.clone(), refusal));
-                    continue;
-                }
-            }
-            match self.ask_variant(line.ordinal, &variant::Command::Extend(pay)) {
-                Answer::Variant {
-                    told: Told::Hold(hold),
-                    ..
-                } => line.hold = Some(*hold),
-                Answer::Variant {
-                    told: Told::Refused(refusal),
-                    ..
-                } => {
-                    failing.push((line.variant.clone(), refusal));
-                }
-                other => panic!("{other:?}"),
-            }
-        }
-        if !failing.is_empty() {
-            self.variants = before;
-            return Err(order::Refusal::LinesUnavailable { lines: failing });
-        }
-        // Past the cart's last deadline a second payment gets the time that is left.
-        let holds = order.lines.iter().filter_map(|line| line.hold.as_ref());
-        let earliest = holds.map(|hold| hold.expires_at).min();
-        order.payment_deadline = order
-            .payment_deadline
-            .min(earliest.unwrap_or(order.payment_deadline));
-        self.orders.insert(id.clone(), order.clone());
-        Ok(Box::new(order))
+        self.ask_order(id, &pay).map(drop)
     }
 
-    /// The order comes to this end and tells its cart, twice as a network does.
-    pub(crate) fn order_ends(&mut self, id: &OrderId, status: order::Status, reopen: bool) {
-        let mut order = self.orders[id].clone();
-        order.status = status;
-        for line in &mut order.lines {
-            let id = line.reservation;
-            let command = match (status, reopen) {
-                (order::Status::Confirmed, _) => variant::Command::Confirm(variant::Confirm {
-                    id,
-                    quantity: None,
-                    order: Some(order.id.clone()),
-                }),
-                (order::Status::PaymentFailed, true) => variant::Command::Extend(Extend {
-                    id,
-                    by_ms: None,
-                    phase: Some(Phase::Cart),
-                    terms: order.terms,
-                    seen: None,
-                }),
-                _ => variant::Command::Release { id },
-            };
-            if let Answer::Variant {
-                told: Told::Hold(hold),
-                ..
-            } = self.ask_variant(line.ordinal, &command)
-            {
-                line.hold = Some(*hold);
-            } else {
-                line.hold = None;
-            }
-        }
-        let cart = order.cart.clone();
-        self.orders.insert(id.clone(), order.clone());
-        let tell = Command::OrderStands {
-            order: Box::new(order),
-            reopen,
-        };
-        for _ in 0..2 {
-            self.ask(&cart, &tell).unwrap();
-        }
+    /// The payment failed.
+    pub(crate) fn fail(&mut self, id: &OrderId) -> Result<(), order::Refusal> {
+        self.ask_order(id, &order::Command::Fail).map(drop)
     }
 
-    /// An expired order is paid after all, under new reservations, and its cart is told.
-    pub(crate) fn paid_late(&mut self, id: &OrderId) {
-        let mut order = self.orders[id].clone();
-        order.status = order::Status::Confirmed;
-        order.payment = Some(order::Payment {
-            reference: "late".to_owned(),
-            at: self.now,
-        });
-        for line in &mut order.lines {
-            line.reservation = line.reservation.successor(self.now);
-        }
-        let cart = order.cart.clone();
-        let tell = Command::OrderStands {
-            order: Box::new(order),
-            reopen: false,
+    /// The whole order is cancelled.
+    pub(crate) fn cancel(&mut self, id: &OrderId, close_cart: bool) -> Result<(), order::Refusal> {
+        let cancel = order::Command::Cancel {
+            lines: None,
+            restock: true,
+            close_cart,
+            by: "shop".to_owned(),
         };
-        for _ in 0..2 {
-            self.ask(&cart, &tell).unwrap();
-        }
+        self.ask_order(id, &cancel).map(drop)
     }
 
     /// Somebody acts on a hold by its id, and its cart is told.
@@ -623,12 +617,21 @@ impl House {
             for hold in live.filter(|hold| !hold.is_due(self.now)) {
                 let Some(cart) = &hold.shopper.cart else { continue };
                 let cart = &self.carts[cart];
-                let ordered = matches!(cart.status, Status::CheckingOut { .. });
+                let order = hold.order.as_ref().map(|order| &self.orders[order]);
+                let owes = |order: &Order| {
+                    order.status == order::Status::PendingPayment
+                        && order.lines.iter().any(|line| line.reservation == hold.id)
+                };
                 assert!(
-                    cart.accounts_for(hold.id) || ordered,
-                    "no line for {hold:?} in {cart:?}"
+                    order.map_or(cart.accounts_for(hold.id), owes),
+                    "nobody answers for {hold:?}: {cart:?}"
                 );
+                assert!(hold.pin.is_none(), "nobody decides about {hold:?}");
             }
+        }
+        for order in self.orders.values() {
+            order.check().unwrap();
+            assert!(!order.is_working());
         }
     }
 

@@ -1,6 +1,8 @@
-//! Carts with real variants: one named test per rule, and random shoppers against a naive model.
+//! Carts and orders with real variants: one named test per rule, random shoppers against a naive model, and random
+//! interleavings of their messages.
 mod checking_out;
 mod house;
+mod interleaved;
 mod merging;
 mod model;
 mod rules;

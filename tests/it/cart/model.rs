@@ -1,10 +1,10 @@
-//! Random shoppers: two carts and an order over few units, with a network that loses and doubles, and crashes. After every
+//! Random shoppers: two carts and their orders over few units, with a network that loses and doubles, and crashes. After every
 //! command the laws hold, and what each cart has is what plain arithmetic over the answers says.
 use super::house::{Fate, House};
 use holdfast::domain::{
     cart::{Happened, LineHold, MergeStrategy, Refusal, Status},
     ids::{CartId, OrderId},
-    order,
+    order::{self, Order},
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -44,6 +44,18 @@ enum Step {
         cart: usize,
         how: u8,
     },
+    /// A payment of some order so far, by one of two references: in time, late, again, or as another.
+    Pay {
+        order: usize,
+        reference: u8,
+    },
+    /// Units of some order move.
+    Move {
+        order: usize,
+        variant: usize,
+        quantity: u32,
+        how: u8,
+    },
     Wait(i64),
     Befall(Vec<Fate>),
 }
@@ -69,6 +81,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => cart.clone().prop_map(|cart| Step::Delete { cart }),
         3 => cart.clone().prop_map(|cart| Step::CheckOut { cart }),
         4 => (cart, 0..4_u8).prop_map(|(cart, how)| Step::OrderEnds { cart, how }),
+        3 => (0..4_usize, 0..2_u8).prop_map(|(order, reference)| Step::Pay { order, reference }),
+        3 => (0..4_usize, 0..VARIANTS, 1..4_u32, 0..3_u8)
+            .prop_map(|(order, variant, quantity, how)| Step::Move { order, variant, quantity, how }),
         6 => wait.prop_map(Step::Wait),
         5 => proptest::collection::vec(fate, 1..6).prop_map(Step::Befall),
     ]
@@ -82,13 +97,17 @@ struct Shop {
     /// The two carts; one that ended is followed by a new one.
     carts: [CartId; 2],
     naive: [Naive; 2],
-    /// Units sold by variant.
+    /// Units sold and not moved since, by variant.
     sold: [u64; VARIANTS],
+    on_hand: [u64; VARIANTS],
 }
+
+/// Units on hand at first.
+const STOCK: [u64; VARIANTS] = [4, 6, 8];
 
 impl Shop {
     fn new() -> Self {
-        let mut house = House::new(&[4, 6, 8]);
+        let mut house = House::new(&STOCK);
         house.policy.limits.units_per_order = Some(12);
         let carts = [house.guest(), house.guest()];
         Self {
@@ -96,6 +115,7 @@ impl Shop {
             carts,
             naive: Default::default(),
             sold: [0; VARIANTS],
+            on_hand: STOCK,
         }
     }
 
@@ -143,10 +163,25 @@ impl Shop {
                     assert_eq!(held, self.naive[*cart].len(), "all or nothing");
                 }
             }
-            Step::OrderEnds { cart, how } => self.order_ends(*cart, Some(*how)),
+            Step::OrderEnds { cart, how } => self.order_ends(*cart, *how),
+            Step::Pay { order, reference } => {
+                let order = self.house.orders.values().nth(*order);
+                // One that could not be had is nobody's to pay.
+                if let Some(order) = order
+                    .filter(|order| order.is_shown())
+                    .map(|order| order.id.clone())
+                {
+                    self.pay(&order, &format!("p{reference}"));
+                }
+            }
+            Step::Move {
+                order,
+                variant,
+                quantity,
+                how,
+            } => self.move_units(*order, *variant, *quantity, *how),
             Step::Wait(ms) => {
                 self.house.wait(*ms);
-                (0..2).for_each(|cart| self.order_ends(cart, None));
                 for world in &mut self.house.variants {
                     world.expire(self.house.now, 2);
                 }
@@ -214,31 +249,117 @@ impl Shop {
         }
     }
 
-    /// An awaited payment comes to this end, or to its deadline.
-    fn order_ends(&mut self, cart: usize, how: Option<u8>) {
+    /// An awaited payment comes to this end.
+    fn order_ends(&mut self, cart: usize, how: u8) {
         let Status::CheckingOut { order } = self.house.carts[&self.carts[cart]].status.clone() else {
             return;
         };
-        let late = self.house.orders[&order].payment_deadline <= self.house.now;
-        let (status, reopen) = match how {
-            _ if late => (order::Status::Expired, true),
-            None => return,
-            Some(0 | 1) => (order::Status::Confirmed, false),
-            Some(2) => (order::Status::PaymentFailed, true),
-            Some(_) => (order::Status::Cancelled, false),
+        let late = self.house.orders[&order].payment_deadline < self.house.now;
+        let (told, closes) = match how {
+            0 | 1 => return self.pay(&order, "p0"),
+            2 => (self.house.fail(&order), false),
+            _ => (self.house.cancel(&order, true), true),
         };
-        self.end(cart, &order, status, reopen);
+        assert_eq!(told.is_err(), late, "{told:?}");
+        if closes && !late {
+            self.naive[cart].clear();
+        }
     }
 
-    fn end(&mut self, cart: usize, order: &OrderId, status: order::Status, reopen: bool) {
-        self.house.order_ends(order, status, reopen);
-        if status == order::Status::Confirmed {
-            for (variant, quantity) in &self.naive[cart] {
-                self.sold[*variant] += u64::from(*quantity);
+    /// Somebody says that an order was paid: one outcome, and each payment that is not the order's is asked back once.
+    fn pay(&mut self, order: &OrderId, reference: &str) {
+        let before = self.house.orders[order].clone();
+        let told = self.house.pay(order, reference);
+        let after = &self.house.orders[order];
+        let is_its = |order: &Order| {
+            order
+                .payment
+                .as_ref()
+                .is_some_and(|paid| paid.reference == reference)
+        };
+        assert_eq!(told.is_ok(), is_its(after), "{told:?}");
+        assert_eq!(told.is_err(), after.refund(reference).is_some(), "{told:?}");
+        if before.payment.is_some() || told.is_err() {
+            assert_eq!(after.payment, before.payment, "one outcome");
+            let grown = after.refunds.len() - before.refunds.len();
+            let again = before.refund(reference).is_some() || is_its(&before);
+            assert_eq!(grown, usize::from(!again), "asked back once");
+            return;
+        }
+        for line in &after.lines {
+            self.sold[line.ordinal.0 as usize] += u64::from(line.quantity);
+        }
+        let Some(cart) = (0..2).find(|cart| self.carts[*cart] == after.cart) else {
+            return;
+        };
+        if self.house.carts[&self.carts[cart]].ended_at.is_some() {
+            self.naive[cart].clear();
+            return;
+        }
+        // The cart has gone on without it: what is bought leaves, of what is held again only as much.
+        for (variant, wanted) in self.naive[cart].clone() {
+            let is = self.is(cart).get(&variant).copied().unwrap_or(0);
+            let ordinal = variant;
+            let line = after.lines.iter().find(|line| line.ordinal.0 as usize == ordinal);
+            let bought = line.map_or(0, |line| line.quantity);
+            assert!(
+                is == wanted || is == 0 || is + bought == wanted,
+                "{wanted} became {is}"
+            );
+            if is == 0 {
+                self.naive[cart].remove(&variant);
+            } else {
+                self.naive[cart].insert(variant, is);
             }
         }
-        if !reopen {
-            self.naive[cart].clear();
+    }
+
+    /// Units of a paid order leave, are cancelled or come back, as many as plain arithmetic allows.
+    fn move_units(&mut self, at: usize, variant: usize, quantity: u32, how: u8) {
+        let Some(id) = self.house.orders.keys().nth(at).cloned() else {
+            return;
+        };
+        let order = &self.house.orders[&id];
+        let name = self.house.variants[variant].variant.head().id.clone();
+        let line = order.lines.iter().find(|line| line.variant == name).cloned();
+        let lines = Some(vec![order::AfterSaleLine {
+            variant: name,
+            quantity: Some(quantity),
+        }]);
+        let by = "shop".to_owned();
+        let restock = true;
+        let paid = order.payment.is_some();
+        let command = match how {
+            0 => order::Command::Fulfil { lines, by },
+            1 => order::Command::Cancel {
+                lines,
+                restock,
+                close_cart: false,
+                by,
+            },
+            _ => order::Command::Return { lines, restock, by },
+        };
+        if order.status == order::Status::PendingPayment && how == 1 {
+            return; // As a whole it is another step's.
+        }
+        let done = self.house.ask_order(&id, &command).is_ok();
+        let left = line.map_or(0, |line| {
+            let moved = line.fulfilment;
+            match how {
+                0 | 1 => line.quantity - moved.shipped - moved.cancelled,
+                _ => moved.shipped - moved.returned,
+            }
+        });
+        assert_eq!(done, paid && quantity <= left);
+        let units = u64::from(quantity);
+        match (done, how) {
+            (false, _) => {}
+            (true, 0) => {
+                self.sold[variant] -= units;
+                self.on_hand[variant] -= units;
+            }
+            (true, 1) => self.sold[variant] -= units,
+            (true, _) => self.on_hand[variant] += units,
         }
     }
 
@@ -294,6 +415,8 @@ impl Shop {
         for variant in 0..VARIANTS {
             let committed = self.house.variants[variant].variant.committed();
             assert_eq!(committed, self.sold[variant], "units sold");
+            let on_hand = self.house.variants[variant].variant.head().on_hand;
+            assert_eq!(on_hand, self.on_hand[variant], "each unit comes back once");
         }
     }
 
@@ -302,7 +425,8 @@ impl Shop {
         self.house.fates.clear();
         for cart in 0..2 {
             if let Status::CheckingOut { order } = self.house.carts[&self.carts[cart]].status.clone() {
-                self.end(cart, &order, order::Status::Cancelled, false);
+                // Past its deadline it expires instead, and its cart has lines again.
+                let _ = self.house.cancel(&order, true);
             }
         }
         self.house.wait(30_000);

@@ -619,3 +619,85 @@ fn every_law_of_a_cart_bites() {
         );
     }
 }
+
+/// The answer to an add comes after the answer to the change that followed it was lost: it tells of units that are not there
+/// any more.
+#[test]
+fn word_that_comes_late_does_not_overrule_what_was_asked_for_since() {
+    let mut house = House::new(&[5]);
+    let cart = house.guest();
+    house.add(&cart, 0, 3).unwrap();
+    let id = house.carts[&cart].lines[0].hold.maybe_live().unwrap();
+    let late = Box::new(house.variants[0].variant.hold(id).unwrap().clone());
+    house.befall(&[Fate::LoseAnswer]);
+    house.change(&cart, 0, 2).unwrap();
+    house.ask(&cart, &Command::HoldFound(late)).unwrap();
+    assert_eq!(house.told(&cart), "v0 2 unconfirmed");
+    house.wait(200);
+    house.lapse();
+    assert_eq!((house.told(&cart).as_str(), house.held(0)), ("v0 2 active", 2));
+}
+
+/// A line that nobody could confirm leaves at once, whether its variant can be asked or not; what was held there all the same
+/// goes back in the background, and so does what is granted later.
+#[test]
+fn an_unconfirmed_line_leaves_at_once_and_leaves_nothing_behind() {
+    let mut house = House::new(&[5]);
+    let cart = house.guest();
+    house.befall(&[Fate::LoseAnswer, Fate::LoseAsk]);
+    house.add(&cart, 0, 3).unwrap();
+    assert_eq!(house.told(&cart), "v0 3 unconfirmed");
+    house.remove(&cart, 0).unwrap();
+    assert_eq!(
+        (house.told(&cart).as_str(), house.held(0)),
+        ("", 3),
+        "nobody was asked"
+    );
+    house.lapse();
+    house.add(&cart, 0, 1).unwrap();
+    assert_eq!(house.held(0), 4, "the variant did not hear of it yet");
+    house.wait(200);
+    house.lapse();
+    assert_eq!((house.told(&cart).as_str(), house.held(0)), ("v0 1 active", 1));
+    assert!(house.carts[&cart].strays.is_empty());
+    // A grant that comes when its line has left.
+    house.befall(&[Fate::LoseAsk]);
+    let other = house.guest();
+    house.add(&other, 0, 2).unwrap();
+    let LineHold::Unconfirmed { reservation, .. } = house.carts[&other].lines[0].hold else {
+        panic!("{:?}", house.carts[&other]);
+    };
+    house.remove(&other, 0).unwrap();
+    house.lapse();
+    house.ask(&other, &Command::Delete).unwrap();
+    let hold = house.grant(&other, reservation, 2);
+    house.ask(&other, &Command::HoldFound(Box::new(hold))).unwrap();
+    assert_eq!(house.held(0), 3);
+    house.lapse();
+    assert_eq!(house.held(0), 1);
+}
+
+/// Word of what others did was lost: every hold is looked at.
+#[test]
+fn a_cart_that_missed_word_looks_at_its_holds() {
+    let mut house = House::new(&[5, 5, 5]);
+    let cart = house.guest();
+    for variant in 0..3 {
+        house.add(&cart, variant, 2).unwrap();
+    }
+    let now = house.now;
+    let id = |house: &House, at: usize| house.carts[&cart].lines[at].hold.maybe_live().unwrap();
+    let release = variant::Command::Release { id: id(&house, 0) };
+    house.variants[0].ask(&release, now);
+    let sell = variant::Command::Confirm(variant::Confirm {
+        id: id(&house, 1),
+        quantity: None,
+        order: None,
+    });
+    house.variants[1].ask(&sell, now);
+    house.look(&cart);
+    assert_eq!(house.told(&cart), "v0 2 expired, v2 2 active");
+    let before = house.carts[&cart].version;
+    house.look(&cart);
+    assert_eq!(house.carts[&cart].version, before, "nothing new");
+}

@@ -360,3 +360,87 @@ async fn a_repeat_of_what_changed_nothing_says_so() {
         "a repeat touches nothing that was held since: {left}"
     );
 }
+
+#[tokio::test]
+async fn a_write_under_a_stale_tag_is_refused_and_changes_nothing() {
+    let house = House::stocked().await;
+    let id = house.reserve(2).await["id"].as_str().unwrap().to_owned();
+    let hold = format!("/api/stock/reservations/{id}");
+    let variant = "/api/stock/variants/123";
+    let of_hold = [
+        ("PATCH", hold.clone(), json!({"quantity": 3})),
+        ("POST", format!("{hold}/extend"), json!({"seconds": 60})),
+        ("POST", format!("{hold}/confirm"), json!({})),
+        (
+            "PUT",
+            "/api/stock/reservations".into(),
+            json!({"reservationId": id, "action": "confirm"}),
+        ),
+        (
+            "PUT",
+            "/api/stock/reservations".into(),
+            json!({"reservationId": id, "action": "extend"}),
+        ),
+        ("DELETE", hold.clone(), json!({})),
+        (
+            "DELETE",
+            format!("/api/stock/reservations?reservationId={id}"),
+            json!({}),
+        ),
+    ];
+    let of_variant = [
+        ("POST", format!("{variant}/pause"), json!({})),
+        ("POST", format!("{variant}/resume"), json!({})),
+        ("POST", format!("{variant}/drain"), json!({})),
+        (
+            "POST",
+            format!("{variant}/adjustments"),
+            json!({"delta": 1, "reason": "found"}),
+        ),
+    ];
+    let seen = house.seen().await;
+    let tagged = async |method: &str, path: &str, tag: &str, body: &Value| {
+        let headers = [("content-type", "application/json"), ("if-match", tag)];
+        house.send(method, path, &headers, body.to_string()).await
+    };
+    for (method, path, body) in of_hold.iter().chain(&of_variant) {
+        let stale = tagged(method, path, "\"7\"", body).await;
+        assert_eq!(
+            (stale.status, stale.code().as_str()),
+            (412, "stale-version"),
+            "{method} {path}"
+        );
+        assert_eq!(stale.json()["version"], 1, "{method} {path}");
+        let odd = tagged(method, path, "7", body).await;
+        assert_eq!(
+            (odd.status, odd.code().as_str()),
+            (400, "invalid-header"),
+            "{method} {path}"
+        );
+    }
+    assert_eq!(house.seen().await, seen);
+
+    // The tag that was read lets each of them through, and so does none at all.
+    for (method, path, body) in &of_variant {
+        let tag = house.get(variant).await.header("etag").to_owned();
+        let done = tagged(method, path, &tag, body).await;
+        assert!(matches!(done.status, 200 | 201), "{method} {path}: {}", done.text);
+        assert_ne!(done.header("etag"), tag, "{method} {path}");
+    }
+    house.post(&format!("{variant}/resume"), json!({})).await;
+    let sold = [
+        ("POST", format!("{hold}/fulfil")),
+        ("POST", format!("{hold}/cancel")),
+    ];
+    let writes = of_hold[..3]
+        .iter()
+        .map(|(method, path, body)| (*method, path.clone(), body.clone()));
+    let writes = writes.chain(sold.map(|(method, path)| (method, path, json!({"quantity": 1}))));
+    for (method, path, body) in writes {
+        let tag = house.get(&hold).await.header("etag").to_owned();
+        let stale = tagged(method, &path, "\"77\"", &body).await;
+        assert_eq!(stale.status, 412, "{method} {path}: {}", stale.text);
+        let done = tagged(method, &path, &tag, &body).await;
+        assert_eq!(done.status, 200, "{method} {path}: {}", done.text);
+    }
+}

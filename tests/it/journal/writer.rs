@@ -12,7 +12,7 @@ use holdfast::storage::journal::writer::{
     Delivered, GroupMeasure, JournalMetrics, JournalWriter, NoMetrics, WriterParts,
 };
 use holdfast::storage::journal::{
-    AppendError, Group, Journal, LogReader, LogTrimmer, PartitionId, Position, RecordNumber, Tail,
+    AppendError, Group, Journal, LogReader, LogTrimmer, PartitionId, Position, RecordNumber, Tail, Waits,
 };
 use parking_lot::Mutex;
 
@@ -138,7 +138,7 @@ fn records_and_repeats_are_delivered_in_the_order_of_the_queue() {
         if item % 3 == 0 {
             running.queue.repeat(item).unwrap();
         } else {
-            let number = running.queue.append(vec![1; 20], item).unwrap();
+            let number = running.queue.append(vec![1; 20], item, Waits::Somebody).unwrap();
             assert_eq!(number.0, item - item / 3);
         }
     }
@@ -179,7 +179,12 @@ fn many_threads_get_dense_numbers_and_the_log_agrees_with_them() {
             std::thread::spawn(move || {
                 let append = |index: u64| {
                     let item = thread * 10_000 + index;
-                    (queue.append(item.to_le_bytes().to_vec(), item).unwrap(), item)
+                    (
+                        queue
+                            .append(item.to_le_bytes().to_vec(), item, Waits::Somebody)
+                            .unwrap(),
+                        item,
+                    )
                 };
                 (0..2_000).map(append).collect::<Vec<_>>()
             })
@@ -213,12 +218,18 @@ fn nothing_is_delivered_before_its_group_is_durable() {
         arrived,
         outcome,
     } = gated(LIMITS);
-    running.queue.append(b"first".to_vec(), 1).unwrap();
+    running
+        .queue
+        .append(b"first".to_vec(), 1, Waits::Somebody)
+        .unwrap();
     let group = arrived.recv().unwrap();
     assert_eq!(group.count(), 1, "an idle writer takes the first at once");
     // These gather while the device is busy; the repeat may not overtake.
     running.queue.repeat(2).unwrap();
-    running.queue.append(b"third".to_vec(), 3).unwrap();
+    running
+        .queue
+        .append(b"third".to_vec(), 3, Waits::Somebody)
+        .unwrap();
     assert!(running.delivered.try_recv().is_err());
     assert_eq!(
         (
@@ -301,10 +312,13 @@ fn groups_stay_within_their_bounds_at_the_edge() {
             arrived,
             outcome,
         } = gated(limit);
-        running.queue.append(vec![0; record], 0).unwrap();
+        running.queue.append(vec![0; record], 0, Waits::Somebody).unwrap();
         let mut counts = vec![arrived.recv().unwrap().count()];
         for item in 1..11 {
-            running.queue.append(vec![0; record], item).unwrap();
+            running
+                .queue
+                .append(vec![0; record], item, Waits::Somebody)
+                .unwrap();
         }
         outcome.send(Ok(())).unwrap();
         while counts.iter().sum::<u32>() < 11 {
@@ -332,10 +346,16 @@ fn a_payload_that_no_group_can_hold_is_handed_back() {
         ..LIMITS
     }
     .payload_bytes_max();
-    let rejected = running.queue.append(vec![0; largest + 1], 7).unwrap_err();
+    let rejected = running
+        .queue
+        .append(vec![0; largest + 1], 7, Waits::Somebody)
+        .unwrap_err();
     assert_eq!((rejected.item, rejected.reason), (7, RejectReason::TooLarge));
     assert_eq!(
-        running.queue.append(vec![0; largest], 8).unwrap(),
+        running
+            .queue
+            .append(vec![0; largest], 8, Waits::Somebody)
+            .unwrap(),
         RecordNumber(1),
         "no number was used up"
     );
@@ -353,11 +373,13 @@ fn a_full_queue_is_a_bug_and_a_delivered_entry_makes_room() {
         ..LIMITS
     });
     for item in 0..3 {
-        running.queue.append(vec![0], item).unwrap();
+        running.queue.append(vec![0], item, Waits::Somebody).unwrap();
     }
     arrived.recv().unwrap();
     let queue = running.queue.clone();
-    let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| queue.append(vec![0], 3)));
+    let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        queue.append(vec![0], 3, Waits::Somebody)
+    }));
     assert!(
         refused.is_err(),
         "three entries are under way and there are three places"
@@ -365,7 +387,7 @@ fn a_full_queue_is_a_bug_and_a_delivered_entry_makes_room() {
     outcome.send(Ok(())).unwrap();
     let mut delivered = running.delivered.recv().unwrap().len();
     assert_eq!(
-        running.queue.append(vec![0], 3).unwrap(),
+        running.queue.append(vec![0], 3, Waits::Somebody).unwrap(),
         RecordNumber(4),
         "a bug elsewhere does not spoil the numbers"
     );
@@ -382,16 +404,19 @@ fn closing_writes_what_is_queued_and_hands_back_the_rest() {
     let home = SimulatedFiles::new(1);
     let running = start(home.open(), LIMITS);
     for item in 0..100 {
-        running.queue.append(vec![0; 10], item).unwrap();
+        running.queue.append(vec![0; 10], item, Waits::Somebody).unwrap();
     }
     let queue = running.queue.clone();
     assert_eq!(running.finish().len(), 100);
     assert!(queue.is_closed());
-    assert_eq!(queue.append(vec![0], 5).unwrap_err().item, 5);
+    assert_eq!(queue.append(vec![0], 5, Waits::Somebody).unwrap_err().item, 5);
     assert_eq!(queue.repeat(6).unwrap_err().reason, RejectReason::Closed);
     // And the next owner goes on behind them.
     let running = start(home.open(), LIMITS);
-    assert_eq!(running.queue.append(vec![0], 0).unwrap(), RecordNumber(101));
+    assert_eq!(
+        running.queue.append(vec![0], 0, Waits::Somebody).unwrap(),
+        RecordNumber(101)
+    );
     assert_eq!(running.finish().len(), 1);
 }
 
@@ -399,13 +424,19 @@ fn closing_writes_what_is_queued_and_hands_back_the_rest() {
 fn a_sync_error_is_fatal_and_nothing_of_it_is_delivered() {
     let home = SimulatedFiles::new(5);
     let running = start(home.open(), LIMITS);
-    running.queue.append(b"good".to_vec(), 1).unwrap();
+    running
+        .queue
+        .append(b"good".to_vec(), 1, Waits::Somebody)
+        .unwrap();
     assert_eq!(running.delivered.recv().unwrap().len(), 1);
     home.disk.set_plan(|operation, _| match operation {
         Operation::Sync => Err(io::Error::from_raw_os_error(5)),
         Operation::Write | Operation::Meta => Ok(()),
     });
-    running.queue.append(b"lost".to_vec(), 2).unwrap();
+    running
+        .queue
+        .append(b"lost".to_vec(), 2, Waits::Somebody)
+        .unwrap();
     let error = running.fatal.recv().unwrap();
     assert!(matches!(error, AppendError::Fatal { .. }), "{error}");
     // The device is well again, but what it lost stays lost: nothing may be retried.
@@ -418,7 +449,13 @@ fn a_sync_error_is_fatal_and_nothing_of_it_is_delivered() {
         ..
     } = running;
     writer.join();
-    assert_eq!(queue.append(b"later".to_vec(), 3).unwrap_err().item, 3);
+    assert_eq!(
+        queue
+            .append(b"later".to_vec(), 3, Waits::Somebody)
+            .unwrap_err()
+            .item,
+        3
+    );
     assert!(
         delivered.recv().is_err() && fatal.recv().is_err(),
         "nothing was delivered after the error"
@@ -452,7 +489,7 @@ fn every_other_error_ends_the_writer_too() {
             arrived,
             outcome,
         } = gated(LIMITS);
-        running.queue.append(vec![0], 1).unwrap();
+        running.queue.append(vec![0], 1, Waits::Somebody).unwrap();
         arrived.recv().unwrap();
         let text = error.to_string();
         outcome.send(Err(error)).unwrap();
@@ -469,7 +506,7 @@ fn an_unavailable_log_gets_the_same_group_again() {
         arrived,
         outcome,
     } = gated(LIMITS);
-    running.queue.append(vec![0], 1).unwrap();
+    running.queue.append(vec![0], 1, Waits::Somebody).unwrap();
     let group = arrived.recv().unwrap();
     for _ in 0..2 {
         outcome
@@ -490,7 +527,7 @@ fn logged_time_never_goes_back() {
     let home = SimulatedFiles::new(1);
     let run = |time: i64, item: u64| {
         let running = start_with(home.open(), LIMITS, Box::new(NoMetrics), Box::new(move || time));
-        running.queue.append(vec![0], item).unwrap();
+        running.queue.append(vec![0], item, Waits::Somebody).unwrap();
         running.finish()[0].logged_at_ms
     };
     assert_eq!([run(500, 1), run(400, 2), run(600, 3)], [500, 500, 600]);
@@ -523,7 +560,7 @@ fn measurements_agree_with_the_log() {
     let home = RealFiles::new();
     let running = start_with(home.open(), LIMITS, Box::new(collected.clone()), Box::new(|| 0));
     for item in 0..500 {
-        running.queue.append(vec![0; 50], item).unwrap();
+        running.queue.append(vec![0; 50], item, Waits::Somebody).unwrap();
         running.queue.repeat(item).unwrap();
     }
     let verified = {
@@ -557,10 +594,10 @@ fn an_observer_that_panics_ends_the_writer_instead_of_hanging_everybody() {
         on_fatal: Box::new(move |error| die.send(error).unwrap()),
     };
     let (queue, writer) = JournalWriter::start(journal, PARTITION, &tail, LIMITS, parts).unwrap();
-    queue.append(vec![0], 1).unwrap();
+    queue.append(vec![0], 1, Waits::Somebody).unwrap();
     assert!(fatal.recv().unwrap().to_string().contains("panicked"));
     writer.join();
-    assert!(queue.append(vec![0], 2).is_err());
+    assert!(queue.append(vec![0], 2, Waits::Somebody).is_err());
 }
 
 #[test]
@@ -585,7 +622,12 @@ fn a_power_failure_under_the_writer_loses_nothing_that_was_delivered() {
         let mut settled = 0_u64;
         let mut delivered = Vec::new();
         loop {
-            while sent - settled < 100 && running.queue.append(sent.to_le_bytes().repeat(9), sent).is_ok() {
+            while sent - settled < 100
+                && running
+                    .queue
+                    .append(sent.to_le_bytes().repeat(9), sent, Waits::Somebody)
+                    .is_ok()
+            {
                 sent += 1;
             }
             let Ok(items) = running.delivered.recv() else {

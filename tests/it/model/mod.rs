@@ -143,7 +143,6 @@ fn command(step: &Step, id: ReservationId, model: &Model, world: &World) -> Opti
         },
         Step::SetStock(on_hand) => Command::SetStock {
             on_hand: *on_hand,
-            expected: None,
             by,
         },
         Step::Adjust(delta) => Command::Adjust {
@@ -155,10 +154,9 @@ fn command(step: &Step, id: ReservationId, model: &Model, world: &World) -> Opti
         },
         Step::Change(rules) => Command::Change {
             settings: Box::new(rules.settings()),
-            expected: None,
         },
         Step::Sale(sale) => Command::SetSale { sale: *sale },
-        Step::Delete => Command::Delete { expected: None },
+        Step::Delete => Command::Delete,
     })
 }
 

@@ -57,6 +57,7 @@ pub(super) fn idle_cart() -> Cart {
         status: cart::Status::Active,
         lines: vec![line(1, LineHold::Held(kept())), line(2, LineHold::Held(kept()))],
         next_line: 3,
+        strays: Vec::new(),
         created_at: at(0),
         touched_at: at(60),
         ended_at: None,
@@ -187,7 +188,7 @@ fn capped() -> Capped {
     }
 }
 
-fn carts() -> [(&'static str, Cart); 10] {
+fn carts() -> [(&'static str, Cart); 12] {
     let merge = |strategy, stage| {
         Task::Merge(Merge {
             from: cart_id(2),
@@ -281,11 +282,37 @@ fn carts() -> [(&'static str, Cart); 10] {
                 },
             ),
         ),
+        (
+            "looking",
+            cart(
+                cart::Status::Active,
+                Task::Look {
+                    lines: vec![LineId(1)],
+                    bought: true,
+                },
+            ),
+        ),
+        (
+            "giving_back",
+            Cart {
+                strays: vec![cart::Stray {
+                    reservation: reservation(),
+                    again_at: at(300),
+                    tries: 2,
+                }],
+                ..cart(
+                    cart::Status::Abandoned,
+                    Task::GiveBack {
+                        reservations: vec![reservation()],
+                    },
+                )
+            },
+        ),
     ]
 }
 
 /// Everything that happens, for as many carts as there are above.
-fn cart_happened() -> [Vec<cart::Happened>; 10] {
+fn cart_happened() -> [Vec<cart::Happened>; 12] {
     use cart::Happened as Of;
     let line = LineId(1);
     [
@@ -304,6 +331,8 @@ fn cart_happened() -> [Vec<cart::Happened>; 10] {
             Of::Reopened(order_id()),
         ],
         vec![Of::Capped(capped())],
+        vec![Of::Began],
+        Vec::new(),
     ]
 }
 

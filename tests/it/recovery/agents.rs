@@ -95,6 +95,7 @@ pub(super) fn cart<'a>(n: u64, held: impl IntoIterator<Item = &'a Hold>) -> Cart
         status: cart::Status::Active,
         lines: (1..).zip(held).map(line).collect(),
         next_line: 100,
+        strays: Vec::new(),
         created_at: now,
         touched_at: now,
         ended_at: None,

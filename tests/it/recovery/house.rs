@@ -19,8 +19,8 @@ use holdfast::{
         data_dir::DataDir,
         dto,
         journal::{
-            Delivered, JournalLimits, JournalQueue, JournalWriter, LogReader, PartitionId, WriterParts,
-            disk::RealDisk, writer::NoMetrics,
+            Delivered, JournalLimits, JournalQueue, JournalWriter, LogReader, PartitionId, Waits,
+            WriterParts, disk::RealDisk, writer::NoMetrics,
         },
         keys::{Claim, Claimed, Fingerprint, KeyHash, KeyTable},
         projection::{Projection, Statistics},
@@ -297,7 +297,7 @@ impl House {
     pub(super) fn append(&self, turn: Turn, claim: Option<Claim>) -> u64 {
         let payload = dto::encode_turn(&turn);
         let item = Item::Turn(Box::new(turn), claim);
-        self.queue.append(payload, item).unwrap().0
+        self.queue.append(payload, item, Waits::Somebody).unwrap().0
     }
 
     /// Logs a cart as it is from now on, with the next revision.
@@ -499,7 +499,7 @@ impl House {
                 by,
             },
             94..98 => Command::Cleanup,
-            _ => Command::Delete { expected: None },
+            _ => Command::Delete,
         }
     }
 

@@ -346,7 +346,7 @@ fn a_deleted_variant_stays_deleted_and_its_ordinal_is_not_given_out_again() {
             keep_ms: 1,
         }),
     );
-    let deleted = house.ask(last, &Command::Delete { expected: None });
+    let deleted = house.ask(last, &Command::Delete);
     assert_eq!(deleted.len(), 1, "{deleted:?}");
     house.settle();
     house.close();

@@ -14,7 +14,8 @@ use holdfast::{
         data_dir::DataDir,
         dto,
         journal::{PartitionId, RecordNumber},
-        recovery::{Backend, SeedError, seed_from_snapshot, verify},
+        recovery::{Backend, verify},
+        restore::{RestoreError, fill_empty},
         snapshot::{About, EntityKind, Entry, SnapshotReader, SnapshotWriter, TailRecord},
         state::Family,
     },
@@ -63,6 +64,9 @@ fn snapshot(home: &Home, path: &std::path::Path, rules: Rules) -> [u8; 32] {
         created_at_ms: house.now().as_millis(),
         epoch: 1,
         position: 6,
+        logged_at_ms: None,
+        rows_number: None,
+        rows_logged_at_ms: None,
         rules: rules.0,
         rules_since: "9.9.9".to_owned(),
         totals: [].into(),
@@ -84,10 +88,14 @@ fn a_snapshot_taken_while_records_ran_becomes_the_house_at_its_position() {
 
         let mut dir = DataDir::open(&home.root()).unwrap();
         let open = || SnapshotReader::open(&path);
-        let seeded = seed_from_snapshot(&mut dir, &home.options, &home.options.journal(), open).unwrap();
-        assert_eq!((seeded.variants, seeded.position, dir.epoch()), (2, 6, 2));
-        let again = seed_from_snapshot(&mut dir, &home.options, &home.options.journal(), open).unwrap_err();
-        assert!(matches!(again, SeedError::NotEmpty), "{again:?}");
+        let seeded = fill_empty(&mut dir, &home.options, &home.options.journal(), open).unwrap();
+        assert_eq!(
+            (seeded.counted.variants, seeded.position.to_string(), dir.epoch()),
+            (2, "2-6".to_owned(), 2)
+        );
+        assert_eq!(seeded.digest, digest);
+        let again = fill_empty(&mut dir, &home.options, &home.options.journal(), open).unwrap_err();
+        assert!(matches!(again, RestoreError::NotEmpty), "{again:?}");
         assert!(verify(&dir, &home.options).unwrap().is_sound());
         drop(dir);
 
@@ -162,6 +170,9 @@ fn a_snapshot_with_carts_and_orders_becomes_the_house_at_its_position() {
         created_at_ms: house.now().as_millis(),
         epoch: 1,
         position: 7,
+        logged_at_ms: None,
+        rows_number: None,
+        rows_logged_at_ms: None,
         rules: Rules::CURRENT.0,
         rules_since: "9.9.9".to_owned(),
         totals: [].into(),
@@ -185,7 +196,7 @@ fn a_snapshot_with_carts_and_orders_becomes_the_house_at_its_position() {
 
     let mut dir = DataDir::open(&home.root()).unwrap();
     let journal = home.options.journal();
-    seed_from_snapshot(&mut dir, &home.options, &journal, || SnapshotReader::open(&path)).unwrap();
+    fill_empty(&mut dir, &home.options, &journal, || SnapshotReader::open(&path)).unwrap();
     let report = verify(&dir, &home.options).unwrap();
     assert!(report.is_sound(), "{report:?}");
     assert_eq!((report.carts, report.orders, report.digest), (1, 2, digest));
@@ -211,7 +222,7 @@ fn a_damaged_snapshot_leaves_the_directory_unused() {
     bytes[last] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     let mut dir = DataDir::open(&home.root()).unwrap();
-    seed_from_snapshot(&mut dir, &home.options, &home.options.journal(), || {
+    fill_empty(&mut dir, &home.options, &home.options.journal(), || {
         SnapshotReader::open(&path)
     })
     .unwrap_err();
@@ -224,11 +235,11 @@ fn a_snapshot_under_rules_of_a_later_release_is_refused_by_its_name() {
     let path = source.dir.path().join("shop.holdfast");
     snapshot(&source, &path, Rules(Rules::CURRENT.0 + 1));
     let mut dir = DataDir::open(&home.root()).unwrap();
-    let refused = seed_from_snapshot(&mut dir, &home.options, &home.options.journal(), || {
+    let refused = fill_empty(&mut dir, &home.options, &home.options.journal(), || {
         SnapshotReader::open(&path)
     })
     .unwrap_err();
-    assert!(matches!(refused, SeedError::Rules(_)), "{refused:?}");
+    assert!(matches!(refused, RestoreError::Rules(_)), "{refused:?}");
     assert!(
         refused.to_string().contains("use holdfast 9.9.9 or later"),
         "{refused}"
@@ -241,17 +252,18 @@ fn the_demo_shop_opens() {
     let home = Home::new(Backend::File);
     let mut dir = DataDir::open(&home.root()).unwrap();
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("snapshots/demo.holdfast");
-    let seeded = seed_from_snapshot(&mut dir, &home.options, &home.options.journal(), || {
+    let seeded = fill_empty(&mut dir, &home.options, &home.options.journal(), || {
         SnapshotReader::open(&path)
     })
     .unwrap();
     drop(dir);
     let house = home.open();
-    assert_eq!(house.recovered.len() as u64, seeded.variants);
-    assert!(seeded.variants >= 3_000);
+    let variants = seeded.counted.variants;
+    assert_eq!(house.recovered.len() as u64, variants);
+    assert!(variants >= 3_000);
     assert_eq!(
         house.state.scan(Family::Ledger, &[], None, usize::MAX).count() as u64,
-        seeded.variants
+        variants
     );
     house.close();
 }

@@ -1,7 +1,8 @@
 //! All or nothing over several variants (decisions 22), and crashes in between.
 use super::{
-    House, MINUTE, all_or_nothing, ctx, every_hold, expect_lawful, get, hold, keyed, on_both_logs, refusal,
-    stock, until_expired, variant, view, wish, wish_for,
+    House, MINUTE, all_or_nothing, checkpoint, ctx, every_hold, expect_lawful, get,
+    held::{let_all_run, send, until_held},
+    hold, keyed, on_both_logs, refusal, stock, until_expired, variant, view, wish, wish_for,
 };
 use holdfast::{
     app::{AppError, BulkAsk, BulkWhat, HoldFilter, Shop},
@@ -28,6 +29,8 @@ on_both_logs! {
     existing_reservations_are_changed_all_or_none,
     best_effort_does_what_it_can,
     a_bulk_confirms_what_was_live_when_it_asked,
+    a_repeated_bulk_tells_of_reservations_that_nobody_remembers_any_more,
+    a_settlement_that_was_lost_with_its_actor_is_told_again,
 }
 
 fn all_lines_or_none(backend: JournalBackend) {
@@ -295,4 +298,100 @@ fn a_bulk_confirms_what_was_live_when_it_asked(backend: JournalBackend) {
     });
     house.crash();
     house.audit();
+}
+
+/// The answer is what the decision's record says, however the shop's memory changes after it.
+fn a_repeated_bulk_tells_of_reservations_that_nobody_remembers_any_more(backend: JournalBackend) {
+    let mut house = House::new(backend);
+    let retention = house.config.retention.ended.as_millis();
+    let (ask, told, released) = house.run(async |shop| {
+        stock(&shop, "a", 5).await;
+        let released = hold(&shop, "a", 1).await.id;
+        let expired = hold(&shop, "a", 1).await.id;
+        shop.release(&ctx(), released).await.unwrap();
+        house.clock.advance(retention - 10 * MINUTE);
+        until_expired(&shop, 1).await;
+        let live = hold(&shop, "a", 1).await.id;
+        let ask = BulkAsk {
+            mode: Mode::BestEffort,
+            what: BulkWhat::Release(vec![released, expired, live]),
+        };
+        let told = shop.bulk(&keyed("k", "k"), ask.clone()).await.unwrap();
+        let [released_line, expired_line, live_line] = &told.body.lines[..] else {
+            panic!("{told:?}");
+        };
+        assert!(matches!(
+            released_line.1,
+            LineOutcome::Refused(Refusal::ReservationReleased { .. })
+        ));
+        assert!(matches!(
+            expired_line.1,
+            LineOutcome::Refused(Refusal::ReservationExpired { .. })
+        ));
+        assert!(live_line.1.is_done());
+        (ask, format!("{:?} {:?}", told.at, told.body), released)
+    });
+    house.run(async |shop| {
+        house.clock.advance(30 * MINUTE);
+        // Something new, so that there is a checkpoint that sweeps.
+        hold(&shop, "a", 1).await;
+        checkpoint(&shop).await;
+        let read = shop.get_reservation(&ctx(), released).await;
+        assert_eq!(refusal(read), Refusal::ReservationNotFound, "past its retention");
+    });
+    for _ in 0..2 {
+        house.run(async |shop| {
+            let again = shop.bulk(&keyed("k", "k"), ask.clone()).await.unwrap();
+            assert_eq!(
+                (again.replayed, format!("{:?} {:?}", again.at, again.body)),
+                (true, told.clone())
+            );
+        });
+        house.crash_and_open();
+    }
+}
+
+/// The bug is planted from outside, as in the stories of quarantine: the queue of the log has room for all that leads to the
+/// answer, and the next record, a settlement, finds none: its actor panics, and the message is lost with it.
+fn a_settlement_that_was_lost_with_its_actor_is_told_again(backend: JournalBackend) {
+    // The intent, two promises, the decision and its answer.
+    const PLACES: usize = 5;
+    const TOLD_AGAIN_MS: i64 = 1_000;
+    let mut house = House::in_one_thread(backend, |config| config.journal.queue_capacity = PLACES);
+    house.run(async |shop| {
+        stock(&shop, "a", 1).await;
+        stock(&shop, "b", 1).await;
+        house.gate.close();
+        let asked = send(&shop, async |shop| {
+            shop.bulk(&ctx(), all_or_nothing(&[("a", 1), ("b", 1)])).await
+        });
+        until_held(&house.gate).await;
+        let_all_run().await;
+        house.gate.open();
+        let lines = asked.await.unwrap().unwrap().body.lines;
+        let ids: Vec<ReservationId> = lines
+            .into_iter()
+            .map(|(_, outcome)| match outcome {
+                LineOutcome::Done(hold) => hold.id,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        // Read again, both variants keep their promise, and nobody has told them how it was decided.
+        house.clock.advance(TOLD_AGAIN_MS - 1);
+        for (id, variant) in ids.iter().zip(["a", "b"]) {
+            assert_eq!(view(&shop, variant).await.held, 1);
+            let promised = shop.get_reservation(&ctx(), *id).await;
+            assert_eq!(refusal(promised), Refusal::ReservationNotFound);
+        }
+        house.clock.advance(1);
+        for id in ids {
+            while shop.get_reservation(&ctx(), id).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(get(&shop, id).await.status, HoldStatus::Active);
+        }
+        assert!(shop.quarantined(&ctx()).is_empty());
+    });
+    house.close();
+    assert!(house.audit().unfinished.is_empty());
 }

@@ -14,6 +14,8 @@ on_both_logs! {
     a_dead_hold_is_not_brought_back_and_a_failed_plus_moves_no_deadline,
     two_carts_become_one_and_the_capped_line_is_named,
     a_checkout_names_every_line_that_cannot_be_had,
+    a_customer_whose_cart_ends_meanwhile_gets_a_new_one,
+    as_many_wait_in_front_of_one_cart_as_may,
 }
 
 fn a_cart_is_filled_changed_and_emptied(backend: JournalBackend) {
@@ -466,4 +468,84 @@ fn a_checkout_names_every_line_that_cannot_be_had(backend: JournalBackend) {
         );
         assert_eq!(web.figures("c").await.2, 0);
     });
+}
+
+/// The cart is found, and has ended when it is asked.
+fn a_customer_whose_cart_ends_meanwhile_gets_a_new_one(backend: JournalBackend) {
+    // One thread: both are on their way to the cart before it does anything.
+    let house = House::in_one_thread(backend, |_| {});
+    house.run(async |shop| {
+        let web = Web::new(&house, &shop);
+        web.stock("a", 5).await;
+        let cart = web.cart("u1", "a", 2).await;
+        let delete = web.send("DELETE", &cart, &[], Value::Null);
+        let (gone, made) = tokio::join!(delete, web.post("/api/cart", json!({"customerId": "u1"})));
+        gone.ok(204);
+        let made = made.ok(201);
+        assert_ne!(format!("/api/cart/{}", made.word("/id")), cart);
+        assert_eq!(
+            (made.word("/status").as_str(), made.at("/items")),
+            ("active", json!([]))
+        );
+        assert_eq!(web.figures("a").await, (5, 0, 0));
+        // The same by an add: nobody's item is lost in the cart that ends.
+        let cart = format!("/api/cart/{}", made.word("/id"));
+        web.post(&format!("{cart}/items"), json!({"variantId": "a", "quantity": 1}))
+            .await
+            .ok(201);
+        let delete = web.send("DELETE", &cart, &[], Value::Null);
+        let item = json!({"variantId": "a", "quantity": 3, "customerId": "u1"});
+        let (gone, added) = tokio::join!(delete, web.post("/api/cart/items", item));
+        gone.ok(204);
+        assert_eq!(added.ok(201).at("/items/0/quantity"), json!(3));
+        assert_eq!(web.figures("a").await, (2, 3, 0));
+    });
+}
+
+fn as_many_wait_in_front_of_one_cart_as_may(backend: JournalBackend) {
+    for (asked, turned_away) in [(2, 0), (3, 0), (4, 1), (6, 3)] {
+        // One thread: all of them stand before the cart when it begins with the first.
+        let house = House::in_one_thread(backend, |config| config.admission.max_per_cart = 2);
+        house.run(async |shop| {
+            let web = Web::new(&house, &shop);
+            web.stock("a", 9).await;
+            let cart = web.cart("u1", "a", 1).await;
+            let path = format!("{cart}/items");
+            let mut waiting = Vec::new();
+            for _ in 0..asked {
+                let item = json!({"variantId": "a", "quantity": 1});
+                waiting.push(Box::pin(web.post(&path, item)));
+            }
+            let told = all_of(waiting).await;
+            let (refused, done): (Vec<_>, Vec<_>) = told.into_iter().partition(|told| told.status == 429);
+            assert_eq!((refused.len(), done.len()), (turned_away, asked - turned_away));
+            for told in refused {
+                assert_ne!(told.header("retry-after"), "");
+                told.refused(429, "too-many-requests");
+            }
+            let units = web.get(&cart).await.at("/items/0/quantity");
+            assert_eq!(units, json!(1 + asked - turned_away));
+        });
+    }
+}
+
+/// All at once, in this order.
+async fn all_of<F: Future + Unpin>(mut asked: Vec<F>) -> Vec<F::Output> {
+    let mut told = Vec::new();
+    std::future::poll_fn(|context| {
+        asked.retain_mut(|request| match std::pin::Pin::new(request).poll(context) {
+            std::task::Poll::Ready(answer) => {
+                told.push(answer);
+                false
+            }
+            std::task::Poll::Pending => true,
+        });
+        if asked.is_empty() {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    told
 }

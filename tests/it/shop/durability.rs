@@ -21,6 +21,7 @@ on_both_logs! {
     a_repeat_by_key_waits_for_its_record,
     a_refusal_that_cites_a_fact_waits_for_it,
     a_refusal_that_cites_no_fact_does_not_wait,
+    a_place_behind_a_deletion_is_empty_only_when_that_is_durable,
     what_a_crash_loses_was_shown_to_nobody,
     when_the_device_fails_the_process_is_ended_and_nobody_gets_a_success,
     callers_who_hang_up_while_the_device_is_busy_make_no_room,
@@ -223,7 +224,7 @@ fn a_refusal_that_cites_no_fact_does_not_wait(backend: JournalBackend) {
             }));
         }
         sent.push(send(&shop, async |shop| {
-            shop.set_sale(&ctx(), &variant("paused"), SaleState::Paused)
+            shop.set_sale(&ctx(), &variant("paused"), SaleState::Paused, None)
                 .await
                 .map(drop)
         }));
@@ -249,6 +250,36 @@ fn a_refusal_that_cites_no_fact_does_not_wait(backend: JournalBackend) {
             done.await.unwrap().unwrap();
         }
     });
+}
+
+/// Somebody who makes a variant anew before its deletion is durable must not bring the news of it forward: after a crash the
+/// old one would be back.
+fn a_place_behind_a_deletion_is_empty_only_when_that_is_durable(backend: JournalBackend) {
+    let mut house = house(backend);
+    house.run(async |shop| {
+        stock(&shop, "a", 1).await;
+        house.gate.close();
+        let deleting = send(&shop, async |shop| {
+            shop.delete_variant(&ctx(), &variant("a"), None).await
+        });
+        until_held(&house.gate).await;
+        // Refused at once, it leaves a place in which nothing was made.
+        let endless = shop
+            .create_variant(&ctx(), &variant("a"), Settings::default(), u64::MAX)
+            .await;
+        assert_eq!(refusal(endless), Refusal::OutOfRange);
+        let seen = send(&shop, async |shop| shop.get_variant(&ctx(), &variant("a")).await);
+        expect_waiting(&shop, &seen, 2, "that there is none").await;
+        let held = send(&shop, async |shop| shop.reserve(&ctx(), wish("a", 1)).await);
+        expect_waiting(&shop, &held, 3, "that there is none to hold").await;
+        house.gate.open();
+        deleting.await.unwrap().unwrap();
+        assert_eq!(refusal(seen.await.unwrap()), Refusal::VariantNotFound);
+        assert_eq!(refusal(held.await.unwrap()), Refusal::VariantNotFound);
+        stock(&shop, "a", 2).await;
+        assert_eq!(view(&shop, "a").await.available, Some(2));
+    });
+    house.crash();
 }
 
 fn what_a_crash_loses_was_shown_to_nobody(backend: JournalBackend) {

@@ -3,14 +3,20 @@ use super::{
     House, MINUTE, START, TTL, ctx, expect_lawful, get, hold, on_both_logs, refusal, stock, told,
     until_expired, view, wish, wish_for,
 };
+use crate::world::World;
 use holdfast::{
     app::{AppError, Shop},
     config::JournalBackend,
     domain::{
+        ids::{ReservationId, VariantOrdinal},
+        policy::Terms,
+        rules::{Gate, Rules},
         time::Timestamp,
-        variant::{EXPIRIES_PER_TURN, Event, HoldStatus, Refusal},
+        variant::{
+            Command, Decision, EXPIRIES_PER_TURN, Event, HoldStatus, Refusal, Reserve, Shopper, Variant,
+        },
     },
-    storage::record::{Fact, Turn},
+    storage::record::{Fact, Turn, VariantFact},
 };
 use tokio::task::JoinSet;
 
@@ -19,6 +25,7 @@ on_both_logs! {
     a_payment_meets_the_deadline_across_a_restart,
     a_payment_in_time_is_repeated_across_a_restart_that_spans_the_deadline,
     a_thousand_due_holds_come_back_in_deadline_order_a_bounded_number_a_turn,
+    twenty_thousand_holds_that_end_at_one_instant_let_others_in_between,
     a_reserve_at_the_deadline_needs_no_timer,
     a_reserve_that_needs_six_hundred_due_holds_is_granted_at_once,
     without_reserved_slots_such_a_reserve_is_answered_and_nothing_is_applied,
@@ -159,6 +166,121 @@ fn expiries(turn: &Turn) -> Vec<Timestamp> {
         _ => None,
     };
     fact.events.iter().filter_map(expired).collect()
+}
+
+/// A log of one variant: so many holds that end after a minute, and as many as `later` that end much later.
+fn storm(due: usize, later: usize) -> (Vec<Turn>, Vec<ReservationId>) {
+    const HOLDS_PER_TURN: usize = 1_000;
+    let mut world = World::new("hot", VariantOrdinal(0));
+    let create = Command::Create {
+        settings: Box::default(),
+        on_hand: (due + later) as u64,
+        by: "shop".to_owned(),
+    };
+    let turn = |fact| Turn {
+        at: START,
+        fact,
+        key: None,
+    };
+    let gate = Fact::Gate(Gate {
+        rules: Rules::CURRENT,
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+    });
+    let mut turns = vec![turn(gate)];
+    let mut log = |variant: &Variant, events: Vec<Event>| {
+        let head = variant.head();
+        let named = matches!(events[0], Event::Created { .. });
+        turns.push(turn(Fact::Variant(VariantFact {
+            ordinal: head.ordinal,
+            revision: head.revision,
+            named: named.then(|| (head.store.clone(), head.id.clone())),
+            events,
+            view: named.then(|| Box::new(variant.view(START))),
+        })));
+    };
+    let mut variant = world.variant.clone();
+    let decide = |variant: &mut Variant, command: &Command| {
+        let Ok(Decision::Granted(events)) = variant.decide(command, START) else {
+            panic!("there is room for all")
+        };
+        events.iter().for_each(|event| variant.apply(event, START));
+        events
+    };
+    let created = decide(&mut variant, &create);
+    log(&variant, created);
+    let terms = Terms {
+        max_ttl_ms: 10 * MINUTE,
+        ..Terms::NONE
+    };
+    let mut ids = Vec::new();
+    let mut events = Vec::new();
+    for number in 0..due + later {
+        let reserve = Reserve {
+            id: world.fresh_id(START),
+            quantity: 1,
+            shopper: Shopper::default(),
+            ttl_ms: Some(if number < due { MINUTE } else { 10 * MINUTE }),
+            allow_partial: false,
+            terms,
+            for_order: None,
+        };
+        ids.push(reserve.id);
+        events.extend(decide(&mut variant, &Command::Reserve(reserve)));
+        if events.len() == HOLDS_PER_TURN || number + 1 == due + later {
+            log(&variant, std::mem::take(&mut events));
+        }
+    }
+    (turns, ids.split_off(due))
+}
+
+fn twenty_thousand_holds_that_end_at_one_instant_let_others_in_between(backend: JournalBackend) {
+    const DUE: usize = 20_000;
+    let (turns, live) = storm(DUE, 30);
+    let mut house = House::built(backend, 0, false, |_| {});
+    house.write_log(&turns);
+    house.open();
+    house.run(async |shop| {
+        // In one thread the sales come when the first turn of expiries is about to be taken.
+        house.clock.advance(MINUTE);
+        let mut selling = JoinSet::new();
+        for id in live {
+            let shop = shop.clone();
+            selling.spawn(async move { shop.confirm(&ctx(), id, None, None).await.unwrap() });
+        }
+        assert_eq!(selling.join_all().await.len(), 30);
+        until_expired(&shop, DUE as u64).await;
+        let seen = view(&shop, "hot").await;
+        assert_eq!(
+            (seen.held, seen.committed, seen.available),
+            (0, 30, Some(DUE as u64))
+        );
+        expect_lawful(&seen);
+    });
+    house.crash();
+    let audit = house.audit();
+    let counts: Vec<usize> = audit.turns.iter().map(|turn| expiries(turn).len()).collect();
+    assert_eq!(counts.iter().sum::<usize>(), DUE);
+    assert!(
+        counts.iter().all(|count| *count <= EXPIRIES_PER_TURN),
+        "{counts:?}"
+    );
+    assert_eq!(
+        counts.iter().filter(|count| **count > 0).count(),
+        DUE.div_ceil(EXPIRIES_PER_TURN),
+        "full turns but the last"
+    );
+    let last_sale = audit.turns.iter().rposition(is_a_sale).unwrap();
+    let before_it = counts[..last_sale].iter().filter(|count| **count > 0).count();
+    assert!(before_it <= 2, "a sale waited for {before_it} turns of expiries");
+}
+
+fn is_a_sale(turn: &Turn) -> bool {
+    let Fact::Variant(fact) = &turn.fact else {
+        return false;
+    };
+    fact.events
+        .iter()
+        .any(|event| matches!(event, Event::Confirmed { .. }))
 }
 
 fn a_reserve_at_the_deadline_needs_no_timer(backend: JournalBackend) {

@@ -66,7 +66,7 @@ async fn everything(shop: &Shop) -> Vec<(bool, String)> {
         reference: None,
         expected_on_hand: None,
     };
-    ask!("adjust", |ctx| shop.adjust_stock(ctx, &book, delivery));
+    ask!("adjust", |ctx| shop.adjust_stock(ctx, &book, delivery, None));
     ask!("set stock", |ctx| shop.set_stock(ctx, &book, 40, None));
     ask!("change", |ctx| shop.change_variant(
         ctx,
@@ -76,7 +76,7 @@ async fn everything(shop: &Shop) -> Vec<(bool, String)> {
             settings.name = Some("A book".into());
         }
     ));
-    ask!("sale", |ctx| shop.set_sale(ctx, &book, SaleState::Open));
+    ask!("sale", |ctx| shop.set_sale(ctx, &book, SaleState::Open, None));
     ask!("bulk", |ctx| shop
         .bulk(ctx, all_or_nothing(&[("book", 2), ("book", 1)])));
     let policy = shop.policy(&ctx()).body;

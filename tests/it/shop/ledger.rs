@@ -17,7 +17,7 @@ async fn adjust(shop: &Shop, id: &str) {
         reference: None,
         expected_on_hand: None,
     };
-    shop.adjust_stock(&ctx(), &variant(id), ask).await.unwrap();
+    shop.adjust_stock(&ctx(), &variant(id), ask, None).await.unwrap();
 }
 
 /// Every line by its number, read in pages of this size.

@@ -8,6 +8,7 @@ mod departed;
 mod durability;
 mod expiry;
 mod gate;
+mod give_back;
 mod held;
 mod history;
 mod import;
@@ -23,7 +24,7 @@ mod web;
 
 use holdfast::{
     app::{
-        Answered, AppError, BulkAsk, BulkWhat, Context, HoldFilter, Opened, RequestKey, Reservation,
+        self, Answered, AppError, BulkAsk, BulkWhat, Context, HoldFilter, Opened, RequestKey, Reservation,
         ReserveAsk, Shop, ShopOptions, Statistics, Time, configured_journal, recover_options,
     },
     clock::{Clock, ManualClock},
@@ -177,6 +178,8 @@ impl House {
         config.journal.segment_bytes = ByteSize::from_bytes(8 << 20);
         // Stored rows are written when a test says so, see `checkpoint`.
         config.checkpoint.every = Length::from_millis(24 * 60 * 60 * 1_000);
+        // Tests turn the clock by days; who wants a snapshot asks for it.
+        config.snapshots.every = None;
         change(&mut config);
         Self {
             life: None,
@@ -269,13 +272,20 @@ impl Life {
 
 impl Drop for House {
     fn drop(&mut self) {
+        // A test that failed before a closed gate would otherwise wait for its writer for ever.
+        self.gate.lose();
         if let Some(life) = self.life.take()
             && !std::thread::panicking()
         {
-            self.gate.lose();
             life.end();
         }
     }
+}
+
+/// What a site wants beside its shop.
+pub(crate) fn house_of(shop: &Arc<Shop>) -> Arc<app::House> {
+    let journal = configured_journal(shop.config());
+    app::House::new(Arc::clone(shop), journal, Arc::new(|why| panic!("{why}")))
 }
 
 // --- who asks ---

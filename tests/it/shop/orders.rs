@@ -18,6 +18,9 @@ on_both_logs! {
     orders_are_listed_by_customer_and_status,
     keys_answer_after_a_restart_what_they_answered_before,
     many_checkouts_at_once_share_pools_for_three,
+    two_guests_who_turn_out_to_be_one_customer_have_one_limit,
+    a_late_payment_takes_what_its_cart_holds_again,
+    a_checkout_is_held_until_the_payments_deadline,
 }
 
 fn pay(reference: &str) -> Value {
@@ -474,5 +477,68 @@ fn keys_answer_after_a_restart_what_they_answered_before(backend: JournalBackend
             );
         }
         assert_eq!(web.figures("a").await, (10, 0, 0));
+    });
+}
+
+/// Two carts of guests are checked out at once for one customer: the variant owns the limit, and one of them passes it.
+fn two_guests_who_turn_out_to_be_one_customer_have_one_limit(backend: JournalBackend) {
+    let house = House::with(backend, |config| {
+        config.policy.units_per_customer_per_variant = Some(3);
+    });
+    house.run(async |shop| {
+        let web = Web::new(&house, &shop);
+        web.stock("a", 9).await;
+        let mut carts = Vec::new();
+        for session in ["s1", "s2"] {
+            let item = json!({"variantId": "a", "quantity": 2, "sessionId": session});
+            let cart = web.post("/api/cart/items", item).await.ok(201).word("/id");
+            carts.push(format!("/api/cart/{cart}/checkout"));
+        }
+        let ann = json!({"customerId": "ann"});
+        let (one, two) = tokio::join!(web.post(&carts[0], ann.clone()), web.post(&carts[1], ann.clone()));
+        let (done, refused) = if one.status == 201 { (one, two) } else { (two, one) };
+        done.ok(201);
+        let refused = refused.refused(409, "lines-unavailable");
+        assert_eq!(refused.word("/lines/0/code"), "limit-reached");
+        assert_eq!(
+            web.figures("a").await,
+            (5, 4, 0),
+            "the other cart has its hold as before"
+        );
+    });
+}
+
+fn a_late_payment_takes_what_its_cart_holds_again(backend: JournalBackend) {
+    let house = House::new(backend);
+    house.run(async |shop| {
+        let web = Web::new(&house, &shop);
+        web.stock("a", 2).await;
+        let (cart, order) = web.order("u1", "a", 2).await;
+        house.clock.advance(PAYMENT + 1);
+        let open = web.until(&cart, "/status", json!("active")).await;
+        let line = format!("{cart}/items/{}", open.word("/items/0/id"));
+        web.send("PATCH", &line, &[], json!({"quantity": 2}))
+            .await
+            .ok(200);
+        assert_eq!(web.figures("a").await, (0, 2, 0));
+        let path = format!("{order}/confirm");
+        let (browser, webhook) = tokio::join!(web.post(&path, pay("late")), web.post(&path, pay("late")));
+        assert_eq!(browser.ok(200).text, webhook.ok(200).text);
+        assert_eq!(web.figures("a").await, (0, 0, 2));
+        let left = web.until(&cart, "/items", json!([])).await;
+        assert_eq!(left.word("/status"), "active");
+    });
+}
+
+fn a_checkout_is_held_until_the_payments_deadline(backend: JournalBackend) {
+    let house = House::new(backend);
+    house.run(async |shop| {
+        let web = Web::new(&house, &shop);
+        web.stock("a", 2).await;
+        let (cart, order) = web.order("u1", "a", 1).await;
+        let order = web.get(&order).await;
+        let shown = web.get(&cart).await;
+        assert_eq!(shown.at("/items/0/reservedUntil"), order.at("/paymentDeadline"));
+        assert_eq!(shown.at("/expiresInMs"), json!(PAYMENT));
     });
 }

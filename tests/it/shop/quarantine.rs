@@ -165,7 +165,8 @@ impl Api {
     fn of(shop: &Arc<Shop>) -> Self {
         let loaded = Arc::new(Config::load(None, [], &[]).unwrap());
         let frame = Frame::new(&loaded.config.server);
-        Self(router(Site::new(Arc::clone(shop), loaded), frame))
+        let site = Site::new(Arc::clone(shop), super::house_of(shop), loaded);
+        Self(router(site, frame))
     }
 
     async fn send(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {

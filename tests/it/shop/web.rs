@@ -73,7 +73,8 @@ impl Web {
             config,
             sources: vec![Source::Default; KEYS.len()],
         };
-        Self(router(Site::new(Arc::clone(shop), Arc::new(loaded)), frame))
+        let site = Site::new(Arc::clone(shop), super::house_of(shop), Arc::new(loaded));
+        Self(router(site, frame))
     }
 
     pub(super) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Value) -> Told {

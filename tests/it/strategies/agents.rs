@@ -122,6 +122,9 @@ fn task() -> BoxedStrategy<Task> {
             reservation,
             new,
         }),
+        (collection::vec(line_id(), 0..4), any::<bool>())
+            .prop_map(|(lines, bought)| Task::Look { lines, bought }),
+        collection::vec(reservation(), 0..4).prop_map(|reservations| Task::GiveBack { reservations }),
     ]
     .boxed()
 }
@@ -153,10 +156,16 @@ pub(crate) fn cart() -> BoxedStrategy<Cart> {
     );
     let moments = (at(), at(), option::of(at()));
     let counts = (any::<u32>(), any::<u64>(), any::<u64>());
-    let parts = (collection::vec(line(), 0..4), policy(), option::of(work));
+    let stray = (reservation(), at(), any::<u32>()).prop_map(|(reservation, again_at, tries)| cart::Stray {
+        reservation,
+        again_at,
+        tries,
+    });
+    let strays = collection::vec(stray, 0..3);
+    let parts = (collection::vec(line(), 0..4), policy(), strays, option::of(work));
     (who, status, moments, counts, parts)
         .prop_map(
-            |((id, store, customer, session), status, moments, counts, (lines, policy, work))| Cart {
+            |((id, store, customer, session), status, moments, counts, (lines, policy, strays, work))| Cart {
                 id,
                 store,
                 customer,
@@ -170,6 +179,7 @@ pub(crate) fn cart() -> BoxedStrategy<Cart> {
                 policy,
                 version: counts.1,
                 revision: counts.2,
+                strays,
                 work,
             },
         )

@@ -10,10 +10,11 @@ use super::shopper::{Shopper, Told};
 use super::{Difference, Expected, differences};
 use crate::cli::bench::inspect;
 use crate::cli::bench::round::{histogram, median};
-use crate::cli::bench::run::{BenchError, progress_bar};
+use crate::cli::bench::run::BenchError;
 use crate::cli::bench::schedule::{NANOS, Stopwatch, real};
 use crate::cli::bench::server::{Server, address_of};
 use crate::cli::bench::{BenchArgs, Judgement};
+use crate::cli::output::progress_bar;
 use crate::cli::{Failure, Output};
 
 /// Variants unless told: enough that shoppers rarely meet.

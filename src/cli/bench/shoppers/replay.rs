@@ -17,10 +17,11 @@ use super::orders::{self, Invoice, Orders};
 use super::shopper::{Shopper, Told};
 use super::{Difference, Expected, differences};
 use crate::cli::bench::inspect;
-use crate::cli::bench::run::{BenchError, progress_bar};
+use crate::cli::bench::run::BenchError;
 use crate::cli::bench::schedule::{Stopwatch, real, seconds, whole};
 use crate::cli::bench::server::{Server, address_of};
 use crate::cli::bench::{BenchArgs, Judgement};
+use crate::cli::output::progress_bar;
 use crate::cli::{Failure, Output};
 use crate::domain::policy::LINES_PER_CART_MAX;
 

@@ -4,6 +4,7 @@ mod cart;
 mod order;
 mod policy;
 mod reservation;
+mod restore;
 mod variant;
 
 pub use bulk::{BulkActionWord, BulkBody, BulkLineBody, BulkLines, BulkModeWord, ReservationRefs};
@@ -20,6 +21,7 @@ pub use reservation::{
     ActionWord, AfterSaleBody, CleanupBody, ConfirmBody, ExtendBody, PhaseWord, QuantityBody,
     ReservationActionBody, ReserveBody, ValidateBody,
 };
+pub use restore::{HoldsWord, RestoreBody};
 pub use variant::{
     AdjustmentBody, AvailabilityBody, ModeWord, PriceBody, StockBody, VariantBody, VariantPatchBody,
 };
@@ -87,6 +89,7 @@ bodies! {
     ExtendBody { OPTIONAL } ConfirmBody { OPTIONAL } AfterSaleBody { OPTIONAL }
     ValidateBody { BULK READS } BulkBody { BULK } CleanupBody { OPTIONAL } PolicyBody
     CartBody { OPTIONAL } ItemBody CartItemBody CartExtendBody { OPTIONAL } MergeBody CheckoutBody { OPTIONAL }
+    RestoreBody { READS }
     PaymentConfirmBody OrderCancelBody { OPTIONAL } OrderFulfilBody { OPTIONAL } OrderReturnBody { OPTIONAL }
 }
 

@@ -85,6 +85,7 @@ fn cart(status: Status) -> Cart {
             line(5, 1, LineHold::None),
         ],
         next_line: 6,
+        strays: Vec::new(),
         created_at: AT.saturating_add(-MINUTE),
         touched_at: AT,
         ended_at: None,

@@ -43,7 +43,67 @@ pub(in crate::storage::dto) struct Cart<'a> {
     policy: Policy,
     version: u64,
     revision: u64,
-    work: Option<Work<'a>>,
+    doing: Doing<'a>,
+}
+
+/// What a cart is in the middle of, and the strays beside it: an `Option` of the work until there were strays, and its bytes.
+#[derive(Encode, BorrowDecode)]
+enum Doing<'a> {
+    Nothing,
+    Work(Work<'a>),
+    Beside(Vec<Stray>, Option<Work<'a>>),
+}
+
+#[derive(Clone, Copy, Encode, BorrowDecode)]
+struct Stray {
+    reservation: Bits,
+    again_at: Moment,
+    tries: u32,
+}
+
+impl From<&cart::Stray> for Stray {
+    fn from(stray: &cart::Stray) -> Self {
+        Self {
+            reservation: stray.reservation.into(),
+            again_at: stray.again_at.into(),
+            tries: stray.tries,
+        }
+    }
+}
+
+impl TryFrom<Stray> for cart::Stray {
+    type Error = FormatError;
+
+    fn try_from(stray: Stray) -> Result<Self, FormatError> {
+        Ok(Self {
+            reservation: stray.reservation.try_into()?,
+            again_at: stray.again_at.into(),
+            tries: stray.tries,
+        })
+    }
+}
+
+impl<'a> Doing<'a> {
+    fn of(cart: &'a cart::Cart) -> Self {
+        let work = cart.work.as_ref().map(Work::of);
+        if cart.strays.is_empty() {
+            return work.map_or(Self::Nothing, Self::Work);
+        }
+        Self::Beside(cart.strays.iter().map(Stray::from).collect(), work)
+    }
+
+    fn restore(self) -> Result<(Vec<cart::Stray>, Option<cart::Work>), FormatError> {
+        let (strays, work) = match self {
+            Self::Nothing => (Vec::new(), None),
+            Self::Work(work) => (Vec::new(), Some(work)),
+            Self::Beside(strays, work) => (strays, work),
+        };
+        let strays = bounded(strays)?.into_iter().map(cart::Stray::try_from);
+        Ok((
+            strays.collect::<Result<_, _>>()?,
+            work.map(Work::restore).transpose()?,
+        ))
+    }
 }
 
 impl<'a> Mirror<'a> for Cart<'a> {
@@ -72,12 +132,13 @@ impl<'a> Mirror<'a> for Cart<'a> {
             policy: Policy::of(&domain.policy),
             version: domain.version,
             revision: domain.revision,
-            work: domain.work.as_ref().map(Work::of),
+            doing: Doing::of(domain),
         }
     }
 
     fn restore(self) -> Result<cart::Cart, FormatError> {
         let created_at = self.created_at.into();
+        let (strays, work) = self.doing.restore()?;
         Ok(cart::Cart {
             id: self.id.try_into()?,
             store: StoreId::parse(self.store)?,
@@ -107,7 +168,8 @@ impl<'a> Mirror<'a> for Cart<'a> {
             policy: self.policy.restore()?,
             version: self.version,
             revision: self.revision,
-            work: self.work.map(Work::restore).transpose()?,
+            strays,
+            work,
         })
     }
 }
@@ -266,6 +328,11 @@ enum Task<'a> {
         reservation: Bits,
         new: bool,
     },
+    Look {
+        lines: List<'a, LineNumber>,
+        bought: bool,
+    },
+    GiveBack(Vec<Bits>),
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -396,6 +463,13 @@ impl<'a> Mirror<'a> for Task<'a> {
                 reservation: (*reservation).into(),
                 new: *new,
             },
+            cart::Task::Look { lines, bought } => Self::Look {
+                lines: List::Of(lines),
+                bought: *bought,
+            },
+            cart::Task::GiveBack { reservations } => {
+                Self::GiveBack(reservations.iter().map(|id| (*id).into()).collect())
+            }
         }
     }
 
@@ -456,6 +530,16 @@ impl<'a> Mirror<'a> for Task<'a> {
                 line: LineId(line),
                 reservation: reservation.try_into()?,
                 new,
+            },
+            Self::Look { lines, bought } => cart::Task::Look {
+                lines: bounded(lines.restore()?)?,
+                bought,
+            },
+            Self::GiveBack(reservations) => cart::Task::GiveBack {
+                reservations: bounded(reservations)?
+                    .into_iter()
+                    .map(ReservationId::try_from)
+                    .collect::<Result<_, _>>()?,
             },
         })
     }

@@ -68,6 +68,9 @@ enum Intent {
     Confirm,
     Release,
     Pay(Moment),
+    PayAs(Moment),
+    TakeOver(Bits),
+    Yield(u32),
 }
 
 impl From<variant::Pin> for Pin {
@@ -81,14 +84,19 @@ impl From<variant::Pin> for Pin {
                 variant::Intent::Confirm => Intent::Confirm,
                 variant::Intent::Release => Intent::Release,
                 variant::Intent::Pay(by) => Intent::Pay(by.into()),
+                variant::Intent::PayAs(by) => Intent::PayAs(by.into()),
+                variant::Intent::TakeOver(own) => Intent::TakeOver(own.into()),
+                variant::Intent::Yield(units) => Intent::Yield(units),
             },
         }
     }
 }
 
-impl From<Pin> for variant::Pin {
-    fn from(pin: Pin) -> Self {
-        Self {
+impl TryFrom<Pin> for variant::Pin {
+    type Error = FormatError;
+
+    fn try_from(pin: Pin) -> Result<Self, FormatError> {
+        Ok(Self {
             attempt: bulk::Attempt {
                 bulk: pin.bulk.into(),
                 number: pin.number,
@@ -99,8 +107,11 @@ impl From<Pin> for variant::Pin {
                 Intent::Confirm => variant::Intent::Confirm,
                 Intent::Release => variant::Intent::Release,
                 Intent::Pay(by) => variant::Intent::Pay(by.into()),
+                Intent::PayAs(by) => variant::Intent::PayAs(by.into()),
+                Intent::TakeOver(own) => variant::Intent::TakeOver(own.try_into()?),
+                Intent::Yield(units) => variant::Intent::Yield(units),
             },
-        }
+        })
     }
 }
 
@@ -189,6 +200,13 @@ impl<'a> Mirror<'a> for Hold<'a> {
         if live == self.ended.is_some() {
             return Err(FormatError::Invalid("a reservation's status and end disagree"));
         }
+        // The domain subtracts these.
+        let too_many = |pin: Pin| matches!(pin.intent, Intent::Yield(units) if units > self.quantity);
+        if self.pin.is_some_and(too_many) {
+            return Err(FormatError::Invalid(
+                "a reservation leaves more units than it has",
+            ));
+        }
         Ok(variant::Hold {
             id: self.id.try_into()?,
             quantity: self.quantity,
@@ -205,7 +223,7 @@ impl<'a> Mirror<'a> for Hold<'a> {
                 reason: reason.into(),
             }),
             fulfilment,
-            pin: self.pin.map(variant::Pin::from),
+            pin: self.pin.map(variant::Pin::try_from).transpose()?,
         })
     }
 }

@@ -14,6 +14,7 @@ pub(in crate::storage::dto) enum Told<'a> {
     Variant(Box<View<'a>>),
     CleanedUp(u64, u64),
     Imported(Box<Report<'a>>),
+    Snapshot(&'a str),
 }
 
 /// What became of an import.
@@ -102,6 +103,7 @@ impl<'a> Mirror<'a> for Told<'a> {
             record::Told::Variant(view) => Self::Variant(Box::new(View::of(view))),
             record::Told::CleanedUp { due, expired } => Self::CleanedUp(*due, *expired),
             record::Told::Imported(report) => Self::Imported(Box::new(Report::of(report))),
+            record::Told::Snapshot(id) => Self::Snapshot(id),
         }
     }
 
@@ -112,6 +114,7 @@ impl<'a> Mirror<'a> for Told<'a> {
             Self::Variant(view) => record::Told::Variant(Box::new(view.restore()?)),
             Self::CleanedUp(due, expired) => record::Told::CleanedUp { due, expired },
             Self::Imported(report) => record::Told::Imported(Box::new(report.restore()?)),
+            Self::Snapshot(id) => record::Told::Snapshot(id.to_owned()),
         })
     }
 }

@@ -129,16 +129,37 @@ impl House {
         let world = self.variants.get_mut(&line.ordinal.0).unwrap();
         let change = variant::Command::Change {
             settings: Box::new(costs(amount, currency)),
-            expected: None,
         };
         world.ask(&change, START);
     }
 
-    fn take_all(&mut self, line: &Line, now: Timestamp) {
+    /// The cart's own hold, if it has one, is given back.
+    fn let_go(&mut self, line: &Line, now: Timestamp) {
+        let id = line.reservation;
         let world = self.variants.get_mut(&line.ordinal.0).unwrap();
-        let quantity = u32::try_from(world.variant.view(now).available.unwrap()).unwrap();
+        world.ask(&variant::Command::Release { id }, now);
+    }
+
+    /// Somebody else takes all that is free.
+    fn take_all(&mut self, line: &Line, now: Timestamp) {
+        let free = self.variants[&line.ordinal.0].variant.view(now).available;
+        let quantity = u32::try_from(free.unwrap()).unwrap();
+        if quantity > 0 {
+            self.hold(line, Shopper::default(), quantity, now);
+        }
+    }
+
+    /// Somebody holds units.
+    fn hold(&mut self, line: &Line, shopper: Shopper, quantity: u32, now: Timestamp) -> ReservationId {
+        let world = self.variants.get_mut(&line.ordinal.0).unwrap();
         let id = world.fresh_id(now);
-        world.ask(&variant::Command::Reserve(reserve(id, quantity)), now);
+        let ask = Reserve {
+            shopper,
+            ..reserve(id, quantity)
+        };
+        let held = world.ask(&variant::Command::Reserve(ask), now);
+        assert!(matches!(held, world::Answer::Granted(_)), "{held:?}");
+        id
     }
 }
 
