@@ -399,7 +399,8 @@ impl Telling {
             Moment::Number(_) => self.logged_at,
             Moment::Time(at) => at,
         };
-        let live = |hold: &&Hold| matches!(hold.status, HoldStatus::Active | HoldStatus::Tentative);
+        let held = |hold: &Hold| matches!(hold.status, HoldStatus::Active | HoldStatus::Tentative);
+        let live = |hold: &&Hold| held(hold) && !hold.is_due(at);
         let holds = || self.variant.iter().flat_map(Variant::holds).filter(live);
         let told = holds().take(HOLDS_TOLD_MAX).cloned().collect();
         Ok(Story {

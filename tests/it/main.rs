@@ -33,7 +33,6 @@ mod shop;
 mod snapshot_file;
 mod socket;
 mod stock_commands;
-mod stock_commands;
 mod stops;
 mod strategies;
 mod tidy;

@@ -141,7 +141,7 @@ fn lists_and_stories_from_the_command_line() {
             "history",
             "soap",
             "--at-number",
-            "2",
+            "4",
             "--data-dir",
             &data,
         ],
@@ -149,7 +149,7 @@ fn lists_and_stories_from_the_command_line() {
     );
     let (code, out, err) = told(&story);
     assert_eq!(code, 0, "{err}");
-    assert!(out.contains("behind record      2\n"), "{out}");
+    assert!(out.contains("behind record      4\n"), "{out}");
     let gone = holdfast(&["import", &list, "--url", &url], "");
     let (code, _, err) = told(&gone);
     assert_eq!(code, 6, "{err}");

@@ -251,7 +251,7 @@ async fn sell(shop: &Shop, clock: &ManualClock, numbers: std::ops::Range<u32>) {
                 reference: None,
                 expected_on_hand: None,
             };
-            let adjusted = shop.adjust_stock(&ctx(), &variant("a"), ask).await.unwrap();
+            let adjusted = shop.adjust_stock(&ctx(), &variant("a"), ask, None).await.unwrap();
             tell_variant(clock, &adjusted.body.view);
         }
     }

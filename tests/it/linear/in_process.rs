@@ -117,7 +117,7 @@ async fn ask(race: &Race, ctx: &Context, op: &Op, called: Stamp) -> Answer {
                 reference: None,
                 expected_on_hand: None,
             };
-            let done = shop.adjust_stock(ctx, &race.variant, ask).await;
+            let done = shop.adjust_stock(ctx, &race.variant, ask, None).await;
             done.map_or_else(refused, |answered| seen(&answered.body.view))
         }
         Op::Look => {

@@ -9,7 +9,7 @@ use super::{
 use holdfast::{
     app::{ReserveAsk, Shop, recover_options},
     config::{ByteSize, JournalBackend},
-    domain::variant::{HoldStatus, Variant},
+    domain::variant::{Hold, HoldStatus, Variant},
     storage::{
         data_dir::DataDir,
         record::Fact,
@@ -31,7 +31,7 @@ async fn history(web: &Web, query: &str) -> Told {
     web.get(&format!("/api/stock/variants/book/history{query}")).await
 }
 
-async fn take(shop: &Shop, who: &str, quantity: u32) -> holdfast::domain::variant::Hold {
+async fn take(shop: &Shop, who: &str, quantity: u32) -> Hold {
     let ask = ReserveAsk {
         shopper: customer(who),
         ..wish("book", quantity)
@@ -104,14 +104,19 @@ fn the_state_behind_every_record_is_the_one_that_a_replay_has(backend: JournalBa
                 );
                 continue;
             };
-            let live = |status| matches!(status, HoldStatus::Active | HoldStatus::Tentative);
+            // A group is logged after its records are decided; what is due by then no longer counts.
+            let logged_at = holdfast::http::time::read(&told.word("/at")).unwrap();
+            assert!(logged_at >= turn.at, "record {number}");
+            let live = |hold: &&Hold| {
+                matches!(hold.status, HoldStatus::Active | HoldStatus::Tentative) && !hold.is_due(logged_at)
+            };
             let holds: Vec<_> = naive
                 .holds()
-                .filter(|hold| live(hold.status))
+                .filter(live)
                 .map(|hold| hold.id.to_string())
                 .collect();
             let state = told.at("/state");
-            let at = naive.view(turn.at);
+            let at = naive.view(logged_at);
             assert_eq!(
                 figures(&state),
                 [at.head.on_hand, at.held, at.committed],
