@@ -44,11 +44,18 @@ macro_rules! golden {
 
 #[test]
 fn help_is_as_reviewed() {
-    let commands: [&[&str]; 12] = [
+    let commands: [&[&str]; 19] = [
         &[],
         &["serve"],
         &["bench"],
         &["verify"],
+        &["snapshot"],
+        &["snapshot", "create"],
+        &["snapshot", "list"],
+        &["snapshot", "inspect"],
+        &["snapshot", "verify"],
+        &["snapshot", "export"],
+        &["snapshot", "prune"],
         &["config"],
         &["config", "print"],
         &["config", "check"],
