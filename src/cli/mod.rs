@@ -3,11 +3,15 @@
 //! Data goes to stdout, messages to stderr; `--json` turns both into objects. Every command ends in an [`Exit`]; a
 //! [`Failure`] carries the code, the message and the command that helps next. One file per command.
 pub mod bench;
+mod completions;
 mod config;
 mod data_dir;
 pub mod demo;
+mod doctor;
 mod exit;
+mod figures;
 mod healthcheck;
+mod man;
 mod nouns;
 pub mod online;
 mod openapi;
@@ -17,7 +21,9 @@ mod output;
 mod reservation;
 mod serve;
 mod snapshot;
+mod status;
 pub mod table;
+mod top;
 mod variant;
 mod verify;
 mod wal;
@@ -39,7 +45,9 @@ pub use output::Output;
     arg_required_else_help = true,
     disable_help_subcommand = true
 )]
-#[command(after_help = "Start here:\n  holdfast serve --demo")]
+#[command(
+    after_help = "Start here:\n  holdfast serve --demo\n\nA server that wants a key is shown the one in HOLDFAST__AUTH__ADMIN_KEY."
+)]
 struct Arguments {
     /// Data and messages as JSON
     #[arg(long, global = true)]
@@ -54,11 +62,15 @@ enum Command {
     Serve(serve::ServeOptions),
     /// Measure a server under load and check every answer
     Bench(Box<bench::BenchArgs>),
-    /// Check the laws over a data directory that no server uses
+    /// Check the laws over a data directory that no server uses, or over a snapshot file
     Verify(verify::VerifyOptions),
     /// Take, look at, verify and copy portable snapshots
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
+    /// Show how a running server is
+    Status(status::StatusOptions),
+    /// Watch what is hot
+    Top(top::TopOptions),
     /// Look at the log, or cut it where it breaks
     #[command(subcommand)]
     Wal(wal::WalCommand),
@@ -71,12 +83,18 @@ enum Command {
     /// Look at what was checked out
     #[command(subcommand)]
     Order(order::OrderCommand),
+    /// Check that this machine is fit to serve a data directory
+    Doctor(doctor::DoctorOptions),
     /// Show or check the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Make the demo shop's snapshot from its published sources
     #[command(subcommand)]
     Demo(demo::DemoCommand),
+    /// Print the completions of a shell
+    Completions(completions::CompletionsOptions),
+    /// Print the manual page, or write all of them
+    Man(man::ManOptions),
     /// Print the OpenAPI document
     Openapi,
     /// Ask a running server whether it is ready
@@ -90,12 +108,17 @@ impl Command {
             Self::Bench(args) => bench::run(&args, output),
             Self::Verify(options) => verify::run(&options, output),
             Self::Snapshot(command) => snapshot::run(&command, output),
+            Self::Status(options) => status::run(&options, output),
+            Self::Top(options) => top::run(&options, output),
             Self::Wal(command) => wal::run(&command, output),
             Self::Variant(command) => variant::run(&command, output),
             Self::Reservation(command) => reservation::run(&command, output),
             Self::Order(command) => order::run(&command, output),
+            Self::Doctor(options) => doctor::run(&options, output),
             Self::Config(command) => config::run(command, output),
             Self::Demo(command) => demo::run(&command, output),
+            Self::Completions(options) => completions::run(&options, output),
+            Self::Man(options) => man::run(&options, output),
             Self::Openapi => openapi::run(output),
             Self::Healthcheck(options) => healthcheck::run(&options, output),
         }

@@ -87,11 +87,11 @@ pub(super) fn failed(error: &AppError) -> Failure {
 /// A column of a list: its head, and the cell of an item.
 pub(super) type ListColumn = (Column, fn(&Value) -> Cell);
 
-/// Shows one page of a list; `again` is the command that showed it.
+/// Shows one page of a list of `noun`s; the next command goes on from it, or looks at the first.
 pub(super) fn show_page(
     answer: &Value,
-    columns: &[ListColumn],
-    again: &str,
+    (noun, columns): (&str, &[ListColumn]),
+    asked: &Asked<'_>,
     output: Output,
 ) -> Result<(), Failure> {
     let none = Vec::new();
@@ -105,15 +105,38 @@ pub(super) fn show_page(
     if table.is_empty() {
         output.note("none");
     }
-    match answer["nextCursor"].as_str() {
-        Some(cursor) => output.next(&format!("{again} --cursor {cursor}")),
-        None => {
-            if let Some(id) = items.first().and_then(|item| item["id"].as_str()) {
-                output.next(&format!("{} {id}", again.replace(" list", " get")));
-            }
-        }
+    if let Some(cursor) = answer["nextCursor"].as_str() {
+        output.next(&asked.again(noun, cursor));
+    } else if let Some(id) = items.first().and_then(|item| item["id"].as_str()) {
+        output.next(&at(asked.place, &format!("{noun} get {id}")));
     }
     Ok(())
+}
+
+/// How a list was asked for.
+pub(super) struct Asked<'a> {
+    /// Where.
+    pub(super) place: &'a Place,
+    /// Which page.
+    pub(super) page: &'a PageOptions,
+    /// Flags and what was given for them.
+    pub(super) filters: &'a [(&'static str, Option<&'a str>)],
+}
+
+impl Asked<'_> {
+    /// The command that shows the next page: with the same filters, or the cursor means something else.
+    fn again(&self, noun: &str, cursor: &str) -> String {
+        let mut told = at(self.place, &format!("{noun} list"));
+        for (flag, value) in self.filters {
+            if let Some(value) = value {
+                told.push_str(&format!(" --{flag} {value}"));
+            }
+        }
+        if self.page.limit != LIMIT_DEFAULT {
+            told.push_str(&format!(" --limit {}", self.page.limit));
+        }
+        format!("{told} --cursor {cursor}")
+    }
 }
 
 /// Shows one thing, member by member; what is null is left out.
@@ -163,19 +186,14 @@ pub(super) fn left(item: &Value) -> Cell {
     }
 }
 
-/// A page's cursor is part of the next command: the filters have to be as well.
-pub(super) fn again(command: &str, place: &Place, filters: &[(&str, Option<&str>)]) -> String {
+/// A command in the same place.
+pub(super) fn at(place: &Place, command: &str) -> String {
     let mut told = format!("holdfast {command}");
     if let Some(dir) = &place.data_dir {
         told.push_str(&format!(" --data-dir {}", dir.display()));
     }
     if let Some(url) = &place.url {
         told.push_str(&format!(" --url {url}"));
-    }
-    for (flag, value) in filters {
-        if let Some(value) = value {
-            told.push_str(&format!(" --{flag} {value}"));
-        }
     }
     told
 }

@@ -37,7 +37,7 @@ const OPS: &str = "http://127.0.0.1:3001";
 /// Which server.
 #[derive(Clone, Debug, Args)]
 pub struct AtServer {
-    /// Server to ask; its key is taken from HOLDFAST__AUTH__ADMIN_KEY
+    /// Server to ask
     #[arg(long, value_name = "URL", value_parser = Address::read, default_value = API)]
     pub url: Address,
 }
@@ -53,7 +53,7 @@ pub struct AtOps {
 /// A running server, or the data directory of one that does not run: never both.
 #[derive(Clone, Debug, Args)]
 pub struct Place {
-    /// Server to ask; its key is taken from HOLDFAST__AUTH__ADMIN_KEY [default: http://127.0.0.1:3000]
+    /// Server to ask [default: http://127.0.0.1:3000]
     #[arg(long, value_name = "URL", value_parser = Address::read, conflicts_with = "data_dir")]
     pub url: Option<Address>,
     /// Data directory to read instead, which no server uses
@@ -232,11 +232,10 @@ impl Server {
     }
 
     fn unreachable(&self, url: &str, error: &ureq::Error) -> Failure {
-        let why = match error {
-            ureq::Error::Timeout(_) => {
-                format!("no answer within {} s", self.patience.as_secs())
-            }
-            other => other.to_string(),
+        let why = if matches!(error, ureq::Error::Timeout(_)) {
+            format!("no answer within {} s", self.patience.as_secs())
+        } else {
+            error.to_string()
         };
         Failure::new(Exit::Unreachable, format!("cannot reach {url}: {why}"))
     }

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::nouns::{
-    ListColumn, PageOptions, Source, again, body, failed, left, no_such, page, show_page, text,
+    Asked, ListColumn, PageOptions, Source, at, body, failed, left, no_such, page, show_page, text,
 };
 use super::online::{Place, segment, with_query};
 use super::reservation::id;
@@ -96,7 +96,7 @@ pub(super) fn run(command: &OrderCommand, output: Output) -> Result<(), Failure>
             output.data(|| told(&answer), &answer)?;
             if let Some(line) = answer["lines"].as_array().and_then(|lines| lines.first()) {
                 let next = format!("reservation get {}", text(&line["reservationId"]));
-                output.next(&again(&next, &options.place, &[]));
+                output.next(&at(&options.place, &next));
             }
             Ok(())
         }
@@ -105,8 +105,12 @@ pub(super) fn run(command: &OrderCommand, output: Output) -> Result<(), Failure>
                 ("customer", options.customer.as_deref()),
                 ("status", options.status.as_deref()),
             ];
-            let shown = again("order list", &options.place, &filters);
-            show_page(&list(options, output)?, COLUMNS, &shown, output)
+            let asked = Asked {
+                place: &options.place,
+                page: &options.page,
+                filters: &filters,
+            };
+            show_page(&list(options, output)?, ("order", COLUMNS), &asked, output)
         }
     }
 }

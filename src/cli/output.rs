@@ -39,8 +39,16 @@ impl Output {
         } else {
             text()
         };
+        Self::bytes(text.as_bytes())
+    }
+
+    /// Writes data that is neither text nor JSON of ours, like a manual page.
+    ///
+    /// # Errors
+    /// As [`Output::data`].
+    pub fn bytes(bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = std::io::stdout().lock();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(
                 Exit::Failed,
                 format!("cannot write to stdout: {error}"),

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::nouns::{
-    ListColumn, PageOptions, Source, again, body, failed, left, no_such, page, show_one, show_page, text,
+    Asked, ListColumn, PageOptions, Source, at, body, failed, left, no_such, page, show_one, show_page, text,
 };
 use super::online::{Place, segment, with_query};
 use super::table::Column;
@@ -94,7 +94,7 @@ pub(super) fn run(command: &ReservationCommand, output: Output) -> Result<(), Fa
                 Some(order) => format!("order get {order}"),
                 None => format!("variant get {}", text(&answer["variantId"])),
             };
-            output.next(&again(&next, &options.place, &[]));
+            output.next(&at(&options.place, &next));
             Ok(())
         }
         ReservationCommand::List(options) => {
@@ -104,8 +104,12 @@ pub(super) fn run(command: &ReservationCommand, output: Output) -> Result<(), Fa
                 ("cart", options.cart.as_deref()),
                 ("status", options.status.as_deref()),
             ];
-            let shown = again("reservation list", &options.place, &filters);
-            show_page(&list(options, output)?, COLUMNS, &shown, output)
+            let asked = Asked {
+                place: &options.place,
+                page: &options.page,
+                filters: &filters,
+            };
+            show_page(&list(options, output)?, ("reservation", COLUMNS), &asked, output)
         }
     }
 }

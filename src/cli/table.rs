@@ -226,14 +226,20 @@ impl Table {
     }
 }
 
-/// Names with their values, one under the other.
+/// Names with their values, one under the other; what is longer than the terminal goes on below itself.
 pub fn facts<'a>(rows: impl IntoIterator<Item = (&'a str, Cell)>, look: Look) -> String {
     let rows: Vec<(&str, Cell)> = rows.into_iter().collect();
     let widest = rows.iter().map(|(name, _)| width(name)).max().unwrap_or_default();
     rows.iter()
         .map(|(name, cell)| {
             let gap = " ".repeat(widest - width(name));
-            format!("{name}{gap}{GAP}{}\n", look.paint(cell.tone, &cell.text))
+            let below = " ".repeat(widest + GAP.len());
+            let room = look
+                .width
+                .map(|width| width.saturating_sub(below.len()).max(NARROWEST));
+            let lines = wrapped(&cell.text, room);
+            let lines: Vec<String> = lines.iter().map(|line| look.paint(cell.tone, line)).collect();
+            format!("{name}{gap}{GAP}{}\n", lines.join(&format!("\n{below}")))
         })
         .collect()
 }
@@ -257,6 +263,33 @@ pub fn size(bytes: u64) -> String {
 /// How many columns a text takes; letters that are written over others are not told apart.
 fn width(text: &str) -> usize {
     text.chars().count()
+}
+
+/// A text in lines of at most `room` columns, broken at spaces where there are some.
+fn wrapped(text: &str, room: Option<usize>) -> Vec<String> {
+    let Some(room) = room else {
+        return vec![text.to_owned()];
+    };
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let mut word: Vec<char> = word.chars().collect();
+        loop {
+            let line = lines.last_mut().expect("there is always a line");
+            let space = usize::from(!line.is_empty());
+            if width(line) + space + word.len() <= room {
+                line.push_str(&" ".repeat(space));
+                line.extend(&word);
+                break;
+            }
+            if line.is_empty() {
+                let rest = word.split_off(room);
+                line.extend(&word);
+                word = rest;
+            }
+            lines.push(String::new());
+        }
+    }
+    lines
 }
 
 fn shortened(text: &str, to: usize) -> String {
@@ -336,5 +369,20 @@ mod tests {
     fn facts_align() {
         let told = facts([("log", "empty".into()), ("variants", 12.into())], Look::PLAIN);
         assert_eq!(told, "log       empty\nvariants  12\n");
+        let narrow = Look {
+            width: Some(20),
+            colour: false,
+        };
+        let told = facts(
+            [
+                ("digest", "0123456789abcdef".into()),
+                ("tags", "one two three".into()),
+            ],
+            narrow,
+        );
+        assert_eq!(
+            told,
+            "digest  0123456789ab\n        cdef\ntags    one two\n        three\n"
+        );
     }
 }

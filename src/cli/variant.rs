@@ -3,7 +3,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::nouns::{
-    ListColumn, PageOptions, Source, again, body, failed, no_such, page, show_one, show_page, text,
+    Asked, ListColumn, PageOptions, Source, at, body, failed, no_such, page, show_one, show_page, text,
 };
 use super::online::{Place, segment, with_query};
 use super::table::Column;
@@ -80,12 +80,16 @@ pub(super) fn run(command: &VariantCommand, output: Output) -> Result<(), Failur
         VariantCommand::Get(options) => {
             show_one(&get(options, output)?, MEMBERS, output)?;
             let next = format!("reservation list --variant {}", options.id);
-            output.next(&again(&next, &options.place, &[]));
+            output.next(&at(&options.place, &next));
             Ok(())
         }
         VariantCommand::List(options) => {
-            let shown = again("variant list", &options.place, &[]);
-            show_page(&list(options, output)?, COLUMNS, &shown, output)
+            let asked = Asked {
+                place: &options.place,
+                page: &options.page,
+                filters: &[],
+            };
+            show_page(&list(options, output)?, ("variant", COLUMNS), &asked, output)
         }
     }
 }

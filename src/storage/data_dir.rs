@@ -15,9 +15,9 @@
 //!
 //! The first start creates everything durably and writes `CURRENT` last, so that a crash on the way leaves a directory that the
 //! next start completes. A directory with other content, or one that lost its `CURRENT`, is refused rather than guessed at.
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -91,7 +91,10 @@ impl DataDir {
     /// [`DataDirError::Locked`] when another process uses it; [`DataDirError::Foreign`] and [`DataDirError::Damaged`] when it is
     /// not safe to use; [`DataDirError::Disk`] when the file system refuses.
     pub fn open(root: &Path) -> Result<DataDir, DataDirError> {
-        fs::create_dir_all(root).map_err(EngineError::io("create the directory", root))?;
+        // What it holds is about customers: nobody else's business from the first moment.
+        let mut private = DirBuilder::new();
+        let made = private.recursive(true).mode(0o700).create(root);
+        made.map_err(EngineError::io("create the directory", root))?;
         sync_parent(root)?;
         refuse_foreign(root)?;
         let lock = take_lock(root)?;

@@ -12,10 +12,12 @@
 //! | [`archive`] | trimmed groups of the log, kept a while longer |
 //! | [`snapshot`] | the portable file |
 //! | [`entity_rows`], `agents` | where entities lie in the rows; carts and orders as rows and log see them |
+//! | [`checkup`] | what an operator asks of the disk before anything is opened |
 //! | [`engine`], [`data_dir`] | sled opened the safe way; lock, epochs and reserve of a data directory |
 mod agents;
 pub mod archive;
 pub mod checkpoint;
+pub mod checkup;
 pub mod data_dir;
 pub mod disk_reserve;
 pub mod dto;

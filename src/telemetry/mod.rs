@@ -15,5 +15,5 @@ mod process;
 pub mod tracing;
 
 pub use catalogue::{CATALOGUE, Kind, Spec};
-pub(crate) use catalogue::{COMMANDS, JOURNAL_SYNC_SECONDS, OVERSELL_UNITS};
+pub(crate) use catalogue::{COMMANDS, EXPIRY_LAG, JOURNAL_RECORDS, JOURNAL_SYNC_SECONDS, OVERSELL_UNITS};
 pub use metrics::{Telemetry, install, metrics};

@@ -16,6 +16,7 @@ mod http_pages;
 mod journal;
 mod kill;
 mod model;
+mod operators;
 mod record;
 mod record_golden;
 mod recovery;

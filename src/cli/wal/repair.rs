@@ -116,7 +116,7 @@ pub(super) fn repair(options: &RepairOptions, output: Output) -> Result<(), Fail
     if plan.lost.records > 0 && !options.yes {
         output.data(|| told(&plan, &[]), &report(&plan, &[], false))?;
         let message = format!(
-            "{} good records lie behind the break and would be lost; nothing was changed. To cut them too, say --yes",
+            "good records lie behind the break and would be lost: {}. Nothing was changed; to cut them too, say --yes",
             plan.lost.records
         );
         return Err(Failure::new(Exit::Unsafe, message).next(format!(

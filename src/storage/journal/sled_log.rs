@@ -29,7 +29,7 @@ use super::format::LogHead;
 use super::owner::{DurableEnd, TailKeeper};
 use super::sled_database::{self, Database};
 use super::sled_raw::{self, LastHeads};
-use super::survey::EachGroup;
+use super::survey::{EachGroup, Fill};
 use super::{
     Anchor, AppendError, Epoch, Group, Journal, LogReader, LogTrimmer, OpenError, PartitionId, Position,
     ReadError, Record, RecordNumber, Tail, TornTail,
@@ -392,7 +392,7 @@ pub(super) fn scan_dir(
     each: &mut EachGroup<'_>,
 ) -> Result<(Anchor, Option<TornTail>), OpenError> {
     let found = find(dir, options, each)?;
-    found.unused.map_or(Ok(()), |unused| closed(unused))?;
+    found.unused.map_or(Ok(()), closed)?;
     Ok((found.tail, found.torn))
 }
 
@@ -425,7 +425,7 @@ pub(super) fn write_unit(
     path: &Path,
     options: &SledOptions,
     before: Anchor,
-    fill: &mut dyn FnMut(&mut dyn FnMut(&Group) -> Result<(), OpenError>) -> Result<(), OpenError>,
+    fill: &mut Fill<'_>,
 ) -> Result<(), OpenError> {
     let failed = |error| OpenError::disk(format!("cannot write the database {}", path.display()), error);
     let (engine, _) = sled_database::open(path, options.engine(), before.last.next())?;

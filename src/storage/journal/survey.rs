@@ -36,6 +36,12 @@ pub struct GroupPlace<'a> {
 /// Told of each verified group.
 pub type EachGroup<'a> = dyn FnMut(GroupPlace<'_>, &Group) + 'a;
 
+/// Takes the next group of a new unit.
+pub type Push<'a> = dyn FnMut(&Group) -> Result<(), OpenError> + 'a;
+
+/// Gives a new unit its groups, in order.
+pub type Fill<'a> = dyn FnMut(&mut Push<'_>) -> Result<(), OpenError> + 'a;
+
 /// Which log is looked at.
 #[derive(Clone, Debug)]
 pub enum Log<'a> {
@@ -183,7 +189,7 @@ impl Log<'_> {
         &self,
         doomed: &[PathBuf],
         before: Anchor,
-        fill: &mut dyn FnMut(&mut dyn FnMut(&Group) -> Result<(), OpenError>) -> Result<(), OpenError>,
+        fill: &mut Fill<'_>,
     ) -> Result<Vec<PathBuf>, OpenError> {
         let fresh = self.dir().join("repaired");
         remove_all(&fresh).map_err(|error| refused(&fresh, error))?;
@@ -298,7 +304,7 @@ fn write_segment(
     file: &dyn DiskFile,
     head: &LogHead,
     segment_bytes: u64,
-    fill: &mut dyn FnMut(&mut dyn FnMut(&Group) -> Result<(), OpenError>) -> Result<(), OpenError>,
+    fill: &mut Fill<'_>,
 ) -> Result<(), OpenError> {
     let failed = |error: io::Error| OpenError::disk("cannot write a new segment", error);
     file.truncate(segment_bytes.max(GROUPS_AT)).map_err(failed)?;

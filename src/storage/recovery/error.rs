@@ -116,7 +116,13 @@ impl RecoverError {
             Self::Replay { .. } | Self::Open(OpenError::Damage(_)) | Self::Read(ReadError::Damage(_)) => {
                 Some(Remedy::CutLog)
             }
-            damaged => damaged.is_damage().then_some(Remedy::Restore),
+            Self::Law { .. } | Self::State(_) | Self::Row(_) => self.is_damage().then_some(Remedy::Restore),
+            Self::UnknownRules { .. }
+            | Self::OtherBackend { .. }
+            | Self::NoSuchEntity(_)
+            | Self::Open(_)
+            | Self::Acquire(_)
+            | Self::Read(_) => None,
         }
     }
 

@@ -242,9 +242,10 @@ impl<'a> Walk<'a> {
     fn fits(&mut self, group: &Group) -> Result<(), (u64, String)> {
         for record in group.records_from(self.stored.next()) {
             self.replay.record(&record).map_err(|error| {
-                let reason = match error {
-                    RecoverError::Replay { reason, .. } => reason,
-                    other => other.to_string(),
+                let reason = if let RecoverError::Replay { reason, .. } = error {
+                    reason
+                } else {
+                    error.to_string()
                 };
                 (record.number.0, reason)
             })?;

@@ -308,7 +308,7 @@ fn busy(path: &Path) -> Captured {
     house.ask(soap, &Command::Delete { expected: None });
     house.checkpoint();
     story.go_on(&mut house, 40);
-    let captured = taken(&house.checkpointer, &path).unwrap();
+    let captured = taken(&house.checkpointer, path).unwrap();
     house.close();
     for kind in [
         EntityKind::HEAD,

@@ -4,5 +4,7 @@ mod capture;
 mod damage;
 mod gate;
 mod house;
+
+mod repair;
 mod restart;
 mod seed;

@@ -110,6 +110,10 @@ impl Server {
         self.api
     }
 
+    pub(crate) fn ops(&self) -> SocketAddr {
+        self.ops
+    }
+
     /// Its log lines so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
