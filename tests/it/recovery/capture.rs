@@ -16,7 +16,8 @@ use holdfast::{
             capture_directory, judge, seed_from_snapshot, verify,
         },
         snapshot::{
-            self, About, EntityKind, Entry, Item, SnapshotError, SnapshotReader, SnapshotWriter, TailRecord,
+            self, About, EntityKind, Entry, Item, SnapshotError, SnapshotReader, SnapshotWriter, Stand,
+            TailRecord,
         },
         state::Family,
     },
@@ -451,6 +452,33 @@ fn sound_bytes_with_false_content_are_refused() {
         ),
         "{:?}",
         judged(&other)
+    );
+}
+
+#[test]
+fn a_manifest_that_tells_of_another_state_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("empty.holdfast");
+    let sealed = SnapshotWriter::create(&path).unwrap().seal(About {
+        written_by: "test".to_owned(),
+        created_at_ms: START_MS,
+        epoch: 1,
+        position: 0,
+        logged_at_ms: None,
+        rows_number: None,
+        rows_logged_at_ms: None,
+        rules: 1,
+        rules_since: "0.1.0".to_owned(),
+        totals: [].into(),
+        attribution: Vec::new(),
+        source: "a test".to_owned(),
+    });
+    sealed.unwrap().publish(Stand::default(), [].into()).unwrap();
+    let judged = judge(&|| SnapshotReader::open(&path)).unwrap();
+    assert!(
+        judged.violations[0].contains("REPLAY_EQUAL"),
+        "{:?}",
+        judged.violations
     );
 }
 
