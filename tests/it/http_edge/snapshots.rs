@@ -188,11 +188,6 @@ async fn a_server_that_ends_may_leave_one() {
     house
         .post("/api/stock/variants", json!({"id": "123", "onHand": 1}))
         .await;
-    fs::write(
-        house.shelf().join("snap_20270115T080000000Z.holdfast.partial"),
-        b"half",
-    )
-    .unwrap();
     house.shop.close().await;
     house.shop.close().await;
     let left: Vec<_> = fs::read_dir(house.shelf())
@@ -202,4 +197,17 @@ async fn a_server_that_ends_may_leave_one() {
     assert_eq!(left.len(), 1, "{left:?}");
     let refused = house.post(PATH, json!({})).await;
     assert_eq!(refused.code(), "draining");
+}
+
+#[tokio::test]
+async fn what_a_crash_left_unfinished_is_removed_and_never_listed() {
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().join("data");
+    let unfinished = root.join("snapshots/snap_20270115T075900000Z.holdfast.partial");
+    fs::create_dir_all(unfinished.parent().unwrap()).unwrap();
+    fs::write(&unfinished, b"half").unwrap();
+    let house = House::open(&[("data.dir", root.to_str().unwrap())]).await;
+    assert!(!unfinished.exists());
+    fs::write(&unfinished, b"half").unwrap();
+    assert_eq!(house.listed().await, [] as [Value; 0]);
 }

@@ -1,7 +1,7 @@
 //! A house becomes a portable snapshot and a house again: while it sells, on the disk, and never out of a damaged file.
 use super::{
     agents::{cart, order},
-    house::{Gone, Home, House, Keyed, START_MS},
+    house::{Gone, Home, House, Keyed, START_MS, Watched},
 };
 use holdfast::{
     domain::{cart, order::Status, variant::Command},
@@ -22,7 +22,12 @@ use holdfast::{
         state::Family,
     },
 };
-use std::{collections::BTreeMap, fs, path::Path, sync::atomic::AtomicBool};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    sync::{atomic::AtomicBool, mpsc},
+};
 
 const EPOCH: Epoch = Epoch(1);
 
@@ -152,6 +157,43 @@ fn a_snapshot_taken_while_it_sells_is_the_house_at_its_position() {
         assert!(captured.is_sorted() && captured[2] > captured[0], "{captured:?}");
         house.close();
     }
+}
+
+/// Between the rows and the records the log is written into the rows and trimmed, but for what the snapshot still needs.
+#[test]
+fn the_log_waits_for_a_snapshot_that_is_being_taken() {
+    let home = Home::new(Backend::File);
+    let path = home.dir.path().join("shop.holdfast");
+    let mut house = home.open();
+    let mut story = Story::new(8);
+    story.go_on(&mut house, 200);
+    house.checkpoint();
+    let rows = house.state.checkpoint().unwrap().number;
+    let (reached, arrived) = mpsc::channel();
+    let (released, going_on) = mpsc::channel::<()>();
+    *house.watched.at_last.lock().unwrap() = Some(Box::new(move || {
+        reached.send(()).unwrap();
+        going_on.recv().unwrap();
+    }));
+    let (checkpointer, file) = (house.checkpointer.clone(), path.clone());
+    let taking = std::thread::Builder::new().name(Watched::WATCHED.to_owned());
+    let taking = taking
+        .spawn(move || taken(&checkpointer, &file).unwrap())
+        .unwrap();
+    arrived.recv().unwrap();
+    story.go_on(&mut house, 400);
+    house.checkpoint();
+    let first = house.reader.first().0;
+    assert!(first > 1 && first <= rows + 1, "{first}, the rows were at {rows}");
+    released.send(()).unwrap();
+    let captured = taking.join().unwrap();
+    story.check(&captured);
+    assert_eq!(captured.manifest.rows_number, Some(rows));
+    assert_eq!(captured.manifest.position, house.reader.last().0);
+    story.go_on(&mut house, 50);
+    house.checkpoint();
+    assert!(house.reader.first().0 > rows + 1, "and lets go when it was taken");
+    house.close();
 }
 
 #[test]
