@@ -70,13 +70,13 @@ enum Command {
     Verify(verify::VerifyOptions),
     /// Put a shop back from a snapshot, to any record or moment
     Restore(restore::RestoreOptions),
+    /// Take, look at, verify and copy portable snapshots
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
     /// Show how a running server is
     Status(status::StatusOptions),
     /// Watch what is hot
     Top(top::TopOptions),
-    /// Take, look at, verify and copy portable snapshots
-    #[command(subcommand)]
-    Snapshot(snapshot::SnapshotCommand),
     /// Look at the log, or cut it where it breaks
     #[command(subcommand)]
     Wal(wal::WalCommand),

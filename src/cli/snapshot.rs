@@ -14,13 +14,14 @@ use serde_json::{Value, json};
 use super::data_dir::{existing, lock, unreadable};
 use super::online::{Place, segment, with_query};
 use super::table::{Cell, Column, Look, Table, facts, size};
+use super::verify::snapshot_file;
 use super::{ConfigOptions, Exit, Failure, Output};
 use crate::app::{WRITTEN_BY, recover_options};
 use crate::clock::SystemClock;
 use crate::domain::time::Timestamp;
 use crate::http::time::Moment;
 use crate::http::view::SnapshotView;
-use crate::storage::recovery::{CaptureAbout, CaptureError, CaptureTo, JudgeError, capture_directory, judge};
+use crate::storage::recovery::{CaptureAbout, CaptureError, CaptureTo, capture_directory};
 use crate::storage::snapshot::{Manifest, Shelf, Shelved, SnapshotError, SnapshotReader, verify};
 
 /// Where the server has them.
@@ -274,36 +275,14 @@ fn inspect(options: &OneOptions, output: Output) -> Result<(), Failure> {
 }
 
 fn verify_one(options: &OneOptions, output: Output) -> Result<(), Failure> {
-    let reading = working("reading the snapshot");
     match find(options)? {
         Found::Server(id) => {
+            let reading = working("reading the snapshot");
             let verified = ask(options, "VERIFY", &id)?;
             reading.finish_and_clear();
             show(&verified, output)
         }
-        Found::File(path) => {
-            let summary = verify(&path).map_err(|error| broken(&error))?;
-            let judged = judge(&|| SnapshotReader::open(&path)).and_then(|judged| judged.lawful());
-            let judged = judged.map_err(|error| misjudged(&path, &error))?;
-            reading.finish_and_clear();
-            let state = judged.stand();
-            let value = json!({
-                "file": path, "bytes": summary.bytes, "digest": summary.digest.to_string(), "state": state,
-                "totals": judged.totals(), "records": summary.counts.records, "blocks": summary.blocks,
-            });
-            let text = || {
-                format!(
-                    "{} is whole and lawful: {} variants, {} reservations, {} carts, {} orders in {}\n",
-                    path.display(),
-                    state.variants,
-                    state.reservations,
-                    state.carts,
-                    state.orders,
-                    size(summary.bytes)
-                )
-            };
-            output.data(text, &value)
-        }
+        Found::File(path) => snapshot_file(&path, output),
     }
 }
 
@@ -474,7 +453,7 @@ fn word(value: &Value) -> String {
 }
 
 /// Shown on a terminal only.
-fn working(what: &'static str) -> ProgressBar {
+pub(super) fn working(what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new_spinner().with_message(what);
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
@@ -493,13 +472,4 @@ fn broken(error: &SnapshotError) -> Failure {
         if damage { Exit::Damage } else { Exit::Failed },
         error.to_string(),
     )
-}
-
-fn misjudged(path: &Path, error: &JudgeError) -> Failure {
-    let code = if error.is_damage() {
-        Exit::Damage
-    } else {
-        Exit::Failed
-    };
-    Failure::new(code, format!("{}: {error}", path.display()))
 }

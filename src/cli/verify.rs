@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::data_dir::{existing, lock, unreadable};
+use super::snapshot::working;
 use super::table::{Cell, Look, Tone, facts};
 use super::{ConfigOptions, Exit, Failure, Output};
 use crate::app::recover_options;
@@ -49,7 +50,8 @@ fn broken(path: &Path, told: &[String], untold: u64) -> Failure {
 }
 
 /// First every byte, then every law at the snapshot's position.
-fn snapshot_file(file: &Path, output: Output) -> Result<(), Failure> {
+pub(super) fn snapshot_file(file: &Path, output: Output) -> Result<(), Failure> {
+    let reading = working("reading the snapshot");
     let summary = snapshot::verify(file).map_err(|error| unjudged(&JudgeError::from(error)))?;
     let open = || SnapshotReader::open(file);
     let manifest = open()
@@ -57,6 +59,7 @@ fn snapshot_file(file: &Path, output: Output) -> Result<(), Failure> {
         .manifest()
         .clone();
     let judged = judge(&open).map_err(|error| unjudged(&error))?;
+    reading.finish_and_clear();
     let sound = judged.violations.is_empty();
     let created = Moment(Timestamp::from_millis(manifest.created_at_ms));
     let rows = || {

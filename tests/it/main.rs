@@ -30,6 +30,7 @@ mod saga;
 mod scenario;
 mod server;
 mod shop;
+mod snapshot_cli;
 mod snapshot_file;
 mod socket;
 mod stock_commands;

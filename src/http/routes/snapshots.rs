@@ -2,7 +2,8 @@
 use super::{Reply, page};
 use crate::app::{Answered, AppError};
 use crate::http::extract::ask::{Ask, Look, NoBody};
-use crate::http::extract::query::{Cursor, Params};
+use crate::http::extract::member::Handle;
+use crate::http::extract::query::{Cursor, Params, id};
 use crate::http::failure;
 use crate::http::problem::Problem;
 use crate::http::refusal::Subject;
@@ -51,10 +52,11 @@ pub(crate) async fn list_snapshots(
 pub(crate) async fn get_snapshot(
     State(site): State<Arc<Site>>,
     Look(_): Look,
-    Path(id): Path<String>,
+    Path(snapshot): Path<String>,
     params: Params,
 ) -> Result<Reply, Problem> {
     params.finish()?;
+    let Handle(id) = id("id", &snapshot)?;
     let found = site.shop.get_snapshot(&id).await.map_err(problem)?;
     Ok(Reply::ok(&SnapshotView::from(&found)))
 }
@@ -64,9 +66,10 @@ pub(crate) async fn get_snapshot(
     responses((status = 204, description = "Removed")))]
 pub(crate) async fn delete_snapshot(
     State(site): State<Arc<Site>>,
-    Path(id): Path<String>,
+    Path(snapshot): Path<String>,
     Ask { context, .. }: Ask<NoBody>,
 ) -> Result<Reply, Problem> {
+    let Handle(id) = id("id", &snapshot)?;
     let removed = site.shop.delete_snapshot(&context, &id).await.map_err(problem)?;
     Ok(Reply::no_content().replayed(removed.replayed))
 }
@@ -76,9 +79,10 @@ pub(crate) async fn delete_snapshot(
     responses((status = 200, body = SnapshotView, description = "It is whole and lawful")))]
 pub(crate) async fn verify_snapshot(
     State(site): State<Arc<Site>>,
-    Path(id): Path<String>,
+    Path(snapshot): Path<String>,
     Ask { context, .. }: Ask<NoBody>,
 ) -> Result<Reply, Problem> {
+    let Handle(id) = id("id", &snapshot)?;
     let verified = site.shop.verify_snapshot(&context, &id).await.map_err(problem)?;
     Ok(reply(StatusCode::OK, &verified))
 }

@@ -19,8 +19,8 @@ use holdfast::{
         data_dir::DataDir,
         dto,
         journal::{
-            Delivered, JournalLimits, JournalQueue, JournalWriter, LogReader, PartitionId, Waits,
-            WriterParts, disk::RealDisk, writer::NoMetrics,
+            Delivered, Group, JournalLimits, JournalQueue, JournalWriter, LogReader, PartitionId, ReadError,
+            Record, RecordNumber, Waits, WriterParts, disk::RealDisk, writer::NoMetrics,
         },
         keys::{Claim, Claimed, Fingerprint, KeyHash, KeyTable},
         projection::{Projection, Statistics},
@@ -37,7 +37,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicI64, Ordering},
         mpsc,
     },
@@ -105,6 +105,48 @@ impl Home {
     }
 }
 
+/// The log as the follower and snapshots see it. The thread [`Watched::WATCHED`] can be stopped when it asks for the end.
+pub(super) struct Watched {
+    log: Arc<dyn LogReader>,
+    pub(super) at_last: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Watched {
+    pub(super) const WATCHED: &str = "watched";
+}
+
+impl LogReader for Watched {
+    fn read(
+        &self,
+        partition: PartitionId,
+        from: RecordNumber,
+        max_bytes: usize,
+    ) -> Result<Vec<Group>, ReadError> {
+        self.log.read(partition, from, max_bytes)
+    }
+
+    fn record(&self, partition: PartitionId, number: RecordNumber) -> Result<Option<Record>, ReadError> {
+        self.log.record(partition, number)
+    }
+
+    fn first(&self) -> RecordNumber {
+        self.log.first()
+    }
+
+    fn last(&self) -> RecordNumber {
+        if std::thread::current().name() == Some(Self::WATCHED)
+            && let Some(stop) = self.at_last.lock().unwrap().take()
+        {
+            stop();
+        }
+        self.log.last()
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.log.size_bytes()
+    }
+}
+
 /// The running house.
 pub(super) struct House {
     _dir: DataDir,
@@ -113,6 +155,7 @@ pub(super) struct House {
     pub(super) projection: Arc<Projection>,
     pub(super) reader: Arc<dyn LogReader>,
     pub(super) checkpointer: Checkpointer,
+    pub(super) watched: Arc<Watched>,
     thread: CheckpointThread,
     queue: JournalQueue<Item>,
     writer: JournalWriter,
@@ -196,9 +239,13 @@ impl House {
             max_bytes: u64::MAX,
             max_age_ms: i64::MAX,
         };
+        let watched = Arc::new(Watched {
+            log: Arc::clone(&reader),
+            at_last: Mutex::default(),
+        });
         let parts = CheckpointParts {
             state: Arc::clone(&recovered.state),
-            reader: Arc::clone(&reader),
+            reader: watched.clone(),
             trimmer,
             archive: Some(Keeper::new(
                 Arc::new(RealDisk),
@@ -230,6 +277,7 @@ impl House {
             projection,
             reader,
             checkpointer,
+            watched,
             thread,
             queue,
             writer,
@@ -260,7 +308,13 @@ impl House {
         self.thread.stop();
         self.queue.close();
         self.writer.join();
-        drop((self.keys, self.projection, self.reader, self.checkpointer));
+        drop((
+            self.keys,
+            self.projection,
+            self.reader,
+            self.checkpointer,
+            self.watched,
+        ));
         let state = Arc::try_unwrap(self.state).expect("nobody else has the rows");
         state.close().unwrap();
     }
