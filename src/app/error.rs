@@ -68,6 +68,25 @@ pub enum AppError {
     /// Too little disk space for new business.
     #[error("the disk is below its reserve")]
     DiskReserve,
+    /// A snapshot is being taken or verified.
+    #[error("a snapshot is being taken or verified")]
+    SnapshotRunning,
+    /// There is no such snapshot.
+    #[error("there is no snapshot {0}")]
+    SnapshotNotFound(String),
+    /// A snapshot is not what was written.
+    #[error("{why}")]
+    SnapshotDamaged {
+        /// Which.
+        id: String,
+        /// In which part and how, in words for an operator.
+        why: String,
+        /// Where that part begins in the file, where that is known.
+        offset: Option<u64>,
+    },
+    /// The disk has no room for a snapshot; the earlier ones are as they were.
+    #[error("the disk has no room for a snapshot")]
+    DiskFull,
     /// Something of ours failed; the text is for the log.
     #[error("{0}")]
     Internal(String),
@@ -102,6 +121,10 @@ impl AppError {
             | Self::Late
             | Self::OutcomeUnknown
             | Self::Gone
+            | Self::SnapshotRunning
+            | Self::SnapshotNotFound(_)
+            | Self::SnapshotDamaged { .. }
+            | Self::DiskFull
             | Self::Internal(_) => None,
         }
     }
@@ -113,14 +136,16 @@ impl AppError {
             Self::CartRefused { refusal, .. } => outcome_of_cart(refusal),
             Self::OrderRefused { refusal, .. } => outcome_of_order(refusal),
             Self::KeyReused => Outcome::KeyMismatch,
-            Self::Gone => Outcome::NotFound,
-            Self::BulkRefused { .. } | Self::InFlight => Outcome::Refused,
+            Self::Gone | Self::SnapshotNotFound(_) => Outcome::NotFound,
+            Self::BulkRefused { .. } | Self::InFlight | Self::SnapshotRunning => Outcome::Refused,
             Self::Late => Outcome::Abandoned,
             Self::KeysFull
             | Self::Shed(_)
             | Self::OutcomeUnknown
             | Self::Quarantined
             | Self::DiskReserve
+            | Self::SnapshotDamaged { .. }
+            | Self::DiskFull
             | Self::Internal(_) => Outcome::Failed,
         }
     }

@@ -47,13 +47,16 @@ const KEPT: usize = 16;
 const LEAVES_IN_LOOKS: u32 = 1_000;
 const LEAVE_LOOK: Duration = Duration::from_millis(10);
 
+/// Told of each stage before it begins.
+type Told = Box<dyn Fn(&Stage) + Send + Sync>;
+
 /// One shop after another in one data directory.
 pub struct House {
     config: Arc<Config>,
     journal: OpenJournal,
     on_fatal: OnFatal,
     stage: watch::Sender<Stage>,
-    told: OnceLock<Box<dyn Fn(&Stage) + Send + Sync>>,
+    told: OnceLock<Told>,
     desk: Mutex<Desk>,
 }
 

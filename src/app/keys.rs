@@ -140,7 +140,7 @@ pub(super) fn hold_of(logged: Logged) -> Result<(Hold, crate::domain::time::Time
             let at = hold.told_at(at);
             Ok((*hold, at))
         }
-        Fact::Told(Told::Done | Told::Variant(_) | Told::CleanedUp { .. })
+        Fact::Told(Told::Done | Told::Variant(_) | Told::CleanedUp { .. } | Told::Snapshot(_))
         | Fact::Policy { .. }
         | Fact::Gate(_)
         | Fact::Bulk { .. }

@@ -19,6 +19,7 @@ mod orders;
 mod policies;
 mod replay;
 mod reservations;
+mod snapshots;
 mod status;
 mod token;
 mod variants;
@@ -35,6 +36,7 @@ pub use offline::Offline;
 pub use open::{OnFatal, OpenError, Opened, Seed, ShopOptions, Time, configured_journal, recover_options};
 pub use orders::{ListedOrders, OrderFilter, PaidAsk};
 pub use reservations::{Reservation, ReserveAsk, Validity};
+pub use snapshots::{ListedSnapshots, WRITTEN_BY};
 pub use status::Status;
 pub use variants::{AdjustAsk, Adjusted};
 
@@ -76,6 +78,7 @@ pub struct Shop {
     checkpointer: Checkpointer,
     clock: Clock,
     disk: DiskWatch,
+    snapshots: snapshots::Snapshots,
     config: Arc<Config>,
     tokens: token::CartTokens,
     /// The epoch of its log.

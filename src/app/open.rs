@@ -8,6 +8,7 @@ use super::{
     house::Place,
     measure,
     policies::{Policies, configured},
+    snapshots::{self, Snapshots},
     token::CartTokens,
 };
 use crate::{
@@ -150,6 +151,7 @@ impl Running {
 /// nobody is answered from it. Only its threads and its lock on the data directory end with it.
 impl Drop for Shop {
     fn drop(&mut self) {
+        self.snapshots.stop();
         if let Some(running) = self.running.get_mut().take() {
             running.queue.abandon();
             drop(running.end(|| {}));
@@ -320,6 +322,7 @@ impl Shop {
             checkpointer,
             clock,
             disk,
+            snapshots: Snapshots::open(data_dir.snapshots_dir(), tail.epoch),
             config,
             tokens: CartTokens::new(secret),
             epoch,
@@ -334,6 +337,7 @@ impl Shop {
             })),
         });
         measure::keep_up(&shop);
+        snapshots::schedule(&shop);
         Ok((shop, opened))
     }
 
@@ -351,6 +355,9 @@ impl Shop {
         if waited.await.is_none() {
             // What was promised is in the log; the next start brings it to its end.
             tracing::warn!(in_flight = self.in_flight(), "closing with work under way");
+        }
+        if self.running.lock().is_some() {
+            self.end_snapshots().await;
         }
         let running = self.running.lock().take()?;
         let checkpointer = self.checkpointer.clone();

@@ -38,18 +38,21 @@ fn unusable(error: &DataDirError) -> Failure {
 }
 
 /// Why rows or log could not be read.
-pub(super) fn unreadable(error: &RecoverError) -> Failure {
+pub(super) fn unreadable(error: &RecoverError, dir: &Path) -> Failure {
     let code = if error.is_damage() {
         Exit::Damage
     } else {
         Exit::Failed
     };
-    Failure::new(code, error.to_string())
+    let failure = Failure::new(code, error.to_string());
+    match error.remedy() {
+        Some(remedy) => failure.next(remedy.command(dir)),
+        None => failure,
+    }
 }
 
 /// Why a house could not be opened, with the command that helps.
 pub(super) fn failed_to_open(error: &OpenError, dir: &Path) -> Failure {
-    let dir = dir.display();
     let code = match error {
         OpenError::DataDir(DataDirError::Locked { .. }) => Exit::Locked,
         OpenError::DataDir(DataDirError::Foreign { .. }) | OpenError::Clock(_) => Exit::Unsafe,
@@ -63,9 +66,21 @@ pub(super) fn failed_to_open(error: &OpenError, dir: &Path) -> Failure {
         | OpenError::Thread(_) => Exit::Failed,
     };
     let failure = Failure::new(code, error.to_string());
+    let remedy = match error {
+        OpenError::Recovery(error) => error.remedy(),
+        OpenError::DataDir(_)
+        | OpenError::Disk(_)
+        | OpenError::Seed(_)
+        | OpenError::Clock(_)
+        | OpenError::Thread(_) => None,
+    };
+    if let Some(remedy) = remedy {
+        return failure.next(remedy.command(dir));
+    }
+    let dir = dir.display();
     match error {
         OpenError::Clock(_) => failure.next(format!("holdfast serve --data-dir {dir} --accept-clock")),
-        _ if code == Exit::Damage => failure.next(format!("holdfast verify --data-dir {dir}")),
+        _ if code == Exit::Damage => failure.next(format!("holdfast doctor --data-dir {dir}")),
         OpenError::DataDir(_)
         | OpenError::Disk(_)
         | OpenError::Recovery(_)

@@ -17,9 +17,11 @@ mod output;
 mod reservation;
 mod restore;
 mod serve;
+mod snapshot;
 pub mod table;
 mod variant;
 mod verify;
+mod wal;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -57,6 +59,12 @@ enum Command {
     Verify(verify::VerifyOptions),
     /// Put a shop back from a snapshot, to any record or moment
     Restore(restore::RestoreOptions),
+    /// Take, look at, verify and copy portable snapshots
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
+    /// Look at the log, or cut it where it breaks
+    #[command(subcommand)]
+    Wal(wal::WalCommand),
     /// Look at what the shop sells
     #[command(subcommand)]
     Variant(variant::VariantCommand),
@@ -85,6 +93,8 @@ impl Command {
             Self::Bench(args) => bench::run(&args, output),
             Self::Verify(options) => verify::run(&options, output),
             Self::Restore(options) => restore::run(&options, output),
+            Self::Snapshot(command) => snapshot::run(&command, output),
+            Self::Wal(command) => wal::run(&command, output),
             Self::Variant(command) => variant::run(&command, output),
             Self::Reservation(command) => reservation::run(&command, output),
             Self::Order(command) => order::run(&command, output),

@@ -216,11 +216,10 @@ fn failure(error: &RestoreError, options: &RestoreOptions) -> Failure {
     } else {
         Exit::Failed
     };
-    let message = match error {
-        RestoreError::NotEmpty => {
-            format!("{into} is in use already; name a new or an empty directory with --into")
-        }
-        error => error.to_string(),
+    let message = if matches!(error, RestoreError::NotEmpty) {
+        format!("{into} is in use already; name a new or an empty directory with --into")
+    } else {
+        error.to_string()
     };
     Failure::new(code, message)
 }

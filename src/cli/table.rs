@@ -238,6 +238,22 @@ pub fn facts<'a>(rows: impl IntoIterator<Item = (&'a str, Cell)>, look: Look) ->
         .collect()
 }
 
+/// Bytes as a person reads them: in the largest unit that leaves a whole part, to one place.
+#[expect(clippy::cast_precision_loss, reason = "a size for people needs no last digit")]
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 {
+        return format!("{bytes} B");
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
 /// How many columns a text takes; letters that are written over others are not told apart.
 fn width(text: &str) -> usize {
     text.chars().count()
@@ -308,6 +324,12 @@ mod tests {
             .replace("\x1b[1m", "")
             .replace("\x1b[0m", "");
         assert_eq!(bare, table().render(Look::PLAIN));
+    }
+
+    #[test]
+    fn sizes_are_told_in_their_unit() {
+        let told = [0, 1023, 1024, 1_572_864, 5 << 40].map(size);
+        assert_eq!(told, ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "5.0 TiB"]);
     }
 
     #[test]

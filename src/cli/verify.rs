@@ -21,8 +21,8 @@ pub(super) struct VerifyOptions {
 pub(super) fn run(options: &VerifyOptions, output: Output) -> Result<(), Failure> {
     let loaded = existing(&options.config, options.data_dir.as_deref())?;
     let root = &loaded.config.data.dir;
-    let report =
-        verify(&lock(&loaded)?, &recover_options(&loaded.config)).map_err(|error| unreadable(&error))?;
+    let report = verify(&lock(&loaded)?, &recover_options(&loaded.config))
+        .map_err(|error| unreadable(&error, root))?;
     output.data(|| table(&report), &json(&report))?;
     if report.is_sound() {
         return Ok(());

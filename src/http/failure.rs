@@ -34,6 +34,15 @@ pub fn problem(error: &AppError, subject: Subject<'_>) -> Problem {
         AppError::DiskReserve => {
             Problem::new(Code::StorageUnavailable).detail("free disk space is below the reserve")
         }
+        AppError::SnapshotRunning => Problem::new(Code::SnapshotRunning),
+        AppError::SnapshotNotFound(id) => {
+            Problem::new(Code::SnapshotNotFound).with("snapshotId", id.as_str())
+        }
+        AppError::SnapshotDamaged { id, why, offset } => Problem::new(Code::SnapshotDamaged)
+            .detail(why.clone())
+            .with("snapshotId", id.as_str())
+            .with_some("offset", *offset),
+        AppError::DiskFull => Problem::new(Code::InsufficientStorage),
         AppError::Internal(what) => {
             tracing::error!(error = %what, "a use case failed");
             Problem::new(Code::Internal)

@@ -26,6 +26,9 @@ pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The longest request id that is accepted.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
+/// The routes whose work has no deadline.
+const SNAPSHOTS: &str = "/api/admin/snapshots";
+
 /// What the frame needs to know.
 #[derive(Clone, Debug)]
 pub struct Frame {
@@ -42,6 +45,15 @@ impl Frame {
         Self {
             deadline: server.request_deadline.duration() * 2,
             own_names_only: false,
+        }
+    }
+
+    /// A snapshot takes as long as the house is large; whoever asks for one waits.
+    fn deadline_of(&self, route: &str) -> Duration {
+        if route.starts_with(SNAPSHOTS) {
+            Duration::MAX
+        } else {
+            self.deadline
         }
     }
 
@@ -75,7 +87,7 @@ pub async fn frame(State(frame): State<Arc<Frame>>, request: Request, next: Next
         Err(problem) => carrier(problem),
         Ok(()) => {
             let served = catch_panic(next.run(request)).instrument(span);
-            match tokio::time::timeout(frame.deadline, served).await {
+            match tokio::time::timeout(frame.deadline_of(route), served).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(Panicked)) => {
                     let (request_id, traceparent) = (ids.request_text(), ids.trace_text());

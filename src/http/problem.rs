@@ -73,10 +73,10 @@ codes! {
         "Orders are made by POST /api/cart/{id}/checkout.";
     RefundNotFound "refund-not-found" 404 false "No refund is asked for under this payment reference"
         "The order's `refunds` lists those that are.";
+    SnapshotNotFound "snapshot-not-found" 404 false "No such snapshot"
+        "GET /api/admin/snapshots lists those that are there. A restore needs one from before its cut.";
     QuarantineNotFound "quarantine-not-found" 404 false "That variant is not in quarantine"
         "GET /api/admin/quarantine lists those that are.";
-    SnapshotNotFound "snapshot-not-found" 404 false "No such snapshot"
-        "GET /api/admin/snapshots lists those that are. For a restore one must be from before the cut.";
     OperationNotFound "operation-not-found" 404 false "No such operation"
         "The process keeps the last few; one that was restarted has forgotten them.";
     MethodNotAllowed "method-not-allowed" 405 false "This address does not take that method"
@@ -131,6 +131,8 @@ codes! {
         "`refund` says which payment and why. Pay it back, then POST /api/orders/{id}/refunds/{paymentReference}/done. Never show this shopper a thank-you page.";
     AmountMismatch "amount-mismatch" 409 false "What was paid is not what the order costs"
         "`refund` names the payment that must be paid back; the order's `total` is what it costs.";
+    SnapshotRunning "snapshot-running" 409 true "A snapshot is being taken or verified"
+        "One at a time. Wait for it, then repeat with the same key.";
     RequestInFlight "request-in-flight" 409 true "The first request with this key is still at work"
         "Wait as long as Retry-After says, then repeat with the same key.";
     PlanStale "plan-stale" 409 false "The plan is not good any more"
@@ -153,10 +155,10 @@ codes! {
         "`member` names it and `expected` says what it must be. Unknown members are refused so that a typo never silently drops a limit.";
     InvalidParameter "invalid-parameter" 422 false "A part of the address is missing, unknown or out of range"
         "`parameter` names the path or query parameter and `expected` says what it must be.";
+    SnapshotDamaged "snapshot-damaged" 422 false "The snapshot, or the log behind it, is not what was written"
+        "`detail` says where, and `offset` in a snapshot. Use an earlier one, or cut before the damage, and look at the disk.";
     IdempotencyKeyReused "idempotency-key-reused" 422 false "This key belongs to another request"
         "The same key came with another body, route or caller. Use a fresh key for every intent.";
-    SnapshotDamaged "snapshot-damaged" 422 false "The snapshot or the log behind it is damaged"
-        "`detail` names the file and the place. Nothing was changed. Take another snapshot, or cut before the damage.";
     CutUnreachable "cut-unreachable" 422 false "The shop cannot be put back to there"
         "`detail` says how far snapshot and log reach.";
     PreconditionRequired "precondition-required" 428 false "Say which version you mean to change"
@@ -179,6 +181,8 @@ codes! {
         "The work was handed over, but no answer came in time: it may have happened. Repeat with the same Idempotency-Key and you get the one true answer.";
     VariantQuarantined "variant-quarantined" 503 true "This variant is set aside"
         "A law was found broken for it. An operator must look: GET /api/admin/quarantine. Other variants are served.";
+    InsufficientStorage "insufficient-storage" 507 true "The disk has no room for this"
+        "Nothing was kept of it, and earlier snapshots are as they were. An operator must make room.";
 }
 
 impl Code {

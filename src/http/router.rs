@@ -3,7 +3,7 @@ use super::auth::{AdminKey, require_key};
 use super::docs::docs;
 use super::frame::{Frame, frame};
 use super::openapi::finish;
-use super::routes::{admin, bulk, carts, orders, reservations, restore, sold, stock, variants};
+use super::routes::{admin, bulk, carts, orders, reservations, restore, snapshots, sold, stock, variants};
 use super::site::Site;
 use crate::app::House;
 use crate::config::Loaded;
@@ -79,6 +79,9 @@ fn api() -> OpenApiRouter<Arc<Site>> {
         .routes(routes!(admin::rebuild_quarantined))
         .routes(routes!(restore::restore))
         .routes(routes!(restore::get_operation))
+        .routes(routes!(snapshots::create_snapshot, snapshots::list_snapshots))
+        .routes(routes!(snapshots::get_snapshot, snapshots::delete_snapshot))
+        .routes(routes!(snapshots::verify_snapshot))
         .routes(routes!(admin::drain))
 }
 

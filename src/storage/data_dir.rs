@@ -31,7 +31,8 @@ const CURRENT_UNFINISHED: &str = "CURRENT.new";
 const SECRET: &str = "secret";
 const SECRET_UNFINISHED: &str = "secret.new";
 const EPOCHS: &str = "epochs";
-const SNAPSHOTS: &str = "snapshots";
+/// The name of the folder of portable snapshots.
+pub(super) const SNAPSHOTS: &str = "snapshots";
 const ARCHIVE: &str = "archive";
 /// The name of the file that keeps disk space back.
 pub(super) const RESERVE: &str = "RESERVE";

@@ -2,7 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`record`], `dto` | what a record says, and its bytes |
+//! | [`record`], `dto` | what a record says, and its bytes; [`record_words`] tells it to a person |
 //! | [`journal`] | the log: queue, writer thread, back ends |
 //! | [`state`] | the stored rows: entity states, ended reservations, keys, ledger |
 //! | [`checkpoint`], [`trim_holds`] | the follower of the log that keeps the rows up to date, and who still needs the log |
@@ -27,6 +27,7 @@ pub mod journal;
 pub mod keys;
 pub mod projection;
 pub mod record;
+pub mod record_words;
 pub mod recovery;
 pub mod restore;
 pub mod snapshot;

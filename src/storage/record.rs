@@ -66,6 +66,8 @@ pub enum Told {
         /// Holds given back by it.
         expired: u64,
     },
+    /// A snapshot that was taken or found whole, by its id; its file says the rest.
+    Snapshot(String),
 }
 
 /// What happened to a variant in one turn.

@@ -164,6 +164,10 @@ fn turns() -> Vec<(String, Turn)> {
         ("reservation", Told::Reservation(Box::new(sold()))),
         ("variant", Told::Variant(view)),
         ("cleaned_up", Told::CleanedUp { due: 3, expired: 2 }),
+        (
+            "snapshot",
+            Told::Snapshot("snap_20231114T221320123Z-1-99".to_owned()),
+        ),
     ] {
         turns.push((format!("turn told_{name}"), turn(Fact::Told(told))));
     }

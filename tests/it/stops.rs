@@ -195,7 +195,10 @@ fn damage_in_the_middle_of_a_log_file_names_file_record_and_next_command() {
     for named in [
         segment.display().to_string(),
         format!("record {record}"),
-        format!("next: holdfast verify --data-dir {}", data.display()),
+        format!(
+            "next: holdfast wal repair --truncate-tail --data-dir {}",
+            data.display()
+        ),
     ] {
         assert!(damaged.log.contains(&named), "{named}: {}", damaged.log);
     }
@@ -270,7 +273,10 @@ fn damage_in_the_log_of_sled_is_never_passed_over_in_silence() {
         assert_eq!(damaged.status.code(), Some(3), "{}", damaged.log);
         assert!(damaged.log.contains("00000001.sled"), "{}", damaged.log);
         assert!(damaged.log.contains("record "), "{}", damaged.log);
-        let next = format!("next: holdfast verify --data-dir {}", data.display());
+        let next = format!(
+            "next: holdfast wal repair --truncate-tail --data-dir {}",
+            data.display()
+        );
         assert!(damaged.log.contains(&next), "{}", damaged.log);
     }
 }

@@ -604,6 +604,7 @@ fn told() -> BoxedStrategy<Told> {
         hold().prop_map(|hold| Told::Reservation(Box::new(hold))),
         view().prop_map(|view| Told::Variant(Box::new(view))),
         any::<(u64, u64)>().prop_map(|(due, expired)| Told::CleanedUp { due, expired }),
+        "snap_[0-9A-Z-]{0,40}".prop_map(Told::Snapshot),
     ]
     .boxed()
 }

@@ -191,6 +191,23 @@ const REFUSALS: &[(&str, &[Code])] = &[
     ("close_refund", &[Code::OrderNotFound, Code::RefundNotFound]),
     ("put_policy", &[Code::StaleVersion, Code::PreconditionRequired]),
     (
+        "create_snapshot",
+        &[Code::SnapshotRunning, Code::InsufficientStorage],
+    ),
+    ("get_snapshot", &[Code::SnapshotNotFound]),
+    (
+        "delete_snapshot",
+        &[Code::SnapshotNotFound, Code::SnapshotRunning],
+    ),
+    (
+        "verify_snapshot",
+        &[
+            Code::SnapshotNotFound,
+            Code::SnapshotRunning,
+            Code::SnapshotDamaged,
+        ],
+    ),
+    (
         "rebuild_quarantined",
         &[Code::VariantNotFound, Code::QuarantineNotFound],
     ),

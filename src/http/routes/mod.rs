@@ -5,6 +5,7 @@ pub(crate) mod carts;
 pub(crate) mod orders;
 pub(crate) mod reservations;
 pub(crate) mod restore;
+pub(crate) mod snapshots;
 pub(crate) mod sold;
 pub(crate) mod stock;
 pub(crate) mod variants;

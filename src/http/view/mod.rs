@@ -6,6 +6,7 @@ mod cart;
 mod order;
 mod reservation;
 mod restore;
+mod snapshot;
 mod variant;
 
 pub use admin::{
@@ -21,6 +22,7 @@ pub use reservation::{
     CleanupView, FulfilmentView, ReservationView, StatisticsView, ValidationView, ValidationsView,
 };
 pub use restore::{OperationView, RestorePlanView, RestoredView, SoldAfterView};
+pub use snapshot::{SnapshotCountsView, SnapshotView};
 pub use variant::{
     AdjustmentView, AvailabilitiesView, AvailabilityView, LedgerEntryView, MoneyView, VariantView,
 };

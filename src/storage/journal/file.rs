@@ -18,6 +18,7 @@ use super::disk::{Disk, DiskFile};
 use super::format::LogHead;
 use super::owner::{DurableEnd, TailKeeper};
 use super::segment::{self, GROUPS_AT, Index, ScanPlan, Segment};
+use super::survey::{EachGroup, GroupPlace};
 use super::{
     Anchor, AppendError, BoxedError, Damage, Epoch, Group, Journal, LogReader, LogTrimmer, OpenError,
     PartitionId, Position, ReadError, Record, RecordNumber, Tail, TornTail,
@@ -84,7 +85,7 @@ impl FileJournal {
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: FileOptions) -> Result<Self, OpenError> {
         disk.create_dir(dir)
             .map_err(|error| OpenError::disk(format!("cannot create {}", dir.display()), error))?;
-        let mut found = scan_dir(&*disk, dir, options.partition, options.epoch, &mut |_| {})?;
+        let mut found = scan_dir(&*disk, dir, options.partition, options.epoch, &mut |_, _| {})?;
         if let Some(torn) = &found.torn {
             torn.check_unproven(options.proven)?;
             let segment = found.segments.back().expect("a torn tail lies in a segment");
@@ -370,7 +371,7 @@ pub(super) fn scan_dir(
     dir: &Path,
     partition: PartitionId,
     epoch: Epoch,
-    each: &mut dyn FnMut(&Group),
+    each: &mut EachGroup<'_>,
 ) -> Result<Found, OpenError> {
     let names = disk
         .list(dir)
@@ -396,7 +397,14 @@ pub(super) fn scan_dir(
         if let Some(before) = found.segments.back() {
             check_adjacent(before, &found.tail, &head.anchor)?;
         }
-        let scan = plan.scan(&*file, head.anchor, &mut *each)?;
+        let scan = plan.scan(&*file, head.anchor, |offset, group| {
+            let place = GroupPlace {
+                file: &path,
+                offset,
+                before: head.anchor,
+            };
+            each(place, group);
+        })?;
         found.tail = scan.tail;
         found.torn = scan.torn;
         found.segments.push_back(Arc::new(Segment {

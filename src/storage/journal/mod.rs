@@ -17,6 +17,7 @@
 //! | `torn` | tells an end that was never completed from one that was damaged later |
 //! | `owner` | the tail of a log and the guard before every append, for all back ends |
 //! | [`verify`] | walks a whole log and reports the first break of LOG_CLOSED |
+//! | [`survey`] | the same for an operator: unit by unit, up to the break, and what lies behind it |
 //!
 //! Absent on purpose: what a payload means (`storage::record`), who answers whom (the observer), metric names.
 pub mod disk;
@@ -29,6 +30,7 @@ pub mod simulated;
 mod sled_database;
 pub mod sled_log;
 mod sled_raw;
+pub mod survey;
 mod torn;
 pub mod verify;
 pub mod writer;

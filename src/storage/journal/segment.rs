@@ -19,7 +19,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use parking_lot::RwLock;
 
-use super::disk::DiskFile;
+use super::disk::{Disk, DiskFile};
 use super::format::{self, FormatError, GROUP_BYTES_MAX, Group, GroupHead, HEAD_BYTES, LogHead};
 use super::torn::{self, Before};
 use super::{
@@ -202,7 +202,7 @@ impl ScanPlan<'_> {
         &self,
         file: &dyn DiskFile,
         anchor: Anchor,
-        mut each: impl FnMut(&Group),
+        mut each: impl FnMut(u64, &Group),
     ) -> Result<Scan, OpenError> {
         let mut window = Window::new(file);
         let mut index = Index::new();
@@ -213,9 +213,9 @@ impl ScanPlan<'_> {
                 Ok(group) => {
                     check_follows(self.partition, self.epoch, &tail, &group)
                         .map_err(|wrong| self.damage(tail.last.next(), index.end, wrong))?;
+                    each(index.end, &group);
                     index.push(&group);
                     tail = Anchor::after(&group);
-                    each(&group);
                 }
             }
         };
@@ -362,6 +362,30 @@ impl<F: Deref<Target: DiskFile>> Window<F> {
             }
             // A header may lie across the edge of two windows.
             at += (WINDOW_BYTES - HEAD_BYTES) as u64;
+        }
+    }
+}
+
+/// Shows every group of a segment that is whole by itself, whatever lies around it.
+pub(crate) fn scattered(
+    disk: &dyn Disk,
+    path: &Path,
+    partition: PartitionId,
+    each: &mut dyn FnMut(&Group),
+) -> io::Result<()> {
+    let file = disk.open(path)?;
+    let mut window = Window::new(&*file);
+    let mut at = GROUPS_AT;
+    loop {
+        match window.group(at)? {
+            Ok(group) => {
+                at += group.bytes().len() as u64;
+                each(&group);
+            }
+            Err(_) => match window.rest(at, partition, RecordNumber::ZERO)?.later_group {
+                Some(later) => at = later,
+                None => return Ok(()),
+            },
         }
     }
 }

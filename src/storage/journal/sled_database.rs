@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use bytes::{Bytes, BytesMut};
 
 use super::format::{self, FormatError, GROUP_BYTES_MAX, Group, GroupHead, LogHead};
+use super::survey::{EachGroup, GroupPlace};
 use super::{Anchor, Damage, OpenError, ReadError, Record, RecordNumber, check_follows};
 use crate::storage::engine::{Engine, EngineError, EngineOptions, MAX_VALUE_BYTES};
 
@@ -189,6 +190,17 @@ impl Database {
         }
     }
 
+    /// The first records of all groups that are stored, whole or not, ascending.
+    pub(super) fn firsts(&self) -> Result<Vec<RecordNumber>, sled::Error> {
+        let mut firsts = Vec::new();
+        for entry in self.engine().db().range(key(ANCHOR_KEY.next(), 0)..) {
+            let (key, _) = entry?;
+            firsts.extend(first_of(&key));
+        }
+        firsts.dedup();
+        Ok(firsts)
+    }
+
     /// The group that begins with `first`, verified.
     pub(super) fn group(&self, first: RecordNumber) -> Result<Group, ReadError> {
         let bytes = self
@@ -271,8 +283,8 @@ pub(super) struct Walked {
 }
 
 impl Database {
-    /// Reads and verifies every group.
-    pub(super) fn walk(&self) -> Result<Walked, OpenError> {
+    /// Reads and verifies every group, and shows each on the way.
+    pub(super) fn walk(&self, each: &mut EachGroup<'_>) -> Result<Walked, OpenError> {
         let mut walked = Walked {
             tail: self.head.anchor,
             bytes: 0,
@@ -295,6 +307,12 @@ impl Database {
                         .map_err(|wrong| self.damage(next, wrong))?;
                     walked.tail = Anchor::after(&group);
                     walked.bytes += group.bytes().len() as u64;
+                    let place = GroupPlace {
+                        file: self.path(),
+                        offset: 0,
+                        before: self.head.anchor,
+                    };
+                    each(place, &group);
                 }
                 Err(FormatError::Version(version)) => {
                     return Err(OpenError::TooNew {

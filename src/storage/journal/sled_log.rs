@@ -29,6 +29,7 @@ use super::format::LogHead;
 use super::owner::{DurableEnd, TailKeeper};
 use super::sled_database::{self, Database};
 use super::sled_raw::{self, LastHeads};
+use super::survey::EachGroup;
 use super::{
     Anchor, AppendError, Epoch, Group, Journal, LogReader, LogTrimmer, OpenError, PartitionId, Position,
     ReadError, Record, RecordNumber, Tail, TornTail,
@@ -113,11 +114,11 @@ struct SledLog {
     end: Arc<DurableEnd>,
 }
 
-fn path_of(dir: &Path, ordinal: u64) -> PathBuf {
+pub(super) fn path_of(dir: &Path, ordinal: u64) -> PathBuf {
     dir.join(format!("{ordinal:08}{SUFFIX}"))
 }
 
-fn ordinal_of(name: &str) -> Option<u64> {
+pub(super) fn ordinal_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(SUFFIX).filter(|digits| digits.len() >= 8)?;
     digits.parse().ok()
 }
@@ -142,7 +143,7 @@ impl SledJournal {
             .create_dir(dir)
             .map_err(|error| OpenError::disk(format!("cannot create {}", dir.display()), error))?;
         finish_trimming(dir).map_err(|error| OpenError::disk("cannot remove a trimmed database", error))?;
-        let mut found = find(dir, &options)?;
+        let mut found = find(dir, &options, &mut |_, _| {})?;
         if let Some(torn) = &found.torn {
             let live = found.databases.back().expect("a torn tail lies in a database");
             torn.check_unproven(options.proven)?;
@@ -383,8 +384,67 @@ fn finish_trimming(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Opens and verifies the databases in order, showing each group, and closes them again: where the log ends, and its
+/// torn tail, which stays.
+pub(super) fn scan_dir(
+    dir: &Path,
+    options: &SledOptions,
+    each: &mut EachGroup<'_>,
+) -> Result<(Anchor, Option<TornTail>), OpenError> {
+    let found = find(dir, options, each)?;
+    found.unused.map_or(Ok(()), |unused| closed(unused))?;
+    Ok((found.tail, found.torn))
+}
+
+/// Shows every group of a database that reads well, whatever it follows. One that was found damaged is opened all the same.
+pub(super) fn scattered(
+    path: &Path,
+    options: &SledOptions,
+    each: &mut dyn FnMut(&Group),
+) -> Result<(), OpenError> {
+    let (engine, head) = match sled_database::open(path, options.engine(), RecordNumber(1)) {
+        // Nothing in it can be read.
+        Err(OpenError::Damage(_)) => return Ok(()),
+        opened => opened?,
+    };
+    let Some(head) = head else { return closed(engine) };
+    let database = Database::new(engine, head);
+    let firsts = database
+        .firsts()
+        .map_err(|error| OpenError::disk(format!("cannot read {}", path.display()), error))?;
+    for first in firsts {
+        if let Ok(group) = database.group(first) {
+            each(&group);
+        }
+    }
+    Ok(())
+}
+
+/// Makes a database in `path` that begins behind `before` and holds what `fill` gives it, durably.
+pub(super) fn write_unit(
+    path: &Path,
+    options: &SledOptions,
+    before: Anchor,
+    fill: &mut dyn FnMut(&mut dyn FnMut(&Group) -> Result<(), OpenError>) -> Result<(), OpenError>,
+) -> Result<(), OpenError> {
+    let failed = |error| OpenError::disk(format!("cannot write the database {}", path.display()), error);
+    let (engine, _) = sled_database::open(path, options.engine(), before.last.next())?;
+    let database = Database::new(engine, options.head(before));
+    database.write_anchor().map_err(failed)?;
+    fill(&mut |group| database.write(group).map_err(failed))?;
+    database.sync().map_err(failed)?;
+    database.close().map_err(failed)?;
+    Ok(())
+}
+
+fn closed(engine: Engine) -> Result<(), OpenError> {
+    engine
+        .close()
+        .map_err(|error| OpenError::disk("cannot close a database", error))
+}
+
 /// Opens and verifies the databases in order.
-fn find(dir: &Path, options: &SledOptions) -> Result<Found, OpenError> {
+fn find(dir: &Path, options: &SledOptions, each: &mut EachGroup<'_>) -> Result<Found, OpenError> {
     let names = RealDisk
         .list(dir)
         .map_err(|error| OpenError::disk(format!("cannot list {}", dir.display()), error))?;
@@ -410,7 +470,7 @@ fn find(dir: &Path, options: &SledOptions) -> Result<Found, OpenError> {
         };
         let owner = (head.partition, head.epoch);
         OpenError::check_owner(&path, owner, (options.partition, options.epoch))?;
-        take(&mut found, Database::new(engine, head))?;
+        take(&mut found, Database::new(engine, head), each)?;
         let lost = heads.hold_to(&path, found.tail.last)?;
         found.torn = found.torn.take().or(lost);
         found.live_ordinal = ordinal;
@@ -419,7 +479,7 @@ fn find(dir: &Path, options: &SledOptions) -> Result<Found, OpenError> {
 }
 
 /// Adds the next database to what was found, if it goes on where the one before ends.
-fn take(found: &mut Found, database: Database) -> Result<(), OpenError> {
+fn take(found: &mut Found, database: Database, each: &mut EachGroup<'_>) -> Result<(), OpenError> {
     let next = found.tail.last.next();
     let goes_on = found.tail == database.head.anchor && found.torn.is_none() && found.unused.is_none();
     if let Some(before) = found.databases.back().filter(|_| !goes_on) {
@@ -429,7 +489,7 @@ fn take(found: &mut Found, database: Database) -> Result<(), OpenError> {
         );
         return Err(before.damage(next, &reason).into());
     }
-    let walked = database.walk()?;
+    let walked = database.walk(each)?;
     found.tail = walked.tail;
     found.live_bytes = walked.bytes;
     found.torn = walked.torn.map(|(bytes, reason)| {

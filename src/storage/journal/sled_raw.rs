@@ -169,7 +169,7 @@ pub(super) fn refuse_marked(dir: &Path) -> Result<(), OpenError> {
 }
 
 /// Where damage of the database in `dir` is noted.
-fn mark_of(dir: &Path) -> PathBuf {
+pub(super) fn mark_of(dir: &Path) -> PathBuf {
     dir.with_extension("sled.damaged")
 }
 

@@ -44,7 +44,7 @@ pub fn walk_files(
     each: &mut dyn FnMut(&Group),
 ) -> Result<Verified, OpenError> {
     let mut seen = Seen::default();
-    let found = file::scan_dir(disk, dir, partition, epoch, &mut |group| {
+    let found = file::scan_dir(disk, dir, partition, epoch, &mut |_, group| {
         seen.first.get_or_insert(group.first());
         seen.groups += 1;
         seen.bytes += group.bytes().len() as u64;

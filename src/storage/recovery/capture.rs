@@ -13,12 +13,13 @@
 //!
 //! Ledger, ended reservations and keys may be read later than N, because they are only added to: what is newer than N is in the
 //! records as well, and writing it twice writes it once. While the first part is read the log grows and the window of recent
-//! keys fills, nothing else; `cargo bench --bench snapshot` tells for how long.
+//! keys fills, and an actor that died waits to be read again, if a checkpoint waits before it; nothing else.
+//! `cargo bench --bench snapshot` tells for how long.
 //!
 //! The file is then read back and judged ([`super::judge`]) before it gets its name: no snapshot is listed that does not replay
 //! to lawful state. Memory is bounded by a block of the file, and in the judgement by the variants that the records touch.
 //!
-//! Deliberately absent: priorities and schedules (the caller's thread), and the choice of a name.
+//! Deliberately absent: priorities and schedules (the caller's thread).
 use super::{
     JournalPlace, READ_BYTES, RecoverError, RecoverOptions, behind,
     entries::{self, ROWS},
@@ -37,12 +38,17 @@ use crate::storage::{
     journal::{Anchor, Epoch, LogReader, PartitionId, Position, ReadError, RecordNumber},
     record::Fact,
     snapshot::{
-        About, EntityKind, Entry, Manifest, SnapshotError, SnapshotReader, SnapshotWriter, TailRecord,
+        About, EntityKind, Entry, Manifest, Shelf, SnapshotError, SnapshotReader, SnapshotWriter, TailRecord,
+        id_of,
     },
     state::{Family, StateError, StateStore},
 };
 use hashbrown::HashMap;
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 /// Rows of ledger, keys or ended reservations that are read at once.
 const PAGE_ROWS: usize = 512;
@@ -58,9 +64,20 @@ pub struct CaptureAbout {
     pub source: String,
 }
 
+/// Where it goes.
+#[derive(Clone, Copy, Debug)]
+pub enum CaptureTo<'a> {
+    /// Into this file.
+    File(&'a Path),
+    /// Into this folder, under a name that says when it was taken and of which position.
+    Shelf(&'a Shelf),
+}
+
 /// A snapshot that was taken, read back and judged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Captured {
+    /// The file.
+    pub path: PathBuf,
     /// What it says about itself.
     pub manifest: Manifest,
     /// The size of the file.
@@ -84,6 +101,9 @@ pub enum CaptureError {
     /// The data directory could not be opened.
     #[error(transparent)]
     Open(#[from] RecoverError),
+    /// The house ends.
+    #[error("the server ends")]
+    Stopped,
     /// What was written does not replay to lawful state: do not trust this house before it was verified.
     #[error("the snapshot was read back and found wrong")]
     Judge(#[from] JudgeError),
@@ -108,17 +128,18 @@ impl CaptureError {
     }
 }
 
-/// Takes a snapshot of a house that serves, into `path`. Blocks on the disk.
+/// Takes a snapshot of a house that serves. Blocks on the disk. When `stop` turns true it ends soon, without one.
 ///
 /// # Errors
 /// [`CaptureError`].
 pub fn capture(
     checkpointer: &Checkpointer,
     epoch: Epoch,
-    path: &Path,
+    to: CaptureTo<'_>,
     about: &CaptureAbout,
+    stop: &AtomicBool,
 ) -> Result<Captured, CaptureError> {
-    let mut capture = Capture::begin(path)?;
+    let mut capture = Capture::begin(to, about, stop)?;
     let begin = crate::clock::Stopwatch::start();
     let (rows, kept) = checkpointer.with_rows("snapshot", |state, _| capture.rows(state));
     let held_seconds = begin.seconds();
@@ -132,17 +153,17 @@ pub fn capture(
     let (reader, partition) = checkpointer.log();
     capture.tail(&**reader, partition)?;
     drop(kept);
-    capture.finish(epoch, about, held_seconds)
+    capture.finish(epoch, held_seconds)
 }
 
-/// Takes a snapshot of a data directory that nobody serves, into `path`.
+/// Takes a snapshot of a data directory that nobody serves.
 ///
 /// # Errors
 /// [`CaptureError`].
 pub fn capture_directory(
     dir: &DataDir,
     options: &RecoverOptions,
-    path: &Path,
+    to: CaptureTo<'_>,
     about: &CaptureAbout,
 ) -> Result<Captured, CaptureError> {
     let state = StateStore::open(&dir.state_dir(), options.state)?;
@@ -156,18 +177,22 @@ pub fn capture_directory(
         proven: RecordNumber(behind(mark).0 - 1),
     };
     let journal = options.journal()(place).map_err(RecoverError::Open)?;
-    let mut capture = Capture::begin(path)?;
+    let never = AtomicBool::new(false);
+    let mut capture = Capture::begin(to, about, &never)?;
     capture.rows(&state)?;
     let mut at = Some(Page::FIRST);
     while let Some(page) = at {
         at = capture.page(&state, page)?;
     }
     capture.tail(&*journal.reader(), options.partition)?;
-    capture.finish(epoch_of(dir), about, 0.0)
+    capture.finish(epoch_of(dir), 0.0)
 }
 
 /// A snapshot being taken.
-struct Capture {
+struct Capture<'a> {
+    to: CaptureTo<'a>,
+    about: &'a CaptureAbout,
+    stop: &'a AtomicBool,
     writer: SnapshotWriter,
     rows_number: RecordNumber,
     rows_logged_at_ms: Option<i64>,
@@ -189,10 +214,17 @@ impl Page {
     const FIRST: Self = Self::Ledger(Vec::new());
 }
 
-impl Capture {
-    fn begin(path: &Path) -> Result<Self, CaptureError> {
+impl<'a> Capture<'a> {
+    fn begin(to: CaptureTo<'a>, about: &'a CaptureAbout, stop: &'a AtomicBool) -> Result<Self, CaptureError> {
+        let writer = match to {
+            CaptureTo::File(path) => SnapshotWriter::create(path)?,
+            CaptureTo::Shelf(shelf) => SnapshotWriter::create(&shelf.begin_at(about.created_at_ms))?,
+        };
         Ok(Self {
-            writer: SnapshotWriter::create(path)?,
+            to,
+            about,
+            stop,
+            writer,
             rows_number: RecordNumber::ZERO,
             rows_logged_at_ms: None,
             last: RecordNumber::ZERO,
@@ -227,7 +259,7 @@ impl Capture {
                 let (key, row) = row?;
                 let entry = entries::of_row(kind, &key[1..], &row, self.rows_number.0);
                 let entry = entry.ok_or_else(|| RowError::content(Family::Entity, "it is too short"))?;
-                self.writer.entity(&entry)?;
+                self.put(&entry)?;
             }
         }
         for row in state.scan(Family::Hold, &[], None, usize::MAX) {
@@ -237,14 +269,21 @@ impl Capture {
         Ok(())
     }
 
-    fn row(&mut self, kind: EntityKind, id: Vec<u8>, state: Vec<u8>) -> Result<(), SnapshotError> {
+    fn row(&mut self, kind: EntityKind, id: Vec<u8>, state: Vec<u8>) -> Result<(), CaptureError> {
         let number = self.rows_number.0;
-        self.writer.entity(&Entry {
+        self.put(&Entry {
             kind,
             id,
             number,
             state,
         })
+    }
+
+    fn put(&mut self, entry: &Entry) -> Result<(), CaptureError> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(CaptureError::Stopped);
+        }
+        Ok(self.writer.entity(entry)?)
     }
 
     /// The next rows of what is only added to, and where it goes on.
@@ -267,7 +306,7 @@ impl Capture {
                         id.ok_or_else(|| RowError::content(Family::Ended, "its key is no reservation's"))?;
                     let store = self.store(state, id.variant())?;
                     let entry = entries::of_ended(ended, &store, self.rows_number.0);
-                    self.writer.entity(&entry)?;
+                    self.put(&entry)?;
                 }
                 let next = found.next.map(|last| Page::Ended(Some(last)));
                 Some(next.unwrap_or(Page::Keys(None)))
@@ -275,7 +314,7 @@ impl Capture {
             Page::Keys(after) => {
                 let found = state.keys_after(after, PAGE_ROWS)?;
                 for key in &found.items {
-                    self.writer.entity(&entries::of_key(key))?;
+                    self.put(&entries::of_key(key))?;
                 }
                 found.next.map(|last| Page::Keys(Some(last)))
             }
@@ -327,7 +366,8 @@ impl Capture {
         Ok(())
     }
 
-    fn finish(self, epoch: Epoch, about: &CaptureAbout, held_seconds: f64) -> Result<Captured, CaptureError> {
+    fn finish(self, epoch: Epoch, held_seconds: f64) -> Result<Captured, CaptureError> {
+        let Self { to, about, stop, .. } = self;
         // A log without a gate is judged by the rules of whoever goes on from it.
         let gate = self.gate.or_else(|| Gate::due(None, env!("CARGO_PKG_VERSION")));
         let gate = gate.expect("a gate is due where none stands");
@@ -335,7 +375,7 @@ impl Capture {
             epoch,
             number: self.last,
         };
-        let sealed = self.writer.seal(About {
+        let mut sealed = self.writer.seal(About {
             written_by: about.written_by.clone(),
             created_at_ms: about.created_at_ms,
             epoch: u64::from(position.epoch.0),
@@ -349,9 +389,21 @@ impl Capture {
             attribution: Vec::new(),
             source: about.source.clone(),
         })?;
+        if stop.load(Ordering::Relaxed) {
+            return Err(CaptureError::Stopped);
+        }
         let judged = judge(&|| SnapshotReader::open(sealed.path()))?.lawful()?;
+        let path = match to {
+            CaptureTo::File(path) => path.to_owned(),
+            CaptureTo::Shelf(shelf) => {
+                let path = shelf.path_of(&id_of(about.created_at_ms, position));
+                path.expect("what is made as an id is one")
+            }
+        };
+        sealed.call(path.clone());
         let (manifest, summary) = sealed.publish(judged.stand(), judged.totals())?;
         Ok(Captured {
+            path,
             manifest,
             bytes: summary.bytes,
             held_seconds,

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 pub enum RecoverError {
     /// What lies on the disk is not what was written (LOG_CLOSED). Nothing was modified.
     #[error(
-        "damage in {} at record {record}: {reason}; see how far it goes with: holdfast verify --data-dir {}",
+        "damage in {} at record {record}: {reason}; go on with: {}",
         file.display(),
-        data_dir.display()
+        remedy.command(data_dir)
     )]
     Damage {
         /// The file or database.
@@ -27,6 +27,8 @@ pub enum RecoverError {
         reason: String,
         /// The data directory.
         data_dir: PathBuf,
+        /// What helps.
+        remedy: Remedy,
     },
     /// A record cannot be applied to the state before it.
     #[error("record {number} cannot be replayed: {reason}")]
@@ -86,7 +88,38 @@ pub enum RecoverError {
     Row(#[from] RowError),
 }
 
+/// What an operator can do about damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// The log is broken: cut it there.
+    CutLog,
+    /// The stored rows are: go back to a snapshot.
+    Restore,
+}
+
+impl Remedy {
+    /// The command to begin with.
+    pub fn command(self, data_dir: &Path) -> String {
+        let what = match self {
+            Self::CutLog => "wal repair --truncate-tail",
+            Self::Restore => "snapshot list",
+        };
+        format!("holdfast {what} --data-dir {}", data_dir.display())
+    }
+}
+
 impl RecoverError {
+    /// What helps, where something is damaged.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            Self::Damage { remedy, .. } => Some(*remedy),
+            Self::Replay { .. } | Self::Open(OpenError::Damage(_)) | Self::Read(ReadError::Damage(_)) => {
+                Some(Remedy::CutLog)
+            }
+            damaged => damaged.is_damage().then_some(Remedy::Restore),
+        }
+    }
+
     /// Whether the data is damaged: the exit code differs, and a restart will not help.
     pub fn is_damage(&self) -> bool {
         match self {
@@ -113,11 +146,12 @@ impl RecoverError {
 
     /// Adds the directory, and the command that shows more, to what the journal found.
     pub(super) fn in_data_dir(self, data_dir: &Path, journal: &Path, state: &Path) -> Self {
-        let damage = |file: PathBuf, record, reason| Self::Damage {
+        let damage = |file: PathBuf, record, reason, remedy| Self::Damage {
             file,
             record,
             reason,
             data_dir: data_dir.to_owned(),
+            remedy,
         };
         match self {
             Self::Open(OpenError::Damage(Damage {
@@ -131,10 +165,16 @@ impl RecoverError {
                 record,
                 offset,
                 reason,
-            })) => damage(file, record, format!("{reason} (offset {offset})")),
-            Self::Replay { number, reason } => damage(journal.to_owned(), number, reason),
+            })) => damage(
+                file,
+                record,
+                format!("{reason} (offset {offset})"),
+                Remedy::CutLog,
+            ),
+            Self::Replay { number, reason } => damage(journal.to_owned(), number, reason, Remedy::CutLog),
             Self::Law { violation, number } => {
-                damage(state.to_owned(), RecordNumber(number), violation.to_string())
+                let number = RecordNumber(number);
+                damage(state.to_owned(), number, violation.to_string(), Remedy::Restore)
             }
             Self::Damage { .. }
             | Self::UnknownRules { .. }

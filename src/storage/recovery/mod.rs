@@ -8,6 +8,7 @@
 //! | `capture` | a house becomes a portable snapshot, while it serves or on the disk |
 //! | `entries` | what the entries of a portable snapshot say |
 //! | `judge` | is a portable snapshot lawful, and what does it amount to? |
+//! | `repair` | a log that a start refuses becomes one that it takes |
 //! | `seed` | states and records of a portable snapshot become the rows of a new epoch |
 //!
 //! Laws: LOG_CLOSED before anything is believed; REPLAY_EQUAL, state = rows + tail; the variants' own by counting every
@@ -19,18 +20,20 @@ mod entries;
 mod error;
 mod judge;
 mod open;
+mod repair;
 mod replay;
 mod seed;
 mod verify;
 
-pub use capture::{CaptureAbout, CaptureError, Captured, capture, capture_directory};
-pub use error::RecoverError;
+pub use capture::{CaptureAbout, CaptureError, CaptureTo, Captured, capture, capture_directory};
+pub use error::{RecoverError, Remedy};
 pub use judge::{JudgeError, Judged, OpenSnapshot, judge};
 pub(in crate::storage) use open::log_backend;
 pub use open::{
     Backend, JournalPlace, OpenJournal, Progress, RecoverOptions, Recovered, RecoveredAgent,
     RecoveredVariant, recover,
 };
+pub use repair::{Break, Lost, Named, RepairPlan, plan_repair, repair};
 pub use replay::state_digest;
 pub(in crate::storage) use seed::Seed;
 pub use seed::SeedError;

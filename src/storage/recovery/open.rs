@@ -128,14 +128,23 @@ impl RecoverOptions {
             Backend::Sled => {
                 let options = SledOptions {
                     partition,
-                    epoch,
-                    database_bytes: self.segment_bytes,
-                    cache_bytes: self.journal_cache_bytes,
                     start,
                     proven,
+                    ..self.sled(epoch)
                 };
                 Ok(Box::new(SledJournal::open(dir, options)?))
             }
+        }
+    }
+
+    /// How the databases of a log are opened.
+    pub(super) fn sled(&self, epoch: Epoch) -> SledOptions {
+        SledOptions {
+            partition: self.partition,
+            epoch,
+            database_bytes: self.segment_bytes,
+            cache_bytes: self.journal_cache_bytes,
+            ..SledOptions::default()
         }
     }
 }

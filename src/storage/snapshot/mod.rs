@@ -48,12 +48,14 @@ mod error;
 mod format;
 mod manifest;
 mod reader;
+mod shelf;
 mod writer;
 
 pub use error::{Damage, Place, SnapshotError};
 pub use format::{BLOCK_BYTES, ENTRY_BYTES_MAX, FORMAT, ID_BYTES_MAX};
 pub use manifest::{About, Counts, Digest, Manifest, Stand};
 pub use reader::{Part, SnapshotReader, verify};
+pub use shelf::{Shelf, ShelfPage, Shelved, id_of};
 pub use writer::{Sealed, SnapshotWriter};
 
 /// What an entity is. The numbers are part of the format and never change their meaning.

@@ -133,6 +133,11 @@ impl SnapshotReader {
         &self.manifest
     }
 
+    /// The size of the file.
+    pub fn bytes(&self) -> u64 {
+        self.source.length
+    }
+
     /// Reads what is left and judges the whole; keeps nothing of it.
     ///
     /// # Errors

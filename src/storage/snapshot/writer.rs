@@ -230,6 +230,11 @@ impl Sealed {
         &self.writer.partial
     }
 
+    /// Gives it another name than was said when it was begun, in the same folder.
+    pub fn call(&mut self, path: PathBuf) {
+        self.writer.path = path;
+    }
+
     /// Writes what the content amounts to into its manifest, and gives the file its name, durably.
     ///
     /// # Errors

@@ -6,12 +6,13 @@ use super::{
 use holdfast::{
     domain::{cart, order::Status},
     storage::{
+        checkpoint::Checkpointer,
         data_dir::DataDir,
         dto,
         journal::{Epoch, PartitionId, RecordNumber},
         keys::Claimed,
         recovery::{
-            Backend, CaptureAbout, CaptureError, Captured, JudgeError, RecoverError, capture,
+            Backend, CaptureAbout, CaptureError, CaptureTo, Captured, JudgeError, RecoverError, capture,
             capture_directory, judge, verify,
         },
         restore::fill_empty,
@@ -21,7 +22,7 @@ use holdfast::{
         state::Family,
     },
 };
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, sync::atomic::AtomicBool};
 
 const EPOCH: Epoch = Epoch(1);
 
@@ -31,6 +32,16 @@ fn about() -> CaptureAbout {
         created_at_ms: START_MS,
         source: "a test".to_owned(),
     }
+}
+
+fn taken(checkpointer: &Checkpointer, path: &Path) -> Result<Captured, CaptureError> {
+    capture(
+        checkpointer,
+        EPOCH,
+        CaptureTo::File(path),
+        &about(),
+        &AtomicBool::new(false),
+    )
 }
 
 fn hex(digest: [u8; 32]) -> String {
@@ -125,7 +136,7 @@ fn a_snapshot_taken_while_it_sells_is_the_house_at_its_position() {
         for _ in 0..3 {
             let checkpointer = house.checkpointer.clone();
             let one = std::thread::scope(|scope| {
-                let taking = scope.spawn(|| capture(&checkpointer, EPOCH, &path, &about()).unwrap());
+                let taking = scope.spawn(|| taken(&checkpointer, &path).unwrap());
                 while !taking.is_finished() {
                     story.go_on(&mut house, 5);
                 }
@@ -154,7 +165,7 @@ fn a_fresh_directory_becomes_the_house_with_all_it_knows() {
         house.checkpoint();
         story.go_on(&mut house, 60);
         let checkpointer = house.checkpointer.clone();
-        let captured = capture(&checkpointer, EPOCH, &path, &about()).unwrap();
+        let captured = taken(&checkpointer, &path).unwrap();
         drop(checkpointer);
         story.check(&captured);
         let state = captured.manifest.state.clone().unwrap();
@@ -224,7 +235,7 @@ fn a_directory_that_nobody_serves_is_captured_too() {
         let digest = house.digest();
         house.close();
         let dir = DataDir::open(&home.root()).unwrap();
-        let captured = capture_directory(&dir, &home.options, &path, &about()).unwrap();
+        let captured = capture_directory(&dir, &home.options, CaptureTo::File(&path), &about()).unwrap();
         story.check(&captured);
         assert_eq!(verify(&dir, &home.options).unwrap().digest, digest);
         let (_other, fresh) = seeded(backend, &path);
@@ -238,7 +249,7 @@ fn an_empty_house_has_a_snapshot() {
     let home = Home::new(Backend::File);
     let path = home.dir.path().join("empty.holdfast");
     let house = home.open();
-    let captured = capture(&house.checkpointer, EPOCH, &path, &about()).unwrap();
+    let captured = taken(&house.checkpointer, &path).unwrap();
     assert_eq!(
         (
             captured.manifest.position,
@@ -261,29 +272,17 @@ fn what_cannot_be_finished_leaves_nothing() {
     let mut house = home.open();
     Story::new(4).go_on(&mut house, 50);
     let good = folder.join("good.holdfast");
-    capture(&house.checkpointer, EPOCH, &good, &about()).unwrap();
+    taken(&house.checkpointer, &good).unwrap();
     let bytes = fs::read(&good).unwrap();
     let full = Path::new("/dev/full");
     let error = if full.exists() {
         std::os::unix::fs::symlink(full, folder.join("full.holdfast.partial")).unwrap();
-        let error = capture(
-            &house.checkpointer,
-            EPOCH,
-            &folder.join("full.holdfast"),
-            &about(),
-        )
-        .unwrap_err();
+        let error = taken(&house.checkpointer, &folder.join("full.holdfast")).unwrap_err();
         assert!(error.is_disk_full(), "{error:?}");
         error
     } else {
         fs::create_dir(folder.join("full.holdfast.partial")).unwrap();
-        capture(
-            &house.checkpointer,
-            EPOCH,
-            &folder.join("full.holdfast"),
-            &about(),
-        )
-        .unwrap_err()
+        taken(&house.checkpointer, &folder.join("full.holdfast")).unwrap_err()
     };
     assert!(
         matches!(error, CaptureError::Snapshot(SnapshotError::Io { .. })),
@@ -306,7 +305,7 @@ fn busy(path: &Path) -> Captured {
     story.go_on(&mut house, 300);
     house.checkpoint();
     story.go_on(&mut house, 40);
-    let captured = capture(&house.checkpointer, EPOCH, path, &about()).unwrap();
+    let captured = taken(&house.checkpointer, &path).unwrap();
     house.close();
     for kind in [
         EntityKind::HEAD,

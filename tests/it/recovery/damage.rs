@@ -55,7 +55,10 @@ fn damage_in_the_middle_refuses_with_file_record_and_command() {
     for part in [
         &segment.display().to_string(),
         "record ",
-        &format!("holdfast verify --data-dir {}", home.root().display()),
+        &format!(
+            "holdfast wal repair --truncate-tail --data-dir {}",
+            home.root().display()
+        ),
     ] {
         assert!(text.contains(part), "{text}");
     }
@@ -111,7 +114,10 @@ fn damage_in_the_last_group_refuses_with_file_record_and_command() {
     for part in [
         &segment.display().to_string(),
         "record 601",
-        &format!("holdfast verify --data-dir {}", home.root().display()),
+        &format!(
+            "holdfast wal repair --truncate-tail --data-dir {}",
+            home.root().display()
+        ),
     ] {
         assert!(text.contains(part), "{text}");
     }

@@ -18,7 +18,7 @@ use holdfast::{
         dto,
         journal::{Epoch, PartitionId, RecordNumber},
         keys::{Claimed, KeyEntry},
-        recovery::{Backend, CaptureAbout, capture, verify},
+        recovery::{Backend, CaptureAbout, CaptureTo, capture, verify},
         restore::{
             Cut, LogBehind, Lost, Plan, RestoreError, Restored, Source, Step, Wanted, carry_out, survey,
         },
@@ -30,6 +30,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
 };
 
 /// The states as they are now, and the records behind them up to `position`.
@@ -207,7 +208,16 @@ fn live(backend: Backend, seed: u64) -> Lived {
                 created_at_ms: house.now().as_millis(),
                 source: "a test".to_owned(),
             };
-            taken = Some(capture(&house.checkpointer, Epoch(1), &file, &about).unwrap());
+            taken = Some(
+                capture(
+                    &house.checkpointer,
+                    Epoch(1),
+                    CaptureTo::File(&file),
+                    &about,
+                    &AtomicBool::new(false),
+                )
+                .unwrap(),
+            );
         }
     }
     let now = house.now();

@@ -9,7 +9,7 @@ use holdfast::{
     domain::time::Timestamp,
     storage::{
         data_dir::DataDir,
-        recovery::{CaptureAbout, Captured, OpenJournal, capture_directory},
+        recovery::{CaptureAbout, CaptureTo, Captured, OpenJournal, capture_directory},
     },
 };
 use std::{
@@ -70,6 +70,12 @@ impl Home {
             source: "a test".to_owned(),
         };
         let dir = DataDir::open(&self.data()).unwrap();
-        capture_directory(&dir, &recover_options(&self.loaded.config), path, &about).unwrap()
+        capture_directory(
+            &dir,
+            &recover_options(&self.loaded.config),
+            CaptureTo::File(path),
+            &about,
+        )
+        .unwrap()
     }
 }

@@ -175,6 +175,8 @@ impl House {
         config.journal.segment_bytes = ByteSize::from_bytes(8 << 20);
         // Stored rows are written when a test says so, see `checkpoint`.
         config.checkpoint.every = Length::from_millis(24 * 60 * 60 * 1_000);
+        // Tests turn the clock by days; who wants a snapshot asks for it.
+        config.snapshots.every = None;
         change(&mut config);
         Self {
             life: None,

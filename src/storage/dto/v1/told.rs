@@ -10,6 +10,7 @@ pub(in crate::storage::dto) enum Told<'a> {
     Reservation(Box<Hold<'a>>),
     Variant(Box<View<'a>>),
     CleanedUp(u64, u64),
+    Snapshot(&'a str),
 }
 
 impl<'a> Mirror<'a> for Told<'a> {
@@ -21,6 +22,7 @@ impl<'a> Mirror<'a> for Told<'a> {
             record::Told::Reservation(hold) => Self::Reservation(Box::new(Hold::of(hold))),
             record::Told::Variant(view) => Self::Variant(Box::new(View::of(view))),
             record::Told::CleanedUp { due, expired } => Self::CleanedUp(*due, *expired),
+            record::Told::Snapshot(id) => Self::Snapshot(id),
         }
     }
 
@@ -30,6 +32,7 @@ impl<'a> Mirror<'a> for Told<'a> {
             Self::Reservation(hold) => record::Told::Reservation(Box::new(hold.restore()?)),
             Self::Variant(view) => record::Told::Variant(Box::new(view.restore()?)),
             Self::CleanedUp(due, expired) => record::Told::CleanedUp { due, expired },
+            Self::Snapshot(id) => record::Told::Snapshot(id.to_owned()),
         })
     }
 }
