@@ -353,11 +353,13 @@ impl Shop {
 
     /// One that nobody asked for; when the next one is due.
     async fn snapshot_on_schedule(&self, every: Length) -> Timestamp {
+        let now = self.clock.now();
+        let again = now.saturating_add(RETRY_MS.min(every.as_millis()));
         let Ok(_busy) = self.snapshots.begin() else {
-            return self.clock.now().saturating_add(RETRY_MS.min(every.as_millis()));
+            return again;
         };
         if self.take_snapshot(ON_SCHEDULE).await.is_err() {
-            return self.clock.now().saturating_add(RETRY_MS.min(every.as_millis()));
+            return again;
         }
         let (shelf, keep) = (self.snapshots.shelf.clone(), self.config.snapshots.keep);
         // What cannot be removed now is removed the next time; why has been told.
@@ -366,7 +368,7 @@ impl Shop {
             Ok(())
         })
         .await;
-        self.clock.now().saturating_add(every.as_millis())
+        now.saturating_add(every.as_millis())
     }
 }
 

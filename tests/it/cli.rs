@@ -44,12 +44,19 @@ macro_rules! golden {
 
 #[test]
 fn help_is_as_reviewed() {
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 20] = [
         &[],
         &["serve"],
         &["bench"],
         &["verify"],
         &["restore"],
+        &["snapshot"],
+        &["snapshot", "create"],
+        &["snapshot", "list"],
+        &["snapshot", "inspect"],
+        &["snapshot", "verify"],
+        &["snapshot", "export"],
+        &["snapshot", "prune"],
         &["config"],
         &["config", "print"],
         &["config", "check"],

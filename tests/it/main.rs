@@ -24,6 +24,7 @@ mod saga;
 mod scenario;
 mod server;
 mod shop;
+mod snapshot_cli;
 mod snapshot_file;
 mod socket;
 mod stops;

@@ -192,9 +192,15 @@ const REFUSALS: &[(&str, &[Code])] = &[
     ("put_policy", &[Code::StaleVersion, Code::PreconditionRequired]),
     (
         "create_snapshot",
-        &[Code::SnapshotRunning, Code::InsufficientStorage],
+        &[
+            Code::SnapshotRunning,
+            Code::InsufficientStorage,
+            // A repeat, when its snapshot was removed or damaged since.
+            Code::SnapshotNotFound,
+            Code::SnapshotDamaged,
+        ],
     ),
-    ("get_snapshot", &[Code::SnapshotNotFound]),
+    ("get_snapshot", &[Code::SnapshotNotFound, Code::SnapshotDamaged]),
     (
         "delete_snapshot",
         &[Code::SnapshotNotFound, Code::SnapshotRunning],

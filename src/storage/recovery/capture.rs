@@ -392,7 +392,7 @@ impl<'a> Capture<'a> {
         if stop.load(Ordering::Relaxed) {
             return Err(CaptureError::Stopped);
         }
-        let judged = judge(&|| SnapshotReader::open(sealed.path()))?.lawful()?;
+        let judged = judge(&|| SnapshotReader::open(sealed.unpublished()))?.lawful()?;
         let path = match to {
             CaptureTo::File(path) => path.to_owned(),
             CaptureTo::Shelf(shelf) => {

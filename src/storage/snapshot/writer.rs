@@ -226,7 +226,7 @@ pub struct Sealed {
 
 impl Sealed {
     /// Where it can be read until it is published.
-    pub fn path(&self) -> &Path {
+    pub fn unpublished(&self) -> &Path {
         &self.writer.partial
     }
 

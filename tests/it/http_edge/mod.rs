@@ -5,6 +5,7 @@ mod document;
 mod holds;
 mod limits;
 mod operators;
+mod snapshots;
 
 use axum::Router;
 use axum::body::Body;

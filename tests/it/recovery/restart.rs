@@ -160,7 +160,8 @@ fn check_rebuild(house: &House) {
             Err(error) => assert!(variant.head().deleted, "{error}"),
         }
     }
-    assert_eq!(house.checkpointer.trim_holds().oldest(), None);
+    let needed = house.checkpointer.trim_holds().oldest();
+    assert_eq!(needed.filter(|(name, _)| *name != "archive"), None);
 }
 
 #[test]
