@@ -26,9 +26,8 @@ use holdfast::{
         dto,
         journal::{Anchor, Epoch, Journal, PartitionId, format::GroupBuilder},
         record::{Fact, Turn, VariantFact},
-        recovery::{
-            Backend, CaptureAbout, CaptureTo, RecoverOptions, Recovered, capture, recover, seed_from_snapshot,
-        },
+        recovery::{Backend, CaptureAbout, CaptureTo, RecoverOptions, Recovered, capture, recover},
+        restore::fill_empty,
         snapshot::SnapshotReader,
         state::StateOptions,
         trim_holds::TrimHolds,
@@ -71,7 +70,7 @@ fn main() {
     let other = home.path().join("other");
     timed("restored into an empty directory", || {
         let mut dir = DataDir::open(&other).unwrap();
-        seed_from_snapshot(&mut dir, &OPTIONS, &OPTIONS.journal(), || {
+        fill_empty(&mut dir, &OPTIONS, &OPTIONS.journal(), || {
             SnapshotReader::open(&file)
         })
         .unwrap();

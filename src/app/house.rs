@@ -21,7 +21,7 @@ use crate::{
     storage::{
         data_dir::DataDir,
         journal::LogReader,
-        recovery::OpenJournal,
+        recovery::{OpenJournal, RecoverOptions},
         restore::{
             Cut, LogBehind, Plan, RestoreError, Restored, Source, Step, Wanted, carry_out, nearest, survey,
         },
@@ -392,13 +392,14 @@ impl House {
             desk.operations.pop_front();
         }
         drop(desk);
+        // Whoever reads this answer and asks for anything else is told to wait.
+        self.enter(Stage::Restoring(Arc::clone(&operation)));
         let (house, shop, begun) = (Arc::clone(self), Arc::clone(shop), Arc::clone(&operation));
         tokio::spawn(async move { house.carry_out(shop, planned, begun).await });
         Ok(operation)
     }
 
     async fn carry_out(self: Arc<Self>, shop: Arc<Shop>, planned: Planned, operation: Arc<Operation>) {
-        self.enter(Stage::Restoring(Arc::clone(&operation)));
         let (place, clock) = (shop.place(), shop.clock().clone());
         let Some(mut dir) = shop.close_and_keep().await else {
             // Whoever closed it ends the process.
@@ -495,20 +496,21 @@ impl House {
 pub(super) struct Place {
     pub(super) snapshots: PathBuf,
     pub(super) archive: PathBuf,
-    pub(super) journal: PathBuf,
+    pub(super) root: PathBuf,
+    pub(super) options: RecoverOptions,
     pub(super) epoch: u64,
     pub(super) reader: Arc<dyn LogReader>,
 }
 
 impl Place {
-    /// The log behind a snapshot: the running one's if it is of this epoch. Of an earlier one only the snapshot's own tail is
-    /// at hand while the shop is open.
-    fn log(&self, epoch: u64) -> Result<Option<LogBehind>, RestoreError> {
-        let log = || {
-            let places = (self.archive.as_path(), self.journal.as_path());
-            LogBehind::live(places, epoch, PARTITION, Arc::clone(&self.reader))
-        };
-        (epoch == self.epoch).then(log).transpose()
+    /// The log behind a snapshot: the running one's, or that of an epoch that was left and is still kept.
+    fn log(&self, epoch: u64) -> Result<LogBehind, RestoreError> {
+        let journal = DataDir::journal_dir_in(&self.root, epoch);
+        if epoch == self.epoch {
+            let places = (self.archive.as_path(), journal.as_path());
+            return LogBehind::live(places, epoch, PARTITION, Arc::clone(&self.reader));
+        }
+        LogBehind::closed((self.archive.clone(), journal), epoch, self.epoch, &self.options)
     }
 
     /// The file of a snapshot; no path, only a name.
@@ -540,7 +542,7 @@ fn plan(place: &Place, ask: &RestoreAsk, now: Timestamp) -> Result<(PathBuf, Pla
     };
     let source = Source {
         open: &open,
-        log: log.as_ref(),
+        log: Some(&log),
     };
     let plan = survey(&source, wanted)?;
     Ok((file, plan))
@@ -550,7 +552,7 @@ fn plan(place: &Place, ask: &RestoreAsk, now: Timestamp) -> Result<(PathBuf, Pla
 fn build(
     dir: &mut DataDir,
     place: &Place,
-    (options, journal): &(crate::storage::recovery::RecoverOptions, OpenJournal),
+    (options, journal): &(RecoverOptions, OpenJournal),
     planned: &Planned,
     wanted: Wanted,
     operation: &Operation,
@@ -559,7 +561,7 @@ fn build(
     let log = place.log(u64::from(planned.plan.snapshot.epoch.0))?;
     let source = Source {
         open: &open,
-        log: log.as_ref(),
+        log: Some(&log),
     };
     let plan = survey(&source, wanted)?;
     if plan.cut != planned.plan.cut {

@@ -224,7 +224,6 @@ impl Shop {
             ..
         } = recovered;
         let reader = journal.reader();
-        let place_reader = Arc::clone(&reader);
 
         let disk = DiskWatch::start(reserve, clock.clone());
         let (now, low) = (clock.clone(), disk.low());
@@ -317,6 +316,14 @@ impl Shop {
         directory.start_timers();
         let (epoch, since) = (data_dir.epoch(), clock.now());
         let past = Past::of(&data_dir, Arc::clone(&reader), Arc::clone(&state));
+        let place = Place {
+            snapshots: data_dir.snapshots_dir(),
+            archive: data_dir.archive_dir(),
+            root: data_dir.root().to_owned(),
+            options: recover_options(&config),
+            epoch,
+            reader: Arc::clone(&reader),
+        };
         let shop = Arc::new(Self {
             directory,
             admission,
@@ -337,13 +344,7 @@ impl Shop {
             epoch,
             since,
             ending: watch::Sender::new(false),
-            place: Place {
-                snapshots: data_dir.snapshots_dir(),
-                archive: data_dir.archive_dir(),
-                journal: data_dir.journal_dir(),
-                epoch: data_dir.epoch(),
-                reader: place_reader,
-            },
+            place,
             running: Mutex::new(Some(Running {
                 queue,
                 writer,

@@ -74,7 +74,7 @@ codes! {
     RefundNotFound "refund-not-found" 404 false "No refund is asked for under this payment reference"
         "The order's `refunds` lists those that are.";
     SnapshotNotFound "snapshot-not-found" 404 false "No such snapshot"
-        "GET /api/admin/snapshots lists those that are there.";
+        "GET /api/admin/snapshots lists those that are there. A restore needs one from before its cut.";
     QuarantineNotFound "quarantine-not-found" 404 false "That variant is not in quarantine"
         "GET /api/admin/quarantine lists those that are.";
     OperationNotFound "operation-not-found" 404 false "No such operation"
@@ -163,8 +163,8 @@ codes! {
         "Units that a line books in are for sale at once, and a unit that was sold cannot be taken back because a later line is refused. Send `dryRun=true` first: it names every line that would be refused. Whatever one line says happens together or not at all.";
     InvalidParameter "invalid-parameter" 422 false "A part of the address is missing, unknown or out of range"
         "`parameter` names the path or query parameter and `expected` says what it must be.";
-    SnapshotDamaged "snapshot-damaged" 422 false "The snapshot is not what was written"
-        "`detail` and `offset` say where. Use an earlier one, and look at the disk.";
+    SnapshotDamaged "snapshot-damaged" 422 false "The snapshot, or the log behind it, is not what was written"
+        "`detail` says where, and `offset` in a snapshot. Use an earlier one, or cut before the damage, and look at the disk.";
     IdempotencyKeyReused "idempotency-key-reused" 422 false "This key belongs to another request"
         "The same key came with another body, route or caller. Use a fresh key for every intent.";
     CutUnreachable "cut-unreachable" 422 false "The shop cannot be put back to there"

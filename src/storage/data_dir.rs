@@ -152,9 +152,9 @@ impl DataDir {
         self.epoch_dir()
     }
 
-    /// Where the journal of an epoch lies, if it is kept.
-    pub fn journal_dir_of(&self, epoch: u64) -> PathBuf {
-        epoch_dir(&self.root, epoch).join("journal")
+    /// Where the journal of an epoch of the directory at `root` lies, if it is kept.
+    pub fn journal_dir_in(root: &Path, epoch: u64) -> PathBuf {
+        epoch_dir(root, epoch).join("journal")
     }
 
     /// Where the journal of the current epoch lies; exists.

@@ -1,7 +1,8 @@
 //! `holdfast snapshot` as an operator meets it: texts, files and exit codes.
 use holdfast::storage::{
     data_dir::DataDir,
-    recovery::{Backend, RecoverOptions, seed_from_snapshot},
+    recovery::{Backend, RecoverOptions},
+    restore::fill_empty,
     snapshot::SnapshotReader,
     state::StateOptions,
 };
@@ -43,7 +44,7 @@ fn stocked(root: &Path) {
         keys_memory_max: 1_000,
     };
     let mut dir = DataDir::open(root).unwrap();
-    seed_from_snapshot(&mut dir, &options, &options.journal(), || {
+    fill_empty(&mut dir, &options, &options.journal(), || {
         SnapshotReader::open(&demo())
     })
     .unwrap();

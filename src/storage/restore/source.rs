@@ -57,7 +57,21 @@ impl LogBehind {
     /// # Errors
     /// The journal of a back end that has to be opened cannot be.
     pub fn of_data_dir(dir: &DataDir, epoch: u64, options: &RecoverOptions) -> Result<Self, RestoreError> {
-        let (journal_dir, newest) = (dir.journal_dir_of(epoch), dir.epoch());
+        let places = (dir.archive_dir(), DataDir::journal_dir_in(dir.root(), epoch));
+        Self::closed(places, epoch, dir.epoch(), options)
+    }
+
+    /// The log of an epoch that nobody has open, whose archive and journal lie in these two directories; `newest` is the
+    /// current epoch there.
+    ///
+    /// # Errors
+    /// As [`LogBehind::of_data_dir`].
+    pub fn closed(
+        (archive_dir, journal_dir): (PathBuf, PathBuf),
+        epoch: u64,
+        newest: u64,
+        options: &RecoverOptions,
+    ) -> Result<Self, RestoreError> {
         let epoch = Epoch(u32::try_from(epoch).unwrap_or(u32::MAX));
         // One that is not kept any more is not begun again.
         let backend = if journal_dir.is_dir() {
@@ -87,8 +101,8 @@ impl LogBehind {
         Ok(Self {
             partition: options.partition,
             epoch,
-            archive: ArchiveReader::open(&dir.archive_dir())?,
-            archive_dir: dir.archive_dir(),
+            archive: ArchiveReader::open(&archive_dir)?,
+            archive_dir,
             journal,
             dir: journal_dir,
             newest,

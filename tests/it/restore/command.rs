@@ -163,7 +163,7 @@ fn a_restore_tells_plan_totals_and_the_next_command() {
     // It opens, with what was sold since paused.
     let flags = [
         ("data.dir".to_owned(), closed.into.display().to_string()),
-        ("journal.backend".to_owned(), "file".to_owned()),
+        ("journal.backend".to_owned(), "sled".to_owned()),
     ];
     let restored = Home {
         loaded: std::sync::Arc::new(holdfast::config::Config::load(None, [], &flags).unwrap()),

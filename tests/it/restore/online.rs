@@ -271,10 +271,28 @@ fn restored(backend: &str) {
             let stale = served.run(&old["planToken"]).await;
             assert_eq!((stale.status, stale.code.as_str()), (409, "plan-stale"));
         }
+        drop(shop);
+
+        // Another restore undoes it: the log of the epoch before is still there.
+        let end: u64 = plan["position"].as_str().unwrap()[2..].parse().unwrap();
+        let undo = served
+            .plan(json!({"file": "first.holdfast", "toNumber": end}))
+            .await;
+        assert_eq!(
+            (&undo["cut"], &undo["recordsLost"]),
+            (&plan["position"], &json!(0))
+        );
+        let begun = served.run(&undo["planToken"]).await;
+        assert_eq!(begun.status, 202, "{}", begun.body);
+        let shop = served.house.shop().await;
+        let operation = served.operation(&begun).await;
+        assert_eq!(operation["status"], "done", "{operation}");
+        let soap = served.get("/api/stock/variants/soap").await.body;
+        assert_eq!((&soap["held"], &soap["committed"]), (&json!(2), &json!(3)));
         shop.close().await;
         drop(shop);
         let current = std::fs::read_to_string(served.home.data().join("CURRENT")).unwrap();
-        assert!(current.ends_with("epoch 2\n"), "{current}");
+        assert!(current.ends_with("epoch 3\n"), "{current}");
         assert!(
             served.home.data().join("epochs/1").is_dir(),
             "the epoch of before is kept"
