@@ -5,6 +5,7 @@
 //! |---|---|
 //! | a live hold of a cart made here that no line of it and no order claims | giving it back |
 //! | a held line of an active cart whose reservation its variant does not keep live for it | ending the line |
+//! | a cart that stands still for a cart which is not taking its lines over | letting it go on with what it has |
 //!
 //! Work that was logged goes on by itself and asks again, so whatever it touches is left alone: the cart that works, a cart
 //! that stands still for another one, the cart of an order that works, a hold that a coordinator has pinned. A shop's own cart
@@ -26,6 +27,13 @@ pub enum Mend {
         /// The hold.
         reservation: ReservationId,
     },
+    /// This cart stands still for another one that does not take its lines over: it goes on.
+    Thaw {
+        /// The cart that stands still.
+        cart: CartId,
+        /// The other one.
+        into: CartId,
+    },
     /// The hold of this line is gone: the line ended.
     EndLine {
         /// The cart.
@@ -43,8 +51,12 @@ pub struct Sides {
     holds: BTreeMap<ReservationId, HeldFor>,
     lines: Vec<HeldLine>,
     claimed: BTreeSet<ReservationId>,
-    /// Carts in the middle of something: their own work, their order's, or another cart's.
+    /// Carts in the middle of something: their own work, or their order's.
     busy: BTreeSet<u128>,
+    /// Carts that stand still, and for whom.
+    merging: BTreeMap<u128, u128>,
+    /// Carts that take over another one's lines: whose, and which does.
+    merges: BTreeSet<(u128, u128)>,
 }
 
 /// A live hold as its variant has it.
@@ -84,9 +96,12 @@ impl Sides {
         }
         self.claimed
             .extend(cart.strays.iter().map(|stray| stray.reservation));
-        match cart.status {
-            cart::Status::Merging { .. } => {
-                self.busy.insert(bits);
+        if let Some(cart::Task::Merge(merge)) = cart.work.as_ref().map(|work| &work.task) {
+            self.merges.extend(merge.from.bits().map(|from| (from, bits)));
+        }
+        match &cart.status {
+            cart::Status::Merging { into } => {
+                self.merging.extend(into.bits().map(|into| (bits, into)));
             }
             cart::Status::Active | cart::Status::CheckingOut { .. } => {}
             cart::Status::Ordered { .. } | cart::Status::Merged { .. } | cart::Status::Abandoned => return,
@@ -95,7 +110,7 @@ impl Sides {
             match &line.hold {
                 LineHold::Held(kept) => {
                     self.claimed.insert(kept.reservation);
-                    if cart.status == cart::Status::Active {
+                    if matches!(cart.status, cart::Status::Active | cart::Status::Merging { .. }) {
                         self.lines.push(HeldLine {
                             cart: bits,
                             line: line.id,
@@ -127,12 +142,22 @@ impl Sides {
     /// itself and needs no mending.
     pub fn reconcile(&self, now: Timestamp) -> Vec<Mend> {
         let unclaimed = self.holds.iter().filter(|(reservation, held)| {
-            !held.pinned && !self.busy.contains(&held.cart) && !self.claimed.contains(reservation)
+            !held.pinned && !self.is_busy(held.cart) && !self.claimed.contains(reservation)
         });
         let releases = unclaimed.map(|(reservation, _)| Mend::Release {
             reservation: *reservation,
         });
         let mut mends: Vec<Mend> = releases.collect();
+        let stuck = self
+            .merging
+            .iter()
+            .filter(|(cart, into)| self.is_stuck(**cart, **into));
+        mends.extend(stuck.filter_map(|(cart, into)| {
+            Some(Mend::Thaw {
+                cart: CartId::from_bits(*cart)?,
+                into: CartId::from_bits(*into)?,
+            })
+        }));
         let mut gone: Vec<&HeldLine> = self.lines.iter().filter(|line| self.is_gone(line, now)).collect();
         gone.sort_unstable_by_key(|line| (line.cart, line.line));
         mends.extend(gone.into_iter().filter_map(|line| {
@@ -145,11 +170,19 @@ impl Sides {
         mends
     }
 
+    /// Whether the cart is in the middle of something: its own work, its order's, or another cart's.
+    fn is_busy(&self, cart: u128) -> bool {
+        let merges = |into: &u128| !self.is_stuck(cart, *into);
+        self.busy.contains(&cart) || self.merging.get(&cart).is_some_and(merges)
+    }
+
+    fn is_stuck(&self, cart: u128, into: u128) -> bool {
+        !self.merges.contains(&(cart, into))
+    }
+
     fn is_gone(&self, line: &HeldLine, now: Timestamp) -> bool {
         let held = self.holds.get(&line.reservation);
-        line.expires_at > now
-            && !self.busy.contains(&line.cart)
-            && held.is_none_or(|held| held.cart != line.cart)
+        line.expires_at > now && !self.is_busy(line.cart) && held.is_none_or(|held| held.cart != line.cart)
     }
 }
 
@@ -158,7 +191,7 @@ mod tests {
     use super::*;
     use crate::domain::{
         bulk::Attempt,
-        cart::{Kept, Line, Task, Work},
+        cart::{Kept, Line, Merge, MergeStage, MergeStrategy, Task, Work},
         ids::{BulkId, OrderId, Slot, StoreId, VariantId, VariantOrdinal},
         order::Step,
         policy::{ExpiredLines, HoldLengths, Limits, Policy},
@@ -377,6 +410,17 @@ mod tests {
         );
         let merged = || cart::Status::Merged { into: cart_id(2) };
         let merging = || cart::Status::Merging { into: cart_id(2) };
+        let merge = Task::Merge(Merge {
+            from: cart_id(1),
+            strategy: MergeStrategy::Sum,
+            stage: MergeStage::Freezing,
+            capped: Vec::new(),
+        });
+        let taker = Cart {
+            id: cart_id(2),
+            work: working(cart([])).work.map(|work| Work { task: merge, ..work }),
+            ..cart([])
+        };
         let cases: Vec<Case> = vec![
             ("both agree", vec![mine(1)], vec![cart([held(1)])], vec![], vec![]),
             (
@@ -482,9 +526,23 @@ mod tests {
             (
                 "a merge is on its way",
                 vec![mine(2)],
+                vec![status(merging()), taker],
+                vec![],
+                vec![],
+            ),
+            (
+                "it stands still for nobody",
+                vec![mine(2)],
                 vec![status(merging())],
                 vec![],
-                vec![],
+                vec![
+                    release(2),
+                    Mend::Thaw {
+                        cart: cart_id(1),
+                        into: cart_id(2),
+                    },
+                    end_line(1, 1),
+                ],
             ),
             (
                 "merged, and still has a hold",

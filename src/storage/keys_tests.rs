@@ -348,3 +348,23 @@ fn work_of_before_a_restart_overtakes_a_request_that_came_meanwhile() {
     assert!(matches!(claimed, Claimed::Known { number: 5 }), "{claimed:?}");
     assert_eq!(table.len(), 1);
 }
+
+#[test]
+fn work_that_goes_on_has_its_key_again() {
+    let (table, disk) = table(10);
+    let claim = table.resume(key("a"), ask("1")).expect("nobody has it");
+    // A repeat waits for the end of the work, and another request is found out at once.
+    let waiter = waiter(&table, key("a"), ask("1"));
+    assert!(matches!(table.claim(key("a"), ask("2")), Ok(Claimed::Mismatch)));
+    assert!(table.resume(key("a"), ask("1")).is_none(), "it is claimed once");
+    claim.fill(7);
+    assert_eq!(block_on(waiter), Waited::Known { number: 7 });
+    assert!(
+        table.resume(key("a"), ask("1")).is_none(),
+        "it has come to its end"
+    );
+    // What came to nothing leaves the key free.
+    drop(table.resume(key("b"), ask("1")));
+    let _ = fresh(&table, key("b"), ask("1"));
+    assert!(disk.entries.lock().is_empty());
+}

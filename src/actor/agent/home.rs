@@ -304,6 +304,15 @@ impl Directory {
                     let _ = self.route(&entry, Message::AgentAsk { command, from: None });
                 }
             }
+            Mend::Thaw { cart, into } => {
+                let thaw = cart::Command::Thaw {
+                    into: into.clone(),
+                    merged: false,
+                };
+                if let Some(bits) = cart.bits() {
+                    let _ = self.route_agent::<Cart>(bits, AgentMessage::Notice(Box::new(thaw)), || None);
+                }
+            }
             Mend::EndLine {
                 cart, reservation, ..
             } => {

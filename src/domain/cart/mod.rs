@@ -9,6 +9,9 @@
 //!                     └── Abandoned ──► abandoned  (idle too long, or deleted: everything was given back)
 //! ```
 //!
+//! While its order awaits the payment a cart refuses edits, adds included, and names the order: the storefront leads there, to
+//! pay, fail or cancel it, after which the cart is the shopper's again. A second cart beside it would be a second shopper.
+//!
 //! A line's hold is the variant's; the cart keeps what it was last told ([`Kept`]). A deadline is judged by the clock on both
 //! sides, so an expired hold needs no message: the line shows it at once and says it with the next record.
 //!

@@ -117,7 +117,8 @@ pub(crate) async fn delete_cart(
     Ok(Reply::no_content().replayed(done.replayed))
 }
 
-/// Puts units into the named cart, the customer's active one, or a new one, and holds them.
+/// Puts units into the named cart, the customer's active one, or a new one, and holds them. While an order of that cart awaits
+/// its payment this is 409 `cart-checking-out` with the order's `orderId`: pay, fail or cancel that first.
 #[utoipa::path(post, path = "/api/cart/items", tag = "carts", request_body = ItemBody,
     responses((status = 201, body = CartView,
         description = "The cart with the line; a guest's new one comes with its `cartToken`",

@@ -20,6 +20,7 @@ mod policy;
 mod quarantine;
 mod race;
 mod rules;
+mod way;
 mod web;
 
 use holdfast::{
