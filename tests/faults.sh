@@ -74,7 +74,7 @@ while read -r fault step program names; do
     printf '%-19s %-17s MISSED by %s\n' "$fault" "$step" "$names"
     missed=1
   else
-    first=$(sed -n "s/^thread '\([^']*::[^']*\)'.* panicked.*/\1/p" "$output" | head -1)
+    first=$(sed -n "/^thread '[^']*::[^']*'.* panicked/{s/^thread '\([^']*\)'.*/\1/p;q}" "$output")
     printf '%-19s %-17s caught after %3d s by %s\n' "$fault" "$step" "$((SECONDS - begin))" "${first:-$names (it never ended)}"
   fi
 done <<<"$table"

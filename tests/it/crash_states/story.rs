@@ -1,7 +1,6 @@
 //! The life that is traced, told as it goes; and the judge of what a crash of it left behind.
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -126,7 +125,7 @@ pub(crate) struct Facts {
 fn tell(line: String) {
     let line = format!("answered {line}");
     if std::env::var_os(STORY).is_some() {
-        writeln!(std::io::stdout(), "{line}").unwrap();
+        crate::report(&line);
     }
     HEARD.with_borrow_mut(|heard| heard.hear(&line));
 }
