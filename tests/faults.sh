@@ -70,12 +70,13 @@ while read -r fault step program names; do
     passed+="$names "
   fi
   begin=$SECONDS
-  if run "$fault" "$program" "$names"; then
+  if run "$fault" "$program" "$names"; then status=0; else status=$?; fi
+  if [ "$status" -eq 0 ]; then
     printf '%-19s %-17s MISSED by %s\n' "$fault" "$step" "$names"
     missed=1
   else
     first=$(sed -n "/^thread '[^']*::[^']*'.* panicked/{s/^thread '\([^']*\)'.*/\1/p;q}" "$output")
-    printf '%-19s %-17s caught after %3d s by %s\n' "$fault" "$step" "$((SECONDS - begin))" "${first:-$names (it never ended)}"
+    printf '%-19s %-17s caught after %3d s by %s%s\n' "$fault" "$step" "$((SECONDS - begin))" "${first:-$names}" "$([ "$status" -ne 124 ] || echo ", which never ended")"
   fi
 done <<<"$table"
 [ "$missed" -eq 0 ] || { echo "not every planted fault was caught" >&2; exit 1; }
