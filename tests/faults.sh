@@ -9,6 +9,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# What proptest finds in a build with faults is no regression of ours.
+export PROPTEST_DISABLE_FAILURE_PERSISTENCE=true
+
 # fault, step of the ladder, test program, names of the tests
 table='
 AnswerBeforeSync   durability-story  it   shop::durability::
@@ -18,16 +21,14 @@ ForgetKeys         restart-story     it   shop::keys::
 ForgetKeys         crash-states      it   crash_states::a_crash_loses_nothing_on_files
 OffByOneStock      model             it   model::
 OffByOneStock      linearizable      it   linear::a_shop_in_this_process_is_linearizable
-ExpireEarly        model             it   model::
+ExpireEarly        expiry-story      it   shop::expiry::
 ExpireEarly        linearizable      it   linear::a_shop_in_this_process_is_linearizable
 ConfirmAfterExpiry model             it   model::
 ConfirmAfterExpiry linearizable      it   linear::a_shop_in_this_process_is_linearizable
 NonAtomicCheckout  saga-tables       it   saga::
-NonAtomicCheckout  order-story       it   shop::orders::
 ReorderedAnswers   durability-story  it   shop::durability::
 ReplayReadsClock   restart           it   recovery::restart::
 UnboundedQueue     limits            lib  actor::admission::
-UnboundedQueue     limits-over-http  it   http_edge::limits::
 SilentCut          disk-damage       it   recovery::damage::
 SilentCut          stops             it   stops::damage_in
 '
@@ -53,7 +54,7 @@ run() { # fault program names; the output goes to a file
   [ "$2" = lib ] && program=$lib
   if [ -n "$1" ]; then export HOLDFAST_PLANTED_FAULT=$1; else unset HOLDFAST_PLANTED_FAULT; fi
   # A fault may keep somebody waiting for ever: that it never ends is a way of being caught.
-  timeout 300 "$program" "$3" >"$output" 2>&1
+  timeout 100 "$program" "$3" --nocapture >"$output" 2>&1
 }
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
@@ -65,16 +66,17 @@ while read -r fault step program names; do
   [ "$wanted" = '  ' ] || [[ $wanted == *" $fault "* ]] || continue
   if [[ $passed != *" $names "* ]]; then
     run '' "$program" "$names" || { cat "$output" >&2; echo "$names fails without a fault" >&2; exit 1; }
-    grep -q '^test result: ok. [1-9]' "$output" || { echo "$names: no such test" >&2; exit 1; }
+    grep -q 'test result: ok. [1-9]' "$output" || { echo "$names: no such test" >&2; exit 1; }
     passed+="$names "
   fi
   begin=$SECONDS
-  if run "$fault" "$program" "$names"; then
+  if run "$fault" "$program" "$names"; then status=0; else status=$?; fi
+  if [ "$status" -eq 0 ]; then
     printf '%-19s %-17s MISSED by %s\n' "$fault" "$step" "$names"
     missed=1
   else
-    first=$(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$output" | head -1)
-    printf '%-19s %-17s caught after %3d s by %s\n' "$fault" "$step" "$((SECONDS - begin))" "${first:-$names (it never ended)}"
+    first=$(sed -n "/^thread '[^']*::[^']*'.* panicked/{s/^thread '\([^']*\)'.*/\1/p;q}" "$output")
+    printf '%-19s %-17s caught after %3d s by %s%s\n' "$fault" "$step" "$((SECONDS - begin))" "${first:-$names}" "$([ "$status" -ne 124 ] || echo ", which never ended")"
   fi
 done <<<"$table"
 [ "$missed" -eq 0 ] || { echo "not every planted fault was caught" >&2; exit 1; }

@@ -2,8 +2,6 @@
 //! anything up, and the end comes in time.
 //!
 //! `HOLDFAST_IDLE_CONNECTIONS=10000 cargo test --test it crowd::` brings more of them, as far as files may be opened.
-use std::io::Write as _;
-
 use rustix::process::{Resource, Signal, getrlimit};
 use serde_json::json;
 use tempfile::TempDir;
@@ -70,11 +68,9 @@ fn silent_connections_cost_little_and_hold_nobody_up() {
     until(&server, "holdfast_http_connections", |open| open >= count as f64);
     serves(&server, 50);
     let each = resident(&server).saturating_sub(before) / count.max(1);
-    writeln!(
-        std::io::stdout(),
+    crate::report(&format!(
         "{count} silent connections, {each} bytes of memory each"
-    )
-    .unwrap();
+    ));
     assert!(each < 32 * 1024, "{each} bytes for each of {count}");
     drop(silent);
     until(&server, "holdfast_http_connections", |open| open < 10.0);

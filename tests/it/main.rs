@@ -38,3 +38,9 @@ mod stops;
 mod strategies;
 mod tidy;
 mod world;
+
+/// Says what a test did, also where its output is not shown: figures, and what could not be checked.
+fn report(line: &str) {
+    let mut out = std::io::stdout();
+    std::io::Write::write_all(&mut out, format!("{line}\n").as_bytes()).unwrap();
+}

@@ -221,7 +221,7 @@ impl<T> Writer<T> {
             let entries = items.len();
             if let Some(group) = group {
                 self.metrics.unsynced(self.queue.unsynced());
-                planted!(AnswerBeforeSync => { self.deliver(items); _ = self.append(&group, entries); continue });
+                planted!(AnswerBeforeSync => { self.deliver(items); _ = self.append(&group, entries); self.queue.advance_told(self.tail.last); continue });
                 match self.append(&group, items.len()) {
                     Ok(true) => self.metrics.unsynced(self.queue.unsynced()),
                     Ok(false) => return Ok(()),

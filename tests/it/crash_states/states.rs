@@ -146,8 +146,8 @@ fn sample(mode: Mode, content: &[usize], names: &[usize], rng: &mut Rng) -> Lost
         Mode::PowerStrict => events.extend(names.iter().copied().filter(|_| rng.bool())),
         Mode::Kill | Mode::PowerOrdered => events.extend(&names[rng.usize(0..=names.len())..]),
     }
-    let kept = content.iter().copied().filter(|index| !events.contains(index));
-    let torn = kept.last().filter(|_| rng.bool());
+    let mut kept = content.iter().copied().filter(|index| !events.contains(index));
+    let torn = kept.next_back().filter(|_| rng.bool());
     Lost {
         torn: torn.map(|index| (index, Torn::Some(rng.u64(..)))),
         events,

@@ -1,7 +1,6 @@
 //! The life that is traced, told as it goes; and the judge of what a crash of it left behind.
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -126,7 +125,7 @@ pub(crate) struct Facts {
 fn tell(line: String) {
     let line = format!("answered {line}");
     if std::env::var_os(STORY).is_some() {
-        writeln!(std::io::stdout(), "{line}").unwrap();
+        crate::report(&line);
     }
     HEARD.with_borrow_mut(|heard| heard.hear(&line));
 }
@@ -189,8 +188,8 @@ impl Facts {
 // --- the life ---
 
 /// What the traced process does: a shop from its first start over checkpoints, rolls, trims and restarts, telling every answer;
-/// all that was told.
-pub(crate) fn live(dir: &Path, backend: JournalBackend) -> Facts {
+/// all that was told, and what of it was told before the last checkpoint.
+pub(crate) fn live(dir: &Path, backend: JournalBackend) -> (Facts, Facts) {
     HEARD.take();
     let clock = ManualClock::new(START);
     let life = Life::begin(dir, backend, &clock).unwrap();
@@ -220,14 +219,16 @@ pub(crate) fn live(dir: &Path, backend: JournalBackend) -> Facts {
     life.drop_hard().unwrap();
 
     let life = Life::begin(dir, backend, &clock).unwrap();
-    life.run(async |shop| {
+    let stored = life.run(async |shop| {
         sell(shop, &clock, 56..64).await;
         shop.checkpoint().await.unwrap();
+        let stored = HEARD.with_borrow(Clone::clone);
         sell(shop, &clock, 64..70).await;
+        stored
     });
     // Killed: what comes behind the last checkpoint is in the log alone.
     life.drop_hard().unwrap();
-    HEARD.take()
+    (HEARD.take(), stored)
 }
 
 async fn sell(shop: &Shop, clock: &ManualClock, numbers: std::ops::Range<u32>) {
@@ -386,12 +387,12 @@ fn a_life_is_lived_and_told() {
         for backend in [JournalBackend::File, JournalBackend::Sled] {
             let home = tempfile::tempdir().unwrap();
             let dir = home.path().join("data");
-            let facts = live(&dir, backend);
+            let (facts, _) = live(&dir, backend);
             assert!(facts.holds.len() > 70, "{facts:?}");
             judge(&dir, backend, &facts, Look::GoesOn).unwrap();
         }
         return;
     };
     let (backend, dir) = told.split_once(':').unwrap();
-    live(Path::new(dir), super::backend_of(backend));
+    _ = live(Path::new(dir), super::backend_of(backend));
 }

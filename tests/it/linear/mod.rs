@@ -20,8 +20,6 @@ mod in_process;
 mod over_http;
 mod planted;
 
-use std::io::Write as _;
-
 use fastrand::Rng;
 use holdfast::config::JournalBackend;
 
@@ -112,7 +110,7 @@ fn tell(
         "{how}, {backend}, seed {seed}: {histories} histories of {operations} operations in all, {unknown} of them without an \
          answer, {states} states searched, 0 violations"
     );
-    writeln!(std::io::stdout(), "{story}").unwrap();
+    crate::report(&story);
 }
 
 #[test]
