@@ -34,7 +34,7 @@ enum Message {
         bulk: usize,
         number: u32,
         line: usize,
-        outcome: LineOutcome,
+        outcome: Box<LineOutcome>,
     },
     Settle {
         bulk: usize,
@@ -158,7 +158,7 @@ impl House {
     fn deliver(&mut self, message: Message) {
         match message {
             Message::Ask { bulk, number, line } => {
-                let outcome = self.ask(bulk, number, line);
+                let outcome = Box::new(self.ask(bulk, number, line));
                 self.network.push_back(Message::Answer {
                     bulk,
                     number,
@@ -180,7 +180,7 @@ impl House {
                 number,
                 line,
                 outcome,
-            } => self.answered(bulk, number, line, outcome),
+            } => self.answered(bulk, number, line, *outcome),
             Message::Settled { bulk, number, line } => {
                 self.bulks[bulk].settled.insert((number, line));
                 self.finish_if_settled(bulk);
@@ -439,7 +439,7 @@ impl House {
                 bulk,
                 number: attempt.number,
                 line,
-                outcome: LineOutcome::Done(hold),
+                outcome: Box::new(LineOutcome::Done(hold)),
             });
         }
     }

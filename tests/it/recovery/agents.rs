@@ -466,6 +466,7 @@ fn disagreement_is_told_at_recovery_until_it_is_mended() {
             Mend::EndLine { line, .. } => {
                 house.put_cart(cart(3, []), vec![cart::Happened::LineEnded(line)]);
             }
+            Mend::Thaw { .. } => panic!("no cart stands still here"),
         }
     }
     house.settle();

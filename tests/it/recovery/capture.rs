@@ -349,7 +349,7 @@ fn busy(path: &Path) -> Captured {
     let mut story = Story::new(5);
     story.go_on(&mut house, 300);
     let soap = house.create("north", "gone", 1);
-    house.ask(soap, &Command::Delete { expected: None });
+    house.ask(soap, &Command::Delete);
     house.checkpoint();
     story.go_on(&mut house, 40);
     let captured = taken(&house.checkpointer, path).unwrap();
