@@ -114,6 +114,10 @@ impl Town {
             &format!("/api/cart/{cart}/checkout"),
             json!({"customerId": "amal"}),
         ));
+        // The checkout was answered when its order stood; what it promised is settled behind that.
+        while server.get("/api/admin/status")["position"] != "2-3556" {
+            std::thread::yield_now();
+        }
         Self {
             _home: home,
             data,
