@@ -538,6 +538,7 @@ impl<A: Housed> Running<A> {
         let ends = !after.is_working();
         self.agent = after;
         self.agent.index(&self.directory);
+        let mut agent_told = None;
         let (port, permit, key) = match (verdict, caller, key) {
             (Verdict::Working, caller, key) => {
                 self.current = Some(Current { caller, key });
@@ -545,8 +546,7 @@ impl<A: Housed> Running<A> {
             }
             (Verdict::Done, Caller::Port { port, permit }, key) => (Some((port, None)), Some(permit), key),
             (Verdict::Done, Caller::Agent(from), key) => {
-                let answer = A::answer(Ok(Box::new(self.agent.clone())));
-                self.directory.answer_agent(from, answer);
+                agent_told = Some((from, A::answer(Ok(Box::new(self.agent.clone())))));
                 (None, None, key)
             }
             (Verdict::Done, Caller::Nobody, key) => (None, None, key),
@@ -556,7 +556,7 @@ impl<A: Housed> Running<A> {
                 (Some((port, Some(refused))), Some(permit), None)
             }
             (Verdict::Refused(refusal), Caller::Agent(from), _) => {
-                self.directory.answer_agent(from, A::answer(Err(refusal)));
+                agent_told = Some((from, A::answer(Err(refusal))));
                 (None, None, None)
             }
             (Verdict::Refused(_), Caller::Nobody, _) => (None, None, None),
@@ -586,6 +586,10 @@ impl<A: Housed> Running<A> {
             Some(number) => self.number = number,
             // The journal has ended, and with it the process, or the record is larger than a group, which the limits exclude.
             None => panic!("a record could not be handed to the journal"),
+        }
+        // Behind its record: what another agent logs because of it has to come later, or a crash in between keeps only that.
+        if let Some((from, answer)) = agent_told {
+            self.directory.answer_agent(from, answer);
         }
     }
 
