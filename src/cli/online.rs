@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
-use ureq::http::{Request, Response, header};
+use ureq::http::{Request, Response, header, request};
 use ureq::{Agent, Body, SendBody};
 
 use super::{Exit, Failure};
@@ -211,19 +211,18 @@ impl Server {
         self.send("DELETE", path, None, SendBody::none())
     }
 
-    /// Sends a stream of bytes, however many there are.
+    /// Sends a stream of bytes, however many there are, once the server wants them: one that refuses at a look at the
+    /// request's head closes the connection, and whoever was still sending would see a broken pipe instead of the reason.
     pub fn upload(
         &self,
         path: &str,
         content_type: &str,
         body: impl Read + 'static,
     ) -> Result<Answer, Failure> {
-        self.send(
-            "POST",
-            path,
-            Some(content_type),
-            SendBody::from_owned_reader(body),
-        )
+        let request = self
+            .request("POST", path, Some(content_type))
+            .header(header::EXPECT, "100-continue");
+        self.run(path, request, SendBody::from_owned_reader(body))
     }
 
     fn send(
@@ -233,8 +232,12 @@ impl Server {
         content_type: Option<&str>,
         body: SendBody<'_>,
     ) -> Result<Answer, Failure> {
-        let url = format!("{}{path}", self.address);
-        let mut request = Request::builder().method(method).uri(&url);
+        self.run(path, self.request(method, path, content_type), body)
+    }
+
+    /// The head of a request.
+    fn request(&self, method: &str, path: &str, content_type: Option<&str>) -> request::Builder {
+        let mut request = Request::builder().method(method).uri(self.url(path));
         if let Some(key) = &self.key {
             request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
         }
@@ -244,6 +247,15 @@ impl Server {
         if let Some(content_type) = content_type {
             request = request.header(header::CONTENT_TYPE, content_type);
         }
+        request
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.address)
+    }
+
+    fn run(&self, path: &str, request: request::Builder, body: SendBody<'_>) -> Result<Answer, Failure> {
+        let url = self.url(path);
         let request = request
             .body(body)
             .map_err(|error| Failure::new(Exit::Usage, format!("cannot ask for {url}: {error}")))?;

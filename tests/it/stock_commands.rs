@@ -3,7 +3,8 @@
 use crate::server::Server;
 use serde_json::Value;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -154,4 +155,38 @@ fn lists_and_stories_from_the_command_line() {
     let (code, _, err) = told(&gone);
     assert_eq!(code, 6, "{err}");
     assert!(err.contains("next: holdfast import"), "how to go on: {err}");
+}
+
+/// A server may refuse at a look at the request's head, and closes the connection then: whoever sends on regardless meets a
+/// broken pipe instead of the reason. Happened with `--atomic` on a loaded machine.
+#[test]
+fn a_refusal_before_the_list_was_sent_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lines = String::from("id,name\n");
+    for number in 0..1_000_000 {
+        lines.push_str(&format!("{number},Cup\n"));
+    }
+    let list = write(&folder.path().join("shop.csv"), &lines);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let body = r#"{"code":"draining","detail":"The server is stopping."}"#;
+        let told = format!(
+            "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(told.as_bytes()).unwrap();
+    });
+    let refused = holdfast(&["import", &list, "--url", &url], "");
+    server.join().unwrap();
+    let (code, out, err) = told(&refused);
+    assert_eq!((code, out), (1, ""), "{err}");
+    assert!(err.contains("The server is stopping. (draining, 503)"), "{err}");
 }
