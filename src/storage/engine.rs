@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 /// The largest value that may be given to sled, in bytes: 4 KiB values leave `blobs/` empty however they are consolidated,
-/// 16 KiB values do not. Longer data is split by the caller into several values of one batch.
+/// 16 KiB values do not. Longer data is split by the caller into several values.
 pub const MAX_VALUE_BYTES: usize = 4096;
 
 /// The pause of sled's flusher thread, in milliseconds; it also paces garbage collection.

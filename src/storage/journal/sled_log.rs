@@ -1,4 +1,4 @@
-//! The journal in sled, by the recipe of [`crate::storage::engine`]: a group in values of at most 4 KiB in one batch, then
+//! The journal in sled, by the recipe of [`crate::storage::engine`]: a group in values of at most 4 KiB, in order, then
 //! flush, then a sync of the device.
 //!
 //! sled's files, and the time it needs to open them, grow with what was written since they were opened. So the log lies in a
