@@ -27,6 +27,32 @@ pub enum InvalidId {
     Foreign,
 }
 
+/// Bits as hexadecimal digits, lower case and of a fixed number: written digit by digit, since the general formatting
+/// of numbers costs more than the rest of an answer's head.
+#[derive(Clone, Copy)]
+pub struct Hex<const DIGITS: usize>([u8; DIGITS]);
+
+impl<const DIGITS: usize> Hex<DIGITS> {
+    /// The low `4 * DIGITS` bits.
+    pub const fn new(bits: u128) -> Self {
+        let mut digits = [0; DIGITS];
+        let mut place = 0;
+        while place < DIGITS {
+            digits[DIGITS - 1 - place] = b"0123456789abcdef"[(bits >> (4 * place)) as usize & 0xf];
+            place += 1;
+        }
+        Self(digits)
+    }
+
+    /// The digits as text.
+    pub const fn as_str(&self) -> &str {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) => text,
+            Err(_) => unreachable!(),
+        }
+    }
+}
+
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -86,7 +112,14 @@ fn made(prefix: &str, created_at: Timestamp, slot: Slot, random: u64) -> Arc<str
     let created = (created_at.as_millis() as u128 & 0xffff_ffff_ffff) << 80;
     let high = created | (0x7 << 76) | (u128::from(slot.0) << 64);
     let bits = high | (0b10 << 62) | (u128::from(random) & 0x3fff_ffff_ffff_ffff);
-    Arc::from(format!("{prefix}{bits:032x}"))
+    spelled(prefix, bits)
+}
+
+fn spelled(prefix: &str, bits: u128) -> Arc<str> {
+    let mut text = String::with_capacity(prefix.len() + 32);
+    text.push_str(prefix);
+    text.push_str(Hex::<32>::new(bits).as_str());
+    Arc::from(text)
 }
 
 /// The bits of an id made here, if `text` is one.
@@ -115,8 +148,8 @@ macro_rules! made_id {
 
             /// The id with these bits.
             pub fn from_bits(bits: u128) -> Option<Self> {
-                let text = format!(concat!($prefix, "{:032x}"), bits);
-                made_bits($prefix, &text).map(|_| Self(Arc::from(text)))
+                let text = spelled($prefix, bits);
+                made_bits($prefix, &text).map(|_| Self(text))
             }
 
             /// Where it lives in a cluster; `None` for a shop's own id.
@@ -231,7 +264,8 @@ impl ReservationId {
 
 impl fmt::Display for ReservationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rsv_{:032x}", self.0)
+        f.write_str("rsv_")?;
+        f.write_str(Hex::<32>::new(self.0).as_str())
     }
 }
 
@@ -252,7 +286,8 @@ pub struct BulkId(pub u128);
 
 impl fmt::Display for BulkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "blk_{:032x}", self.0)
+        f.write_str("blk_")?;
+        f.write_str(Hex::<32>::new(self.0).as_str())
     }
 }
 
@@ -275,6 +310,23 @@ mod tests {
             (slot.get(), id.to_string().as_str()),
             (3751, "rsv_018bcfe568007ea780000001eaaaaaaa")
         );
+    }
+
+    #[test]
+    fn digits_are_those_of_the_standard_library() {
+        for bits in [
+            0,
+            1,
+            0x0123_4567_89ab_cdef_fedc_ba98_7654_3210,
+            u128::MAX,
+            1 << 127,
+        ] {
+            assert_eq!(Hex::<32>::new(bits).as_str(), format!("{bits:032x}"));
+            assert_eq!(
+                Hex::<16>::new(bits).as_str(),
+                format!("{:016x}", bits & u128::from(u64::MAX))
+            );
+        }
     }
 
     #[test]

@@ -6,19 +6,21 @@ use super::origin;
 use super::problem::{Code, Problem};
 use super::routes::stock_file::IMPORT;
 use crate::config;
+use crate::domain::ids::Hex;
 use crate::telemetry::metrics::{Method, UNMATCHED_ROUTE, metrics};
 use crate::telemetry::tracing::request_span;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{self, HeaderMap, HeaderName, HeaderValue, header};
-use axum::middleware::Next;
 use axum::response::Response;
+use std::convert::Infallible;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tracing::Instrument;
+use tower::{Layer, Service};
+use tracing::{Instrument, Span};
 
 /// The request's id, accepted or minted, in requests, answers, problems and logs.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -74,59 +76,139 @@ impl Frame {
     }
 }
 
-/// Serves one request inside the frame.
-pub async fn frame(State(frame): State<Arc<Frame>>, request: Request, next: Next) -> Response {
-    let ids = Ids::of(request.headers());
-    let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let route = route.as_ref().map_or(UNMATCHED_ROUTE, MatchedPath::as_str);
-    let private = route.starts_with("/api/");
-    let _in_flight = InFlight::enter();
+/// Puts the frame around a service.
+#[derive(Clone, Debug)]
+pub struct FrameLayer(Arc<Frame>);
 
-    // A span costs more than a sold-out answer, and at the usual level no line would be written inside it.
-    let span = if tracing::enabled!(tracing::Level::DEBUG) {
-        request_span(ids.request_text(), ids.trace_text(), method.as_str(), route)
-    } else {
-        tracing::Span::none()
-    };
-    let mut response = match frame.admit(&request) {
-        Err(problem) => carrier(problem),
-        Ok(()) => {
-            let served = catch_panic(next.run(request)).instrument(span);
-            match tokio::time::timeout(frame.deadline_of(route), served).await {
-                Ok(Ok(response)) => response,
-                Ok(Err(Panicked)) => {
-                    let (request_id, traceparent) = (ids.request_text(), ids.trace_text());
-                    tracing::error!(request_id, traceparent, route, "a handler panicked");
-                    carrier(Problem::new(Code::Internal))
+impl FrameLayer {
+    /// The layer of one listener.
+    pub fn new(frame: Frame) -> Self {
+        Self(Arc::new(frame))
+    }
+}
+
+impl<S> Layer<S> for FrameLayer {
+    type Service = Framed<S>;
+
+    fn layer(&self, inner: S) -> Framed<S> {
+        Framed {
+            frame: Arc::clone(&self.0),
+            inner,
+        }
+    }
+}
+
+/// A service inside the frame. A service of its own instead of a middleware function, which would box what comes after it
+/// once more for each request.
+#[derive(Clone, Debug)]
+pub struct Framed<S> {
+    frame: Arc<Frame>,
+    inner: S,
+}
+
+impl<S> Service<Request> for Framed<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let asked = Asked::of(&request);
+        let served = match self.frame.admit(&request) {
+            Ok(()) => Ok((self.frame.deadline_of(asked.route()), self.inner.call(request))),
+            Err(problem) => Err(problem),
+        };
+        Box::pin(async move { Ok(asked.answered(served).await) })
+    }
+}
+
+/// What the frame keeps of a request.
+struct Asked {
+    ids: Ids,
+    method: http::Method,
+    path: Option<MatchedPath>,
+    _in_flight: InFlight,
+}
+
+impl Asked {
+    fn of(request: &Request) -> Self {
+        Self {
+            ids: Ids::of(request.headers()),
+            method: request.method().clone(),
+            path: request.extensions().get::<MatchedPath>().cloned(),
+            _in_flight: InFlight::enter(),
+        }
+    }
+
+    /// The template of its route.
+    fn route(&self) -> &str {
+        self.path.as_ref().map_or(UNMATCHED_ROUTE, MatchedPath::as_str)
+    }
+
+    /// Waits for the answer, and dresses it.
+    async fn answered<F>(self, served: Result<(Duration, F), Problem>) -> Response
+    where
+        F: Future<Output = Result<Response, Infallible>>,
+    {
+        let (ids, route) = (&self.ids, self.route());
+        let mut response = match served {
+            Err(problem) => carrier(problem),
+            Ok((deadline, served)) => {
+                let served = catch_panic(served).instrument(self.span());
+                match tokio::time::timeout(deadline, served).await {
+                    Ok(Ok(Ok(response))) => response,
+                    Ok(Err(Panicked)) => {
+                        let (request_id, traceparent) = (ids.request_text(), ids.trace_text());
+                        tracing::error!(request_id, traceparent, route, "a handler panicked");
+                        carrier(Problem::new(Code::Internal))
+                    }
+                    Err(_) => carrier(late(&self.method)),
                 }
-                Err(_) => carrier(late(&method)),
             }
+        };
+        let problem = Problem::of_response(&mut response);
+        if let Some(problem) = &problem {
+            if problem.code() == Code::Internal {
+                tracing::error!(
+                    request_id = ids.request_text(),
+                    traceparent = ids.trace_text(),
+                    route,
+                    "answered with a fault of ours"
+                );
+            }
+            response = rendered(problem, ids, &response);
         }
-    };
-    let problem = Problem::of_response(&mut response);
-    if let Some(problem) = &problem {
-        if problem.code() == Code::Internal {
-            tracing::error!(
-                request_id = ids.request_text(),
-                traceparent = ids.trace_text(),
-                route,
-                "answered with a fault of ours"
-            );
+        let served = metrics().requests.of(
+            route,
+            Method::from(self.method.as_str()),
+            response.status().as_u16(),
+        );
+        served.increment(1);
+        let headers = response.headers_mut();
+        if route.starts_with("/api/") || problem.is_some() {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
-        response = rendered(problem, &ids, &response);
+        let Ids { request, trace } = self.ids;
+        headers.insert(X_REQUEST_ID, request);
+        headers.insert(TRACEPARENT, trace);
+        response
     }
-    let headers = response.headers_mut();
-    if private || problem.is_some() {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+
+    /// A span costs more than a sold-out answer, and at the usual level no line would be written inside it.
+    fn span(&self) -> Span {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return Span::none();
+        }
+        let (request_id, traceparent) = (self.ids.request_text(), self.ids.trace_text());
+        request_span(request_id, traceparent, self.method.as_str(), self.route())
     }
-    headers.insert(X_REQUEST_ID, ids.request);
-    headers.insert(TRACEPARENT, ids.trace);
-    let served = metrics()
-        .requests
-        .of(route, Method::from(method.as_str()), response.status().as_u16());
-    served.increment(1);
-    response
 }
 
 /// A problem on its way to be rendered.
@@ -233,12 +315,18 @@ fn sane_traceparent(value: &[u8]) -> bool {
 }
 
 fn mint_request_id() -> HeaderValue {
-    HeaderValue::try_from(format!("{:032x}", fastrand::u128(..))).expect("hexadecimal digits")
+    HeaderValue::try_from(Hex::<32>::new(fastrand::u128(..)).as_str()).expect("hexadecimal digits")
 }
 
 fn mint_traceparent() -> HeaderValue {
     let (trace, span) = (fastrand::u128(1..), fastrand::u64(1..));
-    HeaderValue::try_from(format!("00-{trace:032x}-{span:016x}-00")).expect("hexadecimal digits and dashes")
+    let (trace, span) = (Hex::<32>::new(trace), Hex::<16>::new(span.into()));
+    let mut text = String::with_capacity(55);
+    for part in ["00-", trace.as_str(), "-", span.as_str(), "-00"] {
+        text.push_str(part);
+    }
+    // Takes the text over, without a copy.
+    HeaderValue::try_from(text).expect("hexadecimal digits and dashes")
 }
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
 //! The operations listener: opens before recovery, closes after drain, asks for no key. It shows no stock and changes
 //! nothing.
-use super::frame::{Frame, frame};
+use super::frame::{Frame, FrameLayer};
 use super::health::{Health, Phase};
 use super::problem::{Code, Problem};
 use axum::extract::State;
 use axum::http::header;
-use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -39,7 +38,7 @@ pub fn operations(state: Operations, around: Frame) -> Router {
         .route("/startupz", get(startupz))
         .route("/version", get(version))
         .with_state(state)
-        .layer(from_fn_with_state(Arc::new(around), frame))
+        .layer(FrameLayer::new(around))
 }
 
 async fn metrics(State(state): State<Operations>) -> Response {

@@ -1,7 +1,7 @@
 //! The table of contents of the public listener.
 use super::auth::{AdminKey, require_key};
 use super::docs::docs;
-use super::frame::{Frame, frame};
+use super::frame::{Frame, FrameLayer};
 use super::openapi::finish;
 use super::routes::{
     admin, bulk, carts, history, orders, reservations, restore, snapshots, sold, stock, stock_file, variants,
@@ -110,7 +110,7 @@ pub fn router(site: Site, around: Frame) -> Router {
     let (api, around) = guarded(api, &site.loaded, around);
     api.with_state(Arc::new(site))
         .merge(docs(document_json()))
-        .layer(from_fn_with_state(Arc::new(around), frame))
+        .layer(FrameLayer::new(around))
 }
 
 /// The routes while a restore is under way: how far it is, and the pages about the API. Whoever asks for anything else is told to
@@ -125,7 +125,7 @@ pub fn restoring(house: Arc<House>, loaded: &Loaded, around: Frame) -> Router {
         .with_state(house)
         .merge(docs(document_json()))
         .fallback(restore::restoring)
-        .layer(from_fn_with_state(Arc::new(around), frame))
+        .layer(FrameLayer::new(around))
 }
 
 /// Asks for the key where one is configured, and refuses foreign names where none is.

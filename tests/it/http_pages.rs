@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use holdfast::config::Config;
 use holdfast::http::docs::docs;
-use holdfast::http::frame::Frame;
+use holdfast::http::frame::{Frame, FrameLayer};
 use holdfast::http::health::Health;
 use holdfast::http::operations::{Operations, operations};
 use holdfast::http::problem::Code;
@@ -271,10 +271,10 @@ async fn what_the_framework_refuses_becomes_a_problem_too() {
 #[tokio::test]
 async fn a_panic_and_a_silence_become_problems() {
     use axum::routing::{get as on_get, post as on_post};
-    let around = Arc::new(Frame {
+    let around = Frame {
         deadline: std::time::Duration::from_millis(1),
         ..Frame::new(&Config::default().server)
-    });
+    };
     let router = Router::new()
         .route(
             "/api/panic",
@@ -288,10 +288,7 @@ async fn a_panic_and_a_silence_become_problems() {
             "/api/silence",
             on_get(std::future::pending::<()>).merge(on_post(std::future::pending::<()>)),
         )
-        .layer(axum::middleware::from_fn_with_state(
-            around,
-            holdfast::http::frame::frame,
-        ));
+        .layer(FrameLayer::new(around));
     let code = |text: &str| serde_json::from_str::<Value>(text).unwrap()["code"].clone();
     let (status, headers, text) = get(&router, "/api/panic", "*/*").await;
     assert_eq!(

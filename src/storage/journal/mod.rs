@@ -24,6 +24,7 @@ pub mod disk;
 pub mod file;
 pub mod format;
 mod owner;
+mod pace;
 pub mod queue;
 pub mod segment;
 pub mod simulated;

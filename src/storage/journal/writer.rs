@@ -6,9 +6,9 @@
 //!                             └──► on_fatal: the process ends, nothing of the group is delivered
 //! ```
 //!
-//! An idle writer takes the first entry at once; while it waits for the device the next ones gather. A busy one waits up to a
-//! millisecond for as many entries as its last group had ([`Pace`]): fewer, fuller groups leave more of the processors to
-//! the callers.
+//! An idle writer takes the first entry at once; while it waits for the device the next ones gather. A busy one waits a
+//! moment for as many entries as its last group had ([`Pace`]): fewer, fuller groups leave more of the processors to the
+//! callers.
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{self, JoinHandle};
@@ -17,21 +17,9 @@ use std::time::Duration;
 use crate::clock::Stopwatch;
 
 use super::format::GroupBuilder;
-use super::queue::{Entry, Gather, JournalLimits, JournalQueue};
+use super::pace::Pace;
+use super::queue::{Entry, JournalLimits, JournalQueue};
 use super::{Anchor, AppendError, Epoch, Group, Journal, PartitionId, RecordNumber, Tail};
-
-/// A group as large as this or larger means that many wait: then a fuller next group saves more than a moment costs.
-/// Measured with 256 callers on 2 cores: waking the threads of the disk for each small group took a quarter of the time.
-const BUSY_ENTRIES: usize = 32;
-
-/// A busy writer tries for so many times the entries of its last group,
-const FULLER: usize = 2;
-
-/// once in so many groups.
-const STEADY_GROUPS: u32 = 16;
-
-/// The longest wait of a busy writer for a fuller group.
-const GATHER_MAX: Duration = Duration::from_millis(1);
 
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -311,39 +299,6 @@ impl<T> Writer<T> {
         });
         self.observer.durable(delivered.collect());
         self.queue.advance_told(self.tail.last);
-    }
-}
-
-/// How long a busy writer waits for a fuller group. It waits for as many entries as the last group had, which callers in a
-/// loop bring back at once; now and then it tries for twice as many, and keeps to what really came.
-#[derive(Debug, Default)]
-struct Pace {
-    /// Entries worth waiting for; none when idle, so that a lone caller waits for one sync and nothing else.
-    target: Option<usize>,
-    /// Groups since the last try for more.
-    steady: u32,
-}
-
-impl Pace {
-    fn gather(&self) -> Option<Gather> {
-        self.target.map(|entries| Gather {
-            entries,
-            at_most: GATHER_MAX,
-        })
-    }
-
-    fn after(&mut self, entries: usize, at_most: usize) {
-        if entries < BUSY_ENTRIES {
-            *self = Self::default();
-            return;
-        }
-        self.steady += 1;
-        let more = self.steady >= STEADY_GROUPS;
-        if more {
-            self.steady = 0;
-        }
-        let target = if more { entries * FULLER } else { entries };
-        self.target = Some(target.min(at_most));
     }
 }
 

@@ -5,10 +5,9 @@ use crate::clock::ManualClock;
 use crate::config::Config;
 use crate::domain::time::Timestamp;
 use crate::http::extract::bodies::{ExtendBody, ReserveBody, ValidateBody};
-use crate::http::frame::{Frame, frame};
+use crate::http::frame::{Frame, FrameLayer};
 use crate::http::site::Edge;
 use axum::Router;
-use axum::middleware::from_fn_with_state;
 use axum::routing::{patch, post};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -28,7 +27,7 @@ fn router(change: impl FnOnce(&mut Config)) -> Router {
         .route("/api/validate", post(validate))
         .route("/api/change", patch(versioned))
         .with_state(Arc::new(edge))
-        .layer(from_fn_with_state(Arc::new(Frame::new(&config.server)), frame))
+        .layer(FrameLayer::new(Frame::new(&config.server)))
 }
 
 async fn send(router: &Router, request: Request) -> (u16, String) {
