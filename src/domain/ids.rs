@@ -262,10 +262,20 @@ impl ReservationId {
     }
 }
 
+impl ReservationId {
+    /// How every one begins.
+    pub const PREFIX: &'static str = "rsv_";
+
+    /// What follows [`ReservationId::PREFIX`].
+    pub const fn digits(self) -> Hex<32> {
+        Hex::new(self.0)
+    }
+}
+
 impl fmt::Display for ReservationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("rsv_")?;
-        f.write_str(Hex::<32>::new(self.0).as_str())
+        f.write_str(Self::PREFIX)?;
+        f.write_str(self.digits().as_str())
     }
 }
 
@@ -273,7 +283,7 @@ impl FromStr for ReservationId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let hex = text.strip_prefix("rsv_").ok_or(InvalidId::Foreign)?;
+        let hex = text.strip_prefix(Self::PREFIX).ok_or(InvalidId::Foreign)?;
         let canonical = hex.len() == 32 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         let bits = canonical.then(|| u128::from_str_radix(hex, 16).ok()).flatten();
         bits.and_then(Self::from_u128).ok_or(InvalidId::Foreign)

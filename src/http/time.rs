@@ -20,6 +20,15 @@ pub fn read(text: &str) -> Option<Timestamp> {
     (millis >= 0).then(|| Timestamp::from_millis(millis))
 }
 
+impl Moment {
+    /// Appends it as JSON: no character of it needs an escape.
+    pub(super) fn write_json(self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        out.extend_from_slice(&Text::of(self.0).0);
+        out.push(b'"');
+    }
+}
+
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(Text::of(self.0).as_str())

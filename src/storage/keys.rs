@@ -85,16 +85,34 @@ impl Fingerprint {
     }
 }
 
+/// The most bytes that are hashed in one piece: one chunk of BLAKE3, which needs no state of a hasher.
+const PIECE_BYTES: usize = 1024;
+
 /// The first `N` bytes of BLAKE3 over a tag and length-prefixed parts.
 fn digest<const N: usize>(tag: &[u8], parts: [&[u8]; 3]) -> [u8; N] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(tag);
-    for part in parts {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
+    let lengths = parts.map(|part| (part.len() as u64).to_le_bytes());
+    let pieces = || {
+        let parts = lengths.iter().zip(parts);
+        std::iter::once(tag).chain(parts.flat_map(|(length, part)| [length.as_slice(), part]))
+    };
+    let total: usize = pieces().map(<[u8]>::len).sum();
+    let hash = if total <= PIECE_BYTES {
+        let mut piece = [0; PIECE_BYTES];
+        let mut at = 0;
+        for part in pieces() {
+            piece[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        }
+        blake3::hash(&piece[..total])
+    } else {
+        let mut hasher = blake3::Hasher::new();
+        for part in pieces() {
+            hasher.update(part);
+        }
+        hasher.finalize()
+    };
     let mut out = [0; N];
-    hasher.finalize_xof().fill(&mut out);
+    out.copy_from_slice(&hash.as_bytes()[..N]);
     out
 }
 

@@ -107,7 +107,12 @@ pub(super) fn address(parts: &Parts) -> (String, &str) {
         .get::<MatchedPath>()
         .map_or("", MatchedPath::as_str);
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-    (format!("{} {template}", parts.method), target)
+    let method = parts.method.as_str();
+    let mut route = String::with_capacity(method.len() + 1 + template.len());
+    for part in [method, " ", template] {
+        route.push_str(part);
+    }
+    (route, target)
 }
 
 /// A request that only looks.

@@ -16,26 +16,37 @@ use super::extract::header::{CART_TOKEN, Expected, IDEMPOTENT_REPLAYED, etag};
 use super::extract::query::Cursor;
 use super::view::ListPage;
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use std::fmt::Write as _;
 
 /// What most answers fit into, bytes: a reservation is about 600.
 const BODY_BYTES: usize = 1024;
+
+/// Headers of an answer: six of ours, and room for what the server adds.
+const HEADERS: usize = 12;
 
 /// An answer being put together: a body, then its headers.
 pub(crate) struct Reply(Response);
 
 impl Reply {
     fn json(status: StatusCode, body: &impl Serialize) -> Self {
-        // One piece of memory from the first byte to the socket; axum's own way copies the body when it is complete.
+        Self::written(status, |bytes| {
+            serde_json::to_writer(bytes, body).expect("views are plain data");
+        })
+    }
+
+    /// A JSON body written in one piece of memory from the first byte to the socket; axum's own way copies it when it is
+    /// complete.
+    fn written(status: StatusCode, write: impl FnOnce(&mut Vec<u8>)) -> Self {
         let mut bytes = Vec::with_capacity(BODY_BYTES);
-        serde_json::to_writer(&mut bytes, body).expect("views are plain data");
+        write(&mut bytes);
+        let mut headers = HeaderMap::with_capacity(HEADERS);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let mut response = Response::new(Body::from(bytes));
         *response.status_mut() = status;
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *response.headers_mut() = headers;
         Self(response)
     }
 
@@ -55,7 +66,10 @@ impl Reply {
 
     /// Where the created thing is.
     fn location(mut self, collection: &str, id: impl std::fmt::Display) -> Self {
-        let path = format!("{collection}/{}", escaped(&id.to_string()));
+        let mut path = String::with_capacity(collection.len() + LOCATION_ID_BYTES);
+        path.push_str(collection);
+        path.push('/');
+        write!(Escaped(&mut path), "{id}").expect("a string takes everything");
         let path = HeaderValue::try_from(path).expect("escaped to visible ASCII");
         self.0.headers_mut().insert(header::LOCATION, path);
         self
@@ -87,17 +101,23 @@ impl IntoResponse for Reply {
     }
 }
 
-/// An id as a segment of a path (RFC 3986: whatever is not unreserved is escaped).
-fn escaped(id: &str) -> String {
-    let mut path = String::with_capacity(id.len());
-    for byte in id.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            path.push(char::from(byte));
-        } else {
-            path.push_str(&format!("%{byte:02X}"));
+/// Room for an id of ours and its slash.
+const LOCATION_ID_BYTES: usize = 48;
+
+/// What is written to it becomes a segment of a path (RFC 3986: whatever is not unreserved is escaped).
+struct Escaped<'a>(&'a mut String);
+
+impl std::fmt::Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        for byte in text.bytes() {
+            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+                self.0.push(char::from(byte));
+            } else {
+                write!(self.0, "%{byte:02X}")?;
+            }
         }
+        Ok(())
     }
-    path
 }
 
 /// The version the app must find; `None` takes any.
@@ -121,7 +141,12 @@ mod tests {
 
     #[test]
     fn an_id_becomes_one_segment_of_a_path() {
-        assert_eq!(escaped("a b/ü?"), "a%20b%2F%C3%BC%3F");
-        assert_eq!(escaped("rsv_0-1.2~"), "rsv_0-1.2~");
+        for (id, segment) in [("a b/ü?", "a%20b%2F%C3%BC%3F"), ("rsv_0-1.2~", "rsv_0-1.2~")] {
+            let reply = Reply::no_content().location("/api/things", id);
+            assert_eq!(
+                reply.0.headers()[header::LOCATION],
+                format!("/api/things/{segment}")
+            );
+        }
     }
 }

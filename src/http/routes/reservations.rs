@@ -36,7 +36,7 @@ pub(super) fn reservation_id(text: &str) -> Result<ReservationId, Problem> {
 pub(super) fn reply(status: StatusCode, answered: &Answered<Reservation>) -> Reply {
     let Reservation { hold, variant } = &answered.body;
     let view = ReservationView::new(hold, variant, answered.at);
-    Reply::json(status, &view)
+    Reply::written(status, |out| view.write_json(out))
         .etag(u64::from(hold.version))
         .replayed(answered.replayed)
 }

@@ -103,6 +103,65 @@ impl ReservationView {
     }
 }
 
+/// The body of an answer about one reservation, which is most of the traffic: the bytes that [`Serialize`] gives, written
+/// without scanning what needs no escape. Measured as the whole answer's path: 6,000 of 47,000 instructions.
+impl ReservationView {
+    /// Appends it as JSON.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"id\":\"");
+        out.extend_from_slice(ReservationId::PREFIX.as_bytes());
+        out.extend_from_slice(self.id.0.digits().as_str().as_bytes());
+        out.extend_from_slice(b"\",\"variantId\":");
+        json(out, self.variant_id.0.as_str());
+        out.extend_from_slice(b",\"quantity\":");
+        json(out, &self.quantity);
+        out.extend_from_slice(b",\"status\":\"");
+        out.extend_from_slice(self.status.as_bytes());
+        out.extend_from_slice(b"\",\"phase\":\"");
+        out.extend_from_slice(self.phase.as_bytes());
+        out.extend_from_slice(b"\",\"customerId\":");
+        json(out, &self.customer_id.as_ref().map(|id| id.0.as_str()));
+        out.extend_from_slice(b",\"sessionId\":");
+        json(out, &self.session_id.as_ref().map(|id| id.0.as_str()));
+        out.extend_from_slice(b",\"cartId\":");
+        json(out, &self.cart_id.as_ref().map(|id| id.0.as_str()));
+        out.extend_from_slice(b",\"orderId\":");
+        json(out, &self.order_id.as_ref().map(|id| id.0.as_str()));
+        out.extend_from_slice(b",\"createdAt\":");
+        self.created_at.write_json(out);
+        out.extend_from_slice(b",\"expiresAt\":");
+        self.expires_at.write_json(out);
+        out.extend_from_slice(b",\"expiresInMs\":");
+        json(out, &self.expires_in_ms);
+        out.extend_from_slice(b",\"maxExpiresAt\":");
+        self.max_expires_at.write_json(out);
+        out.extend_from_slice(b",\"extensionsLeft\":");
+        json(out, &self.extensions_left);
+        out.extend_from_slice(b",\"needsExtension\":");
+        json(out, &self.needs_extension);
+        out.extend_from_slice(b",\"endedAt\":");
+        match &self.ended_at {
+            Some(ended_at) => ended_at.write_json(out),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.extend_from_slice(b",\"endReason\":");
+        json(out, &self.end_reason);
+        if let Some(fulfilment) = &self.fulfilment {
+            out.extend_from_slice(b",\"fulfilment\":");
+            json(out, fulfilment);
+        }
+        out.extend_from_slice(b",\"version\":");
+        json(out, &self.version);
+        out.extend_from_slice(b",\"serverTime\":");
+        self.server_time.write_json(out);
+        out.push(b'}');
+    }
+}
+
+fn json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    serde_json::to_writer(out, value).expect("plain data, into memory");
+}
+
 const fn phase(phase: Phase) -> &'static str {
     match phase {
         Phase::Cart => "cart",
@@ -257,4 +316,66 @@ pub struct CleanupView {
     pub due: u64,
     /// Holds ended by this call; none in a dry run.
     pub expired: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::{Slot, StoreId, VariantOrdinal};
+    use proptest::prelude::*;
+
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof!["[a-z0-9-]{1,12}", "[\"\\\\/<>& äöü\u{2028}\u{1f600}]{1,6}"]
+    }
+
+    fn moment() -> impl Strategy<Value = Timestamp> {
+        (0..4_000_000_000_000_i64).prop_map(Timestamp::from_millis)
+    }
+
+    prop_compose! {
+        fn view()(
+            salt in any::<u32>(), quantity in any::<u32>(), live in any::<bool>(), paying in any::<bool>(),
+            variant in text(), customer in proptest::option::of(text()), session in proptest::option::of(text()),
+            cart in proptest::option::of(text()), order in proptest::option::of(text()),
+            created_at in moment(), expires_at in moment(), expires_in_ms in any::<i64>(), ended_at in moment(),
+            sold in proptest::option::of(any::<(u32, u32, u32)>()), extensions_left in any::<u8>(), version in any::<u32>(),
+        ) -> ReservationView {
+            let variant = VariantId::parse(&variant).unwrap();
+            let slot = Slot::of_variant(&StoreId::parse("default").unwrap(), &variant);
+            ReservationView {
+                id: Shown(ReservationId::new(created_at, slot, VariantOrdinal(quantity), salt)),
+                variant_id: Shown(variant),
+                quantity,
+                status: if live { "active" } else { "released" },
+                phase: phase(if paying { Phase::Payment } else { Phase::Cart }),
+                customer_id: customer.map(|id| Shown(CustomerId::parse(&id).unwrap())),
+                session_id: session.map(|id| Shown(SessionId::parse(&id).unwrap())),
+                cart_id: cart.map(|id| Shown(CartId::parse(&id).unwrap())),
+                order_id: order.map(|id| Shown(OrderId::parse(&id).unwrap())),
+                created_at: Moment(created_at),
+                expires_at: Moment(expires_at),
+                expires_in_ms,
+                max_expires_at: Moment(expires_at),
+                extensions_left,
+                needs_extension: paying,
+                ended_at: (!live).then_some(Moment(ended_at)),
+                end_reason: (!live).then_some("released"),
+                fulfilment: sold.map(|(shipped, cancelled, returned)| FulfilmentView { shipped, cancelled, returned }),
+                version,
+                server_time: Moment(created_at),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_body_is_what_serde_writes(view in view()) {
+            let mut written = Vec::new();
+            view.write_json(&mut written);
+            prop_assert_eq!(
+                String::from_utf8(written).unwrap(),
+                serde_json::to_string(&view).unwrap()
+            );
+        }
+    }
 }
