@@ -136,10 +136,7 @@ impl Variant {
         id: ReservationId,
         closed: Option<&'a Hold>,
     ) -> Result<&'a Hold, Refusal> {
-        let kept = self
-            .holds
-            .get(&id)
-            .filter(|hold| hold.status != HoldStatus::Tentative);
+        let kept = self.hold(id).filter(|hold| hold.status != HoldStatus::Tentative);
         let hold = kept.or(closed).ok_or(Refusal::ReservationNotFound)?;
         match (hold.status, hold.ended) {
             (HoldStatus::Confirmed, _) => Ok(hold),

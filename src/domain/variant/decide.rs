@@ -121,7 +121,7 @@ impl Variant {
     /// is told as that: the command itself says so.
     fn expect_version(&self, seen: u64, command: &Command, now: Timestamp) -> Result<(), Refusal> {
         let live = |id: &ReservationId| {
-            let hold = self.holds.get(id);
+            let hold = self.hold(*id);
             hold.filter(|hold| hold.status == HoldStatus::Active && !hold.is_due(now))
         };
         let hold = match command {
@@ -157,7 +157,7 @@ impl Variant {
     pub fn expire_due(&self, now: Timestamp, limit: usize) -> Vec<Event> {
         let expired = self.due_holds(now).map(|hold| expired(hold, now));
         let closed = self.closing.iter().take_while(|(at, _)| *at <= now);
-        let closed = closed.map(|(_, id)| Event::Closed(self.holds[id].clone()));
+        let closed = closed.map(|(_, id)| Event::Closed(self.kept(*id).clone()));
         expired.chain(closed).take(limit).collect()
     }
 
@@ -187,7 +187,7 @@ impl Variant {
 
     /// The answer to a request whose reservation is there already: an id is drawn for one reservation.
     fn reserved_before(&self, ask: &Reserve, now: Timestamp) -> Option<Result<Decision, Refusal>> {
-        let hold = self.holds.get(&ask.id)?;
+        let hold = self.hold(ask.id)?;
         Some(match hold.status {
             HoldStatus::Tentative => Err(Refusal::InFlight),
             HoldStatus::Confirmed => Ok(Decision::Repeat(Box::new(hold.clone()))),
@@ -301,7 +301,7 @@ impl Variant {
         let Some(owner) = shopper.owner() else {
             return expiries;
         };
-        let own = self.owners.live(&owner).iter().map(|id| &self.holds[id]);
+        let own = self.owners.live(&owner).iter().map(|id| self.kept(*id));
         let beyond = own.filter(|hold| hold.is_due(now) && (hold.expires_at, hold.id) > last);
         let mut own: Vec<&Hold> = beyond.collect();
         own.sort_by_key(|hold| (hold.expires_at, hold.id));
@@ -518,7 +518,7 @@ impl Variant {
     /// The reservation if somebody other than an order may act on it now: one that an order made here owns is its alone.
     pub(super) fn foreign(&self, id: ReservationId, now: Timestamp) -> Result<Live<'_>, Refusal> {
         let live = self.live(id, now);
-        let owner = self.holds.get(&id).filter(|hold| {
+        let owner = self.hold(id).filter(|hold| {
             let ends = matches!(live, Ok(Live::Due(_)));
             hold.pin.is_none() && !ends && hold.status != HoldStatus::Tentative
         });

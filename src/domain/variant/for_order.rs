@@ -72,7 +72,7 @@ impl Variant {
         paid_at: Timestamp,
         now: Timestamp,
     ) -> Result<Decision, Refusal> {
-        let hold = self.holds.get(&id).ok_or(Refusal::ReservationNotFound)?;
+        let hold = self.hold(id).ok_or(Refusal::ReservationNotFound)?;
         expect_owned(hold, order)?;
         if hold.status == HoldStatus::Confirmed {
             return Ok(Decision::Repeat(Box::new(hold.clone())));
@@ -104,10 +104,7 @@ impl Variant {
         ttl_ms: i64,
         now: Timestamp,
     ) -> Result<Decision, Refusal> {
-        let kept = self
-            .holds
-            .get(&id)
-            .filter(|hold| hold.status == HoldStatus::Active);
+        let kept = self.hold(id).filter(|hold| hold.status == HoldStatus::Active);
         if let Some(hold) = kept.filter(|hold| hold.order.is_none() && !hold.is_due(now)) {
             return Ok(Decision::Repeat(Box::new(hold.clone())));
         }
@@ -130,7 +127,7 @@ impl Variant {
 
     /// The order's hold while it is live; `None` when it has ended without a sale.
     fn unsold(&self, order: &OrderId, id: ReservationId) -> Result<Option<&Hold>, Refusal> {
-        let Some(hold) = self.holds.get(&id) else {
+        let Some(hold) = self.hold(id) else {
             return Ok(None);
         };
         expect_owned(hold, order)?;

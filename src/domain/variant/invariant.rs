@@ -45,8 +45,8 @@ impl Variant {
     pub fn recount(&self) -> Result<(), Violation> {
         self.check()?;
         let subject = || format!("variant {}", self.head.id);
-        let held: u64 = self.holds.values().map(|hold| hold.held_units()).sum();
-        let committed: u64 = self.holds.values().map(|hold| hold.committed_units()).sum();
+        let held: u64 = self.holds().map(|hold| hold.held_units()).sum();
+        let committed: u64 = self.holds().map(|hold| hold.committed_units()).sum();
         if (held, committed) != (self.held, self.committed) {
             let evidence = format!(
                 "sums over holds are held {held} committed {committed}, running sums {} and {}",
@@ -54,12 +54,12 @@ impl Variant {
             );
             return Err(Violation::new(Law::Conservation, subject(), evidence));
         }
-        for hold in self.holds.values() {
+        for hold in self.holds() {
             self.check_hold(hold)?;
         }
         let again = Self::restore(
             self.head.clone(),
-            self.holds.values().cloned(),
+            self.holds().cloned(),
             self.purchases()
                 .map(|(owner, bought)| (owner.clone(), bought.clone())),
         );

@@ -75,8 +75,9 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variant {
     head: Head,
-    /// Tentative, active, sold and unshipped, and for a while those brought back by a return.
-    holds: BTreeMap<ReservationId, Hold>,
+    /// Tentative, active, sold and unshipped, and for a while those brought back by a return. In boxes: new ones come at the
+    /// end, which leaves the map's nodes half empty, and an empty place in a node is as large as what it would hold.
+    holds: BTreeMap<ReservationId, Box<Hold>>,
     /// The deadlines of live holds, earliest first.
     due: BTreeSet<(Timestamp, ReservationId)>,
     /// When reservations brought back by a return leave again.
@@ -122,7 +123,7 @@ impl Variant {
 
     /// The reservations it keeps, in order of creation.
     pub fn holds(&self) -> impl ExactSizeIterator<Item = &Hold> {
-        self.holds.values()
+        self.holds.values().map(|hold| &**hold)
     }
 
     /// What each shopper bought here.
@@ -132,7 +133,12 @@ impl Variant {
 
     /// One reservation it keeps.
     pub fn hold(&self, id: ReservationId) -> Option<&Hold> {
-        self.holds.get(&id)
+        self.holds.get(&id).map(|hold| &**hold)
+    }
+
+    /// One that an index of ours names.
+    fn kept(&self, id: ReservationId) -> &Hold {
+        &self.holds[&id]
     }
 
     /// Units in live and tentative holds.
@@ -202,7 +208,7 @@ impl Variant {
             self.closing.insert((closes_at, hold.id));
         }
         self.owners.hold_added(&hold);
-        self.holds.insert(hold.id, hold);
+        self.holds.insert(hold.id, Box::new(hold));
     }
 
     fn take(&mut self, id: ReservationId) {

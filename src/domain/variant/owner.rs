@@ -183,6 +183,10 @@ impl Owners {
         let units = self.0.entry(place(owner)).or_default();
         units.held += hold.held_units();
         if let Err(place) = units.live.binary_search(&hold.id) {
+            if units.live.is_empty() {
+                // Most shoppers hold one line of a variant; a vector would begin with room for four.
+                units.live.reserve_exact(1);
+            }
             units.live.insert(place, hold.id);
         }
     }

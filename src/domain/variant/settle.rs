@@ -31,7 +31,7 @@ impl Variant {
             return self.promise_units(attempt, ask, now);
         }
         if let Prepare::Confirm(id) = prepare
-            && let Some(sold) = self.holds.get(id)
+            && let Some(sold) = self.hold(*id)
             && sold.status == HoldStatus::Confirmed
             && sold.owning_order().is_none()
         {
@@ -115,7 +115,7 @@ impl Variant {
             Some(Owner::Cart(cart)),
         ];
         let live = owners.iter().flatten().flat_map(|owner| self.owners.live(owner));
-        live.map(|id| &self.holds[id]).find(|hold| {
+        live.map(|id| self.kept(*id)).find(|hold| {
             let its_own = hold.status == HoldStatus::Active && hold.order.is_none() && hold.pin.is_none();
             its_own && !hold.is_due(now) && hold.shopper.cart == shopper.cart
         })
@@ -159,8 +159,7 @@ impl Variant {
     }
 
     fn pinned_by(&self, attempt: Attempt, id: ReservationId) -> Option<&Hold> {
-        self.holds
-            .get(&id)
+        self.hold(id)
             .filter(|hold| hold.pin.is_some_and(|pin| pin.attempt == attempt))
     }
 }

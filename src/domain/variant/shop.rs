@@ -106,7 +106,7 @@ impl Variant {
         let closed = self
             .closing
             .iter()
-            .map(|(_, id)| Event::Closed(self.holds[id].clone()));
+            .map(|(_, id)| Event::Closed(self.kept(*id).clone()));
         Ok(Decision::Granted(
             expired.chain(closed).chain([Event::Deleted]).collect(),
         ))

@@ -101,7 +101,7 @@ impl Variant {
         self.due
             .iter()
             .take_while(move |(at, _)| *at <= now)
-            .map(|(_, id)| &self.holds[id])
+            .map(|(_, id)| self.kept(*id))
     }
 
     /// Units in live holds whose deadline has come.
