@@ -511,7 +511,7 @@ async fn settled<F: Future>(directory: &Directory, clock: &Clock, who: &str, all
 async fn mend(directory: &Arc<Directory>, admission: &Arc<Admission>, mends: &[Mend]) {
     for some in mends.chunks(MENDS_AT_ONCE) {
         for mend in some {
-            tracing::warn!(?mend, "holds and carts did not agree; mended");
+            tracing::warn!(%mend, "holds, carts and orders did not agree; mended");
             metrics().mended.increment(1);
         }
         // Nobody else is admitted yet, so the pool has room; a limit below it only makes the rounds wait for each other.

@@ -6,18 +6,22 @@
 //! | a live hold of a cart made here that no line of it and no order claims | giving it back |
 //! | a held line of an active cart whose reservation its variant does not keep live for it | ending the line |
 //! | a cart that stands still for a cart which is not taking its lines over | letting it go on with what it has |
+//! | a cart that is being checked out for an order which has come to its end | telling it how the order stands |
 //!
 //! Work that was logged goes on by itself and asks again, so whatever it touches is left alone: the cart that works, a cart
 //! that stands still for another one, the cart of an order that works, a hold that a coordinator has pinned. A shop's own cart
 //! ids are labels; nobody here answers for them.
 use super::{
     cart::{self, Cart, LineHold, LineId},
-    ids::{CartId, ReservationId},
+    ids::{CartId, OrderId, ReservationId},
     order::{self, Order},
     time::Timestamp,
     variant::{HoldStatus, Variant},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// What has to be done for both sides to agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +38,13 @@ pub enum Mend {
         /// The other one.
         into: CartId,
     },
+    /// This order has come to its end, and its cart does not know.
+    TellCart {
+        /// The order.
+        order: Box<Order>,
+        /// Nobody has paid: the cart is the shopper's again.
+        reopen: bool,
+    },
     /// The hold of this line is gone: the line ended.
     EndLine {
         /// The cart.
@@ -43,6 +54,33 @@ pub enum Mend {
         /// The hold the line believes in.
         reservation: ReservationId,
     },
+}
+
+impl fmt::Display for Mend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Release { reservation } => write!(f, "{reservation} is claimed by nobody: given back"),
+            Self::Thaw { cart, into } => {
+                write!(
+                    f,
+                    "{cart} stood still for {into}, which does not take it over: it goes on"
+                )
+            }
+            Self::TellCart { order, .. } => {
+                write!(
+                    f,
+                    "{} waited for {}, which is over: told so",
+                    order.cart, order.id
+                )
+            }
+            Self::EndLine {
+                cart, reservation, ..
+            } => write!(
+                f,
+                "{cart} believed in {reservation}, which is gone: its line ended"
+            ),
+        }
+    }
 }
 
 /// What both sides say, taken in entity by entity. Only what can disagree is kept: some 100 bytes for each hold of a cart.
@@ -57,6 +95,10 @@ pub struct Sides {
     merging: BTreeMap<u128, u128>,
     /// Carts that take over another one's lines: whose, and which does.
     merges: BTreeSet<(u128, u128)>,
+    /// Carts that are being checked out, and for which order; they do nothing themselves.
+    checking_out: BTreeMap<u128, OrderId>,
+    /// Orders of those that have come to their end, by cart.
+    over: BTreeMap<u128, Box<Order>>,
 }
 
 /// A live hold as its variant has it.
@@ -103,6 +145,9 @@ impl Sides {
             cart::Status::Merging { into } => {
                 self.merging.extend(into.bits().map(|into| (bits, into)));
             }
+            cart::Status::CheckingOut { order } if cart.work.is_none() => {
+                self.checking_out.insert(bits, order.clone());
+            }
             cart::Status::Active | cart::Status::CheckingOut { .. } => {}
             cart::Status::Ordered { .. } | cart::Status::Merged { .. } | cart::Status::Abandoned => return,
         }
@@ -127,10 +172,16 @@ impl Sides {
         }
     }
 
-    /// Takes in an order.
+    /// Takes in an order. Its cart has been taken in before: an order is large, and few have a cart that waits.
     pub fn order(&mut self, order: &Order) {
+        let cart = order.cart.bits();
         if order.work.is_some() {
-            self.busy.extend(order.cart.bits());
+            self.busy.extend(cart);
+        } else if order.status != order::Status::PendingPayment
+            && let Some(cart) = cart
+            && self.checking_out.get(&cart) == Some(&order.id)
+        {
+            self.over.insert(cart, Box::new(order.clone()));
         }
         if order.status == order::Status::PendingPayment {
             self.claimed
@@ -157,6 +208,10 @@ impl Sides {
                 cart: CartId::from_bits(*cart)?,
                 into: CartId::from_bits(*into)?,
             })
+        }));
+        mends.extend(self.over.values().map(|order| Mend::TellCart {
+            order: order.clone(),
+            reopen: order.payment.is_none(),
         }));
         let mut gone: Vec<&HeldLine> = self.lines.iter().filter(|line| self.is_gone(line, now)).collect();
         gone.sort_unstable_by_key(|line| (line.cart, line.line));
@@ -349,6 +404,13 @@ mod tests {
         }
     }
 
+    fn tell_cart(status: order::Status, reopen: bool) -> Mend {
+        Mend::TellCart {
+            order: Box::new(order(status, 1, None)),
+            reopen,
+        }
+    }
+
     fn end_line(line: u32, salt: u32) -> Mend {
         Mend::EndLine {
             cart: cart_id(1),
@@ -514,6 +576,30 @@ mod tests {
                 vec![mine(1)],
                 vec![status(checking_out())],
                 vec![opening],
+                vec![],
+            ),
+            (
+                "the order is over, and its cart does not know",
+                vec![mine(1)],
+                vec![status(checking_out())],
+                vec![order(order::Status::Expired, 1, None)],
+                vec![tell_cart(order::Status::Expired, true)],
+            ),
+            (
+                "another order is over",
+                vec![mine(1)],
+                vec![status(checking_out())],
+                vec![Order {
+                    id: OrderId::made(NOW, Slot::of_cart(1), 8),
+                    ..order(order::Status::Expired, 1, None)
+                }],
+                vec![],
+            ),
+            (
+                "the cart asks for its order",
+                vec![mine(1)],
+                vec![working(status(checking_out()))],
+                vec![order(order::Status::Refused, 1, None)],
                 vec![],
             ),
             (

@@ -313,6 +313,15 @@ impl Directory {
                     let _ = self.route_agent::<Cart>(bits, AgentMessage::Notice(Box::new(thaw)), || None);
                 }
             }
+            Mend::TellCart { order, reopen } => {
+                let stands = cart::Command::OrderStands {
+                    order: order.clone(),
+                    reopen: *reopen,
+                };
+                if let Some(bits) = order.cart.bits() {
+                    let _ = self.route_agent::<Cart>(bits, AgentMessage::Notice(Box::new(stands)), || None);
+                }
+            }
             Mend::EndLine {
                 cart, reservation, ..
             } => {

@@ -423,13 +423,22 @@ fn disagreement_is_told_at_recovery_until_it_is_mended() {
         house.ask(soap, &command);
     }
     let holds: Vec<Hold> = house.variants[&soap.0].holds().cloned().collect();
-    // Cart 1 has one of its two holds; cart 2 is not there; cart 3 believes in one that was given back.
+    // Cart 1 has one of its two holds; cart 2 is not there; cart 3 believes in one that was given back; cart 4 waits for an
+    // order that has expired.
     house.put_cart(cart(1, &holds[..1]), vec![cart::Happened::Created]);
     let command = house.reserve(soap, 1, of(3), 60_000);
     house.ask(soap, &command);
     let given_back = house.variants[&soap.0].holds().last().unwrap().clone();
     house.put_cart(cart(3, [&given_back]), vec![cart::Happened::Created]);
     house.ask(soap, &Command::Release { id: given_back.id });
+    let waiting = Cart {
+        status: cart::Status::CheckingOut { order: order_id(4) },
+        ..cart(4, [])
+    };
+    house.put_cart(waiting, vec![cart::Happened::Created]);
+    house.put_order(order(4, Status::Expired), vec![order::Happened::Opened]);
+    let over = house.orders[&order_id(4).bits().unwrap()].clone();
+    assert_eq!((&over.cart, &over.work), (&cart_id(4), &None));
     house.settle();
     house.close();
     let expected = [
@@ -438,6 +447,10 @@ fn disagreement_is_told_at_recovery_until_it_is_mended() {
         },
         Mend::Release {
             reservation: holds[2].id,
+        },
+        Mend::TellCart {
+            order: Box::new(over),
+            reopen: true,
         },
         Mend::EndLine {
             cart: cart_id(3),
@@ -454,7 +467,7 @@ fn disagreement_is_told_at_recovery_until_it_is_mended() {
         house.close();
     }
     let dir = DataDir::open(&home.root()).unwrap();
-    assert_eq!(verify(&dir, &home.options).unwrap().mends, 3);
+    assert_eq!(verify(&dir, &home.options).unwrap().mends, 4);
     drop(dir);
 
     let mut house = home.open();
@@ -465,6 +478,10 @@ fn disagreement_is_told_at_recovery_until_it_is_mended() {
             }
             Mend::EndLine { line, .. } => {
                 house.put_cart(cart(3, []), vec![cart::Happened::LineEnded(line)]);
+            }
+            Mend::TellCart { order, reopen } => {
+                assert!(reopen);
+                house.put_cart(cart(4, []), vec![cart::Happened::Reopened(order.id)]);
             }
             Mend::Thaw { .. } => panic!("no cart stands still here"),
         }
