@@ -587,6 +587,10 @@ impl<A: Housed> Running<A> {
             // The journal has ended, and with it the process, or the record is larger than a group, which the limits exclude.
             None => panic!("a record could not be handed to the journal"),
         }
+        if ends && !self.agent.exists() {
+            // It was forgotten: whatever is made in its place is new, in the log too.
+            *self.agent.revision() = 0;
+        }
         // Behind its record: what another agent logs because of it has to come later, or a crash in between keeps only that.
         if let Some((from, answer)) = agent_told {
             self.directory.answer_agent(from, answer);

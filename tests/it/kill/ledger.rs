@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use fastrand::Rng;
 use serde_json::{Value, json};
 
+use super::answers::Answers;
+use super::{Checked, Client};
 use crate::server::Server;
 use crate::server::wire::{Answer, Connection, request};
 
 /// The variants on sale, and the units each has at the beginning.
 pub(crate) const VARIANTS: [(&str, u64); 3] = [("hot", 60), ("warm", 4_000), ("cold", 1_000_000)];
-
-/// Earlier answers that are asked for again after each restart, beside all new ones.
-const OLD_REPLAYS: usize = 40;
 
 /// What a client asks for.
 #[derive(Clone, Debug)]
@@ -104,13 +103,6 @@ fn timeless(shown: &Value) -> Value {
     shown
 }
 
-/// An answered request.
-struct Answered {
-    call: Call,
-    status: u16,
-    body: Vec<u8>,
-}
-
 /// One client's ledger.
 pub(crate) struct Ledger {
     name: String,
@@ -119,21 +111,10 @@ pub(crate) struct Ledger {
     holds: BTreeMap<String, Hold>,
     /// The holds that can still be acted on.
     live: Vec<String>,
-    answered: Vec<Answered>,
-    /// Those before this index were asked for again after an earlier restart.
-    replayed: usize,
+    answers: Answers,
     /// Sent and never answered: they may have happened or not.
     unknown: Option<Call>,
     adjusted: [i64; VARIANTS.len()],
-}
-
-/// What a check looked at.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Checked {
-    pub(crate) answers: usize,
-    pub(crate) holds: usize,
-    pub(crate) replays: usize,
-    pub(crate) unknown: usize,
 }
 
 impl Ledger {
@@ -144,8 +125,7 @@ impl Ledger {
             calls: 0,
             holds: BTreeMap::new(),
             live: Vec::new(),
-            answered: Vec::new(),
-            replayed: 0,
+            answers: Answers::default(),
             unknown: None,
             adjusted: [0; VARIANTS.len()],
         }
@@ -247,11 +227,7 @@ impl Ledger {
                 self.adjusted[*variant] += delta;
             }
         }
-        self.answered.push(Answered {
-            call,
-            status: answer.status,
-            body: answer.body.clone(),
-        });
+        self.answers.note(call.bytes(), answer);
     }
 
     fn note(&mut self, shown: &Value) {
@@ -286,27 +262,22 @@ impl Ledger {
         self.learn(call, &answer);
         1
     }
+}
 
-    /// Asks for earlier answers again: every one since the last restart, and some older ones.
-    fn replay(&mut self, server: &Server) -> usize {
-        let older = std::iter::repeat_with(|| self.rng.usize(..self.replayed.max(1))).take(OLD_REPLAYS);
-        let older = older.filter(|_| self.replayed > 0).collect::<Vec<_>>();
-        let chosen = older.into_iter().chain(self.replayed..self.answered.len());
-        // A connection of its own: the server closes one that was idle while the lists were read.
-        let mut connection = server.connect();
-        let mut count = 0;
-        for answered in chosen.map(|index| &self.answered[index]) {
-            let call = &answered.call;
-            let again = connection.exchange(&call.bytes());
-            let again = again.unwrap_or_else(|error| panic!("{call:?}: {error}: {}", server.log()));
-            let told = || format!("{call:?}: {}\n{}", again.text(), server.log());
-            assert_eq!(again.status, answered.status, "{}", told());
-            assert_eq!(again.text(), String::from_utf8_lossy(&answered.body), "{call:?}");
-            assert_eq!(again.header("idempotent-replayed"), "true", "{call:?}");
-            count += 1;
-        }
-        self.replayed = self.answered.len();
-        count
+impl Client for Ledger {
+    const CYCLES: u64 = 25;
+    const VARIANTS: &'static [(&'static str, u64)] = &VARIANTS;
+
+    fn new(name: &str, seed: u64) -> Self {
+        Self::new(name, seed)
+    }
+
+    fn ask_until_lost(&mut self, connection: Connection, each: impl Fn()) {
+        self.ask_until_lost(connection, each);
+    }
+
+    fn check(server: &Server, clients: &mut [Self]) -> Checked {
+        check(server, clients)
     }
 }
 
@@ -314,14 +285,14 @@ impl Ledger {
 pub(crate) fn check(server: &Server, ledgers: &mut [Ledger]) -> Checked {
     let mut checked = Checked::default();
     for ledger in ledgers.iter_mut() {
-        checked.answers += ledger.answered.len() - ledger.replayed;
+        checked.answers += ledger.answers.fresh();
         checked.unknown += ledger.settle(server);
     }
     // Now every request has its answer, so that the books must agree to the unit, with nothing beside them.
     checked.holds = holds_agree(server, ledgers);
     units_agree(server, ledgers);
     for ledger in ledgers.iter_mut() {
-        checked.replays += ledger.replay(server);
+        checked.replays += ledger.answers.replay(server, &mut ledger.rng);
     }
     units_agree(server, ledgers);
     checked
@@ -372,7 +343,7 @@ fn holds_agree(server: &Server, ledgers: &[Ledger]) -> usize {
     seen
 }
 
-fn list(server: &Server, status: &str) -> Vec<Value> {
+pub(super) fn list(server: &Server, status: &str) -> Vec<Value> {
     let mut found = Vec::new();
     let mut cursor = String::new();
     loop {

@@ -1,10 +1,13 @@
 //! A real server under real load is killed with SIGKILL, again and again, on one data directory; each start must show everything
-//! that was ever answered (ACK_DURABLE, NO_OVERSELL, CONSERVATION, ONE_TERMINAL, ONCE_PER_KEY).
+//! that was ever answered (ACK_DURABLE, NO_OVERSELL, CONSERVATION, ONE_TERMINAL, ONCE_PER_KEY). One loop has clients that hold
+//! units themselves, the other shoppers who go the whole way from cart to payment (AGREE too).
 //!
 //! `HOLDFAST_KILL_CYCLES=1000 HOLDFAST_KILL_SEED=7 cargo test --test it kill:: -- --nocapture` runs more of it and says
 //! what it did. Half of the kills fall into start-up, checkpoint and trim.
+mod answers;
 pub(crate) mod ledger;
 mod moment;
+mod shopper;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -16,12 +19,13 @@ use fastrand::Rng;
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::server::wire::Connection;
 use crate::server::{Server, Starting};
-use ledger::{Checked, Ledger, VARIANTS, check};
+use ledger::Ledger;
 use moment::{Moment, calls, kill_at_call, wait_for};
+use shopper::Shopper;
 
 const CLIENTS: u64 = 4;
-const CYCLES: u64 = 25;
 
 /// Of each four cycles one dies in its start, half of the others in a checkpoint or a trim.
 const MOMENTS: [Moment; 8] = [
@@ -39,10 +43,35 @@ fn number(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).map_or(usual, |text| text.parse().expect(variable))
 }
 
-struct Loop {
+/// What a check looked at.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Checked {
+    pub(crate) answers: usize,
+    pub(crate) holds: usize,
+    pub(crate) replays: usize,
+    pub(crate) unknown: usize,
+}
+
+/// Somebody who asks and keeps a ledger of the answers.
+trait Client: Send + Sized {
+    /// Kills, unless it is told how many.
+    const CYCLES: u64;
+    /// What is on sale, and the units of each at the beginning.
+    const VARIANTS: &'static [(&'static str, u64)];
+
+    fn new(name: &str, seed: u64) -> Self;
+
+    /// Asks until the connection is lost; `each` hears of every answer.
+    fn ask_until_lost(&mut self, connection: Connection, each: impl Fn());
+
+    /// Holds a restarted server to everything that was ever answered.
+    fn check(server: &Server, clients: &mut [Self]) -> Checked;
+}
+
+struct Loop<C> {
     data_dir: std::path::PathBuf,
     arguments: Vec<String>,
-    ledgers: Vec<Ledger>,
+    clients: Vec<C>,
     rng: Rng,
     kills: BTreeMap<Moment, u64>,
     total: Checked,
@@ -50,26 +79,26 @@ struct Loop {
     start_calls: u64,
 }
 
-impl Loop {
+impl<C: Client> Loop<C> {
     fn start(&mut self) -> Server {
         let arguments: Vec<_> = self.arguments.iter().map(String::as_str).collect();
         let server = Server::start(&self.data_dir, &arguments);
         self.start_calls = calls(server.id());
-        if self.ledgers.is_empty() {
-            for (id, units) in VARIANTS {
+        if self.clients.is_empty() {
+            for (id, units) in C::VARIANTS {
                 let body = json!({"id": id, "name": id, "onHand": units}).to_string();
                 let made = server.ask("POST", "/api/stock/variants", &format!("make-{id}"), &body);
                 assert_eq!(made.status, 201, "{}", made.text());
             }
-            let names = (0..CLIENTS).map(|client| Ledger::new(&format!("c{client}"), self.rng.u64(..)));
-            self.ledgers = names.collect();
+            let names = (0..CLIENTS).map(|client| C::new(&format!("c{client}"), self.rng.u64(..)));
+            self.clients = names.collect();
         }
         let Checked {
             answers,
             holds,
             replays,
             unknown,
-        } = check(&server, &mut self.ledgers);
+        } = C::check(&server, &mut self.clients);
         self.total.answers += answers;
         self.total.holds = holds;
         self.total.replays += replays;
@@ -98,10 +127,10 @@ impl Loop {
         let journal = self.data_dir.join("epochs/1/journal");
         let (tell, heard) = mpsc::channel();
         std::thread::scope(|scope| {
-            for ledger in &mut self.ledgers {
+            for client in &mut self.clients {
                 let (tell, connection) = (tell.clone(), server.connect());
                 // Nobody may listen any more when the kill is under way.
-                scope.spawn(move || ledger.ask_until_lost(connection, || _ = tell.send(())));
+                scope.spawn(move || client.ask_until_lost(connection, || _ = tell.send(())));
             }
             drop(tell);
             wait_for(moment, &server, answers, &heard, &journal);
@@ -110,10 +139,10 @@ impl Loop {
     }
 }
 
-fn nothing_answered_is_lost(back_end: &str) {
+fn nothing_answered_is_lost<C: Client>(back_end: &str) {
     let home = tempfile::tempdir().unwrap();
     let (cycles, seed) = (
-        number("HOLDFAST_KILL_CYCLES", CYCLES),
+        number("HOLDFAST_KILL_CYCLES", C::CYCLES),
         number("HOLDFAST_KILL_SEED", 2),
     );
     let settings = [
@@ -124,13 +153,13 @@ fn nothing_answered_is_lost(back_end: &str) {
         // Keys and ended holds are soon asked for from the disk, not from memory.
         "keys.memory_max=1000",
     ];
-    let mut run = Loop {
+    let mut run = Loop::<C> {
         data_dir: home.path().join("data"),
         arguments: settings
             .iter()
             .flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()])
             .collect(),
-        ledgers: Vec::new(),
+        clients: Vec::new(),
         rng: Rng::with_seed(seed),
         kills: BTreeMap::new(),
         total: Checked::default(),
@@ -181,10 +210,20 @@ fn verified(data_dir: &Path) {
 
 #[test]
 fn nothing_answered_is_lost_by_a_kill_on_files() {
-    nothing_answered_is_lost("file");
+    nothing_answered_is_lost::<Ledger>("file");
 }
 
 #[test]
 fn nothing_answered_is_lost_by_a_kill_on_sled() {
-    nothing_answered_is_lost("sled");
+    nothing_answered_is_lost::<Ledger>("sled");
+}
+
+#[test]
+fn no_step_of_a_shopper_is_lost_by_a_kill_on_files() {
+    nothing_answered_is_lost::<Shopper>("file");
+}
+
+#[test]
+fn no_step_of_a_shopper_is_lost_by_a_kill_on_sled() {
+    nothing_answered_is_lost::<Shopper>("sled");
 }

@@ -15,6 +15,7 @@ on_both_logs! {
     two_carts_become_one_and_the_capped_line_is_named,
     a_checkout_names_every_line_that_cannot_be_had,
     a_customer_whose_cart_ends_meanwhile_gets_a_new_one,
+    a_customer_whose_first_line_was_refused_tries_another,
     as_many_wait_in_front_of_one_cart_as_may,
 }
 
@@ -548,4 +549,35 @@ async fn all_of<F: Future + Unpin>(mut asked: Vec<F>) -> Vec<F::Output> {
     })
     .await;
     told
+}
+
+/// The cart that was to be born with the first line is forgotten, and the second is born in its place. The log once counted
+/// both as one cart, in the server's memory only: every start after that was refused as damage.
+fn a_customer_whose_first_line_was_refused_tries_another(backend: JournalBackend) {
+    let mut house = House::new(backend);
+    let cart = house.run(async |shop| {
+        let web = Web::new(&house, &shop);
+        web.stock("a", 1).await;
+        web.stock("b", 5).await;
+        let item =
+            |variant, quantity| json!({"variantId": variant, "quantity": quantity, "customerId": "u1"});
+        for _ in 0..3 {
+            web.post("/api/cart/items", item("a", 9))
+                .await
+                .refused(409, "insufficient-stock");
+        }
+        web.post("/api/cart/items", item("b", 2)).await.ok(201);
+        let both = web.post("/api/cart/items", item("a", 1)).await.ok(201);
+        both.word("/id")
+    });
+    house.crash_and_open();
+    house.run(async |shop| {
+        let web = Web::new(&house, &shop);
+        let shown = web.get(&format!("/api/cart/{cart}")).await.ok(200);
+        assert_eq!(
+            (shown.at("/items/0/quantity"), shown.at("/items/1/quantity")),
+            (json!(2), json!(1))
+        );
+        assert_eq!(web.figures("b").await, (3, 2, 0));
+    });
 }
