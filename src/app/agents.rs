@@ -42,7 +42,7 @@ impl Shop {
         expected: Option<u64>,
         command: cart::Command,
     ) -> Result<Answered<CartDone>, AppError> {
-        let route = |job| self.directory.route_cart(id, AgentJob { expected, ..job });
+        let route = |job: AgentJob<Cart>| self.directory.route_cart(id, AgentJob { expected, ..job });
         self.ask_a_cart(ctx, command, route).await
     }
 
@@ -59,7 +59,46 @@ impl Shop {
         self.ask_a_cart(ctx, command, route).await
     }
 
+    /// An order is answered for as soon as its own end is durable, and tells its cart a moment later: whoever shops on meanwhile
+    /// is not told to pay first.
     async fn ask_a_cart(
+        &self,
+        ctx: &Context,
+        command: cart::Command,
+        route: impl Fn(AgentJob<Cart>) -> Result<(), Unroutable>,
+    ) -> Result<Answered<CartDone>, AppError> {
+        match self.ask_a_cart_once(ctx, command.clone(), &route).await {
+            Err(AppError::CartRefused {
+                refusal: cart::Refusal::CheckingOut { order },
+                at,
+            }) => {
+                if self.has_told_its_cart(ctx, &order).await {
+                    return self.ask_a_cart_once(ctx, command, &route).await;
+                }
+                let refusal = cart::Refusal::CheckingOut { order };
+                Err(AppError::CartRefused { refusal, at })
+            }
+            done => done,
+        }
+    }
+
+    /// Waits until an order that is over has told its cart so; `false` if it is not over, or not in time.
+    async fn has_told_its_cart(&self, ctx: &Context, id: &OrderId) -> bool {
+        let over = match self.look_at_order(ctx, id).await {
+            Ok(order) => !matches!(
+                order.body.status,
+                order::Status::Opening | order::Status::PendingPayment
+            ),
+            Err(_) => false,
+        };
+        let Some(bits) = id.bits().filter(|_| over) else {
+            return false;
+        };
+        let settled = self.directory.settle_agent(AgentId::Order(bits));
+        self.until(ctx.deadline, settled).await.is_some()
+    }
+
+    async fn ask_a_cart_once(
         &self,
         ctx: &Context,
         command: cart::Command,

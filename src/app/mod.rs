@@ -290,7 +290,7 @@ impl Shop {
     }
 
     /// The future's value, or `None` when `deadline` comes first.
-    async fn until<F: Future>(&self, deadline: Timestamp, future: F) -> Option<F::Output> {
+    pub(super) async fn until<F: Future>(&self, deadline: Timestamp, future: F) -> Option<F::Output> {
         tokio::select! {
             biased;
             value = future => Some(value),

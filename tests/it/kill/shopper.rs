@@ -216,9 +216,7 @@ impl Shopper {
         let told = || format!("{}: {}", String::from_utf8_lossy(&call.request), answer.text());
         if answer.status == 409 {
             let code = answer.json()["code"].clone();
-            // An order is answered for as soon as its own end is durable; its cart hears of that a moment later.
-            let not_yet_told = self.pending.is_none() && code == "cart-checking-out";
-            assert!(code == "insufficient-stock" || not_yet_told, "{}", told());
+            assert_eq!(code, "insufficient-stock", "{}", told());
             return;
         }
         let ok = |status| assert_eq!(answer.status, status, "{}", told());

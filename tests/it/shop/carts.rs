@@ -16,6 +16,7 @@ on_both_logs! {
     a_checkout_names_every_line_that_cannot_be_had,
     a_customer_whose_cart_ends_meanwhile_gets_a_new_one,
     a_customer_whose_first_line_was_refused_tries_another,
+    whoever_has_paid_or_called_off_shops_on_at_once,
     as_many_wait_in_front_of_one_cart_as_may,
 }
 
@@ -579,5 +580,40 @@ fn a_customer_whose_first_line_was_refused_tries_another(backend: JournalBackend
             (json!(2), json!(1))
         );
         assert_eq!(web.figures("b").await, (3, 2, 0));
+    });
+}
+
+/// An order tells its cart of its end a moment after it has told the shop.
+fn whoever_has_paid_or_called_off_shops_on_at_once(backend: JournalBackend) {
+    let house = House::new(backend);
+    house.run(async |shop| {
+        let web = Web::new(&house, &shop);
+        web.stock("a", 1_000).await;
+        let item = json!({"variantId": "a", "quantity": 1, "customerId": "u1"});
+        for turn in 0..60 {
+            let added = web.post("/api/cart/items", item.clone()).await.ok(201);
+            let cart = added.word("/id");
+            let order = web
+                .post(&format!("/api/cart/{cart}/checkout"), json!({}))
+                .await
+                .ok(201);
+            web.post("/api/cart/items", item.clone())
+                .await
+                .refused(409, "cart-checking-out");
+            let order = format!("/api/orders/{}", order.word("/id"));
+            let (end, stays) = match turn % 3 {
+                0 => ("confirm", false),
+                1 => ("fail", true),
+                _ => ("cancel", true),
+            };
+            let body = if turn % 3 == 0 {
+                json!({"paymentReference": format!("p{turn}")})
+            } else {
+                json!({})
+            };
+            web.post(&format!("{order}/{end}"), body).await.ok(200);
+            let next = web.post("/api/cart/items", item.clone()).await.ok(201);
+            assert_eq!(next.word("/id") == cart, stays, "{end}");
+        }
     });
 }
