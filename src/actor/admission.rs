@@ -6,7 +6,7 @@
 //! from coming back. Nothing enters the queue without a permit, and both pools together fit it: it cannot overflow.
 use super::entry::Entry;
 use std::sync::{
-    Arc,
+    Arc, Weak,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 use tokio::sync::Notify;
@@ -82,6 +82,7 @@ impl Admission {
             slots: 1,
             variant: None,
             with: None,
+            way: None,
         })
     }
 
@@ -97,6 +98,7 @@ impl Admission {
             slots,
             variant: None,
             with: None,
+            way: None,
         })
     }
 
@@ -112,6 +114,7 @@ impl Admission {
             slots,
             variant: None,
             with: None,
+            way: None,
         })
     }
 
@@ -185,6 +188,19 @@ pub struct Permit {
     variant: Option<Arc<Entry>>,
     /// Room that is freed with it.
     with: Option<Box<Permit>>,
+    /// While somebody watches: alive until what it is for has [arrived](Permit::arrived).
+    way: Option<Arc<()>>,
+}
+
+/// Tells whether something sent with a permit is still on its way.
+#[derive(Debug)]
+pub(super) struct Watch(Weak<()>);
+
+impl Watch {
+    /// It has not been handled, nor was it lost.
+    pub(super) fn is_on_its_way(&self) -> bool {
+        self.0.strong_count() > 0
+    }
 }
 
 impl Permit {
@@ -196,6 +212,33 @@ impl Permit {
         }
         self.with = Some(Box::new(other));
         self
+    }
+
+    /// One slot of it as a permit of its own, which travels with what it is for; `None` when it has no slot left.
+    pub(super) fn split(&mut self) -> Option<Self> {
+        if self.slots == 0 {
+            return self.with.as_mut()?.split();
+        }
+        self.slots -= 1;
+        Some(Self {
+            admission: Arc::clone(&self.admission),
+            pool: self.pool,
+            slots: 1,
+            variant: None,
+            with: None,
+            way: None,
+        })
+    }
+
+    /// Watches what it is sent with.
+    pub(super) fn watch(&mut self) -> Watch {
+        let way = self.way.get_or_insert_default();
+        Watch(Arc::downgrade(way))
+    }
+
+    /// What it was sent with is being handled; the room goes on with what comes of it.
+    pub(super) fn arrived(&mut self) {
+        self.way = None;
     }
 
     /// The same permit, counted for a variant too.
@@ -275,6 +318,33 @@ mod tests {
         assert_eq!(admission.reserve(1).unwrap_err(), Shed::Reserved);
         drop(block);
         assert_eq!(admission.reserved_in_use(), 0);
+    }
+
+    #[test]
+    fn a_slot_that_is_split_off_is_freed_by_itself() {
+        let admission = admission();
+        let mut work = admission.reserve(1).unwrap().with(admission.reserve(1).unwrap());
+        let (first, second) = (work.split().unwrap(), work.split().unwrap());
+        assert!(work.split().is_none(), "it had two");
+        drop(work);
+        assert_eq!(admission.reserved_in_use(), 2, "both are on their way");
+        drop(first);
+        assert_eq!(admission.reserved_in_use(), 1);
+        drop(second);
+        assert_eq!(admission.reserved_in_use(), 0);
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_seen_until_it_arrives_or_is_lost() {
+        let admission = admission();
+        let (mut arrives, mut lost) = (admission.reserve(1).unwrap(), admission.reserve(1).unwrap());
+        let watches = [arrives.watch(), lost.watch()];
+        let seen = || watches.each_ref().map(Watch::is_on_its_way);
+        assert_eq!(seen(), [true, true]);
+        arrives.arrived();
+        drop(lost);
+        assert_eq!(seen(), [false, false]);
+        assert_eq!(admission.reserved_in_use(), 1, "its entry still needs room");
     }
 
     #[tokio::test]

@@ -28,10 +28,12 @@ pub enum Message {
         /// Where the answer goes.
         from: BulkAddress,
     },
-    /// A cart's or an order's command; its slots are the agent's.
+    /// A cart's or an order's command.
     AgentAsk {
         /// What is asked.
         command: Box<Command>,
+        /// Room for the record it leads to; a restart that mends has its own.
+        permit: Option<Permit>,
         /// Where the answer goes, if anywhere.
         from: Option<AgentAddress>,
     },

@@ -137,9 +137,13 @@ impl Running {
                 self.used(now);
                 self.ask(&command, from, now);
             }
-            Message::AgentAsk { command, from } => {
+            Message::AgentAsk {
+                command,
+                permit,
+                from,
+            } => {
                 self.used(now);
-                self.ask_of_agent(&command, from, now);
+                self.ask_of_agent(&command, permit, from, now);
             }
             Message::View(viewing) => {
                 self.used(now);
@@ -287,13 +291,23 @@ impl Running {
         self.directory.tell_bulk(from.bulk, answer);
     }
 
-    /// A cart's or an order's command: its slots are taken, and the answer may leave once the record is queued, as above.
-    fn ask_of_agent(&mut self, command: &Command, from: Option<AgentAddress>, now: Timestamp) {
+    /// A cart's or an order's command: its permit goes on into the record, and the answer may leave once that is queued, as
+    /// above.
+    fn ask_of_agent(
+        &mut self,
+        command: &Command,
+        mut permit: Option<Permit>,
+        from: Option<AgentAddress>,
+        now: Timestamp,
+    ) {
+        if let Some(permit) = &mut permit {
+            permit.arrived();
+        }
         let silent = |events| Granted {
             events,
             key: None,
             port: None,
-            permit: None,
+            permit,
         };
         let told = match self.variant.decide(command, now) {
             Ok(Decision::Granted(events)) => {

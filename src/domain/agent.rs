@@ -114,7 +114,7 @@ pub enum Verdict<R> {
 }
 
 /// Something asked of another entity. It may be sent twice, and its effect and answer are the same.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// Of a variant.
     Variant {
@@ -137,6 +137,18 @@ pub enum Ask {
         /// What.
         command: Box<order::Command>,
     },
+}
+
+impl Ask {
+    /// Whether both go to the same entity.
+    pub fn goes_where(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Variant { to, .. }, Self::Variant { to: other, .. }) => to == other,
+            (Self::Cart { to, .. }, Self::Cart { to: other, .. }) => to == other,
+            (Self::Order { to, .. }, Self::Order { to: other, .. }) => to == other,
+            (Self::Variant { .. } | Self::Cart { .. } | Self::Order { .. }, _) => false,
+        }
+    }
 }
 
 /// What an entity answers another.

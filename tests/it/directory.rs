@@ -2,12 +2,13 @@
 //! opened over its own rows can show, because recovery refuses it.
 use holdfast::{
     actor::{
-        ActorLimits, Admission, AdmissionLimits, AgentId, Answer, Directory, Entry, Job, Logged, Message,
-        NotDone, Outcome, Pending, Rebuild, Services, Unroutable,
+        ActorLimits, Admission, AdmissionLimits, AgentId, AgentJob, Answer, Directory, Entry, Job, Logged,
+        Message, NotDone, Outcome, Pending, Rebuild, Services, Unroutable,
     },
     clock::ManualClock,
     domain::{
-        ids::{ReservationId, StoreId, VariantId, VariantOrdinal},
+        cart::{self, Cart, LineHold},
+        ids::{CartId, ReservationId, Slot, StoreId, VariantId, VariantOrdinal},
         policy::Terms,
         time::Timestamp,
         variant::{Command, Flows, Head, Hold, Reserve, Settings, Shopper, Variant},
@@ -21,10 +22,14 @@ use holdfast::{
             writer::NoMetrics,
         },
         keys::{KeyEntry, KeyHash, KeyLookupError, KeyTable, OlderKeys},
+        record::Fact,
     },
 };
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, mpsc},
+};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -41,10 +46,17 @@ impl OlderKeys for NoneOlder {
 
 /// Variants as they are read again.
 #[derive(Default)]
-struct Kept(Mutex<BTreeMap<VariantOrdinal, Variant>>);
+struct Kept(
+    Mutex<BTreeMap<VariantOrdinal, Variant>>,
+    /// The next reading ends only when this does.
+    Mutex<Option<mpsc::Receiver<()>>>,
+);
 
 impl Rebuild for Kept {
     fn variant(&self, ordinal: VariantOrdinal) -> Result<(Variant, u64), String> {
+        if let Some(gate) = self.1.lock().take() {
+            assert!(gate.recv().is_err(), "nothing is ever sent");
+        }
         let kept = self.0.lock().get(&ordinal).cloned();
         kept.map(|variant| (variant, 0))
             .ok_or_else(|| "there is none".to_owned())
@@ -85,6 +97,7 @@ struct House {
     queue: JournalQueue<Pending>,
     writer: JournalWriter,
     kept: Arc<Kept>,
+    clock: ManualClock,
     _dir: TempDir,
 }
 
@@ -111,12 +124,13 @@ impl House {
         let admission = Arc::new(Admission::new(AdmissionLimits {
             max_in_flight: 8,
             max_per_variant: 8,
-            reserved: 8,
+            reserved: 40,
             orders: 8,
         }));
         let kept = Arc::new(Kept::default());
+        let clock = ManualClock::new(START);
         let services = Services {
-            clock: ManualClock::new(START).into(),
+            clock: clock.clone().into(),
             queue: queue.clone(),
             admission: Arc::clone(&admission),
             rebuild: Arc::clone(&kept) as Arc<dyn Rebuild>,
@@ -132,6 +146,7 @@ impl House {
             queue,
             writer,
             kept,
+            clock,
             _dir: dir,
         }
     }
@@ -252,5 +267,118 @@ async fn a_variant_that_breaks_a_law_is_closed_alone_and_the_others_sell_on() {
     assert!(house.directory.quarantined().is_empty());
     let store = StoreId::parse("default").unwrap();
     assert_eq!(house.directory.list(&store, None, 10).len(), 2);
+    house.close();
+}
+
+/// A command for a cart, and its answer.
+fn ask_cart(
+    house: &House,
+    id: &CartId,
+    command: cart::Command,
+) -> impl Future<Output = Result<Box<Cart>, NotDone>> + use<> {
+    let (port, answer) = oneshot::channel();
+    let job = AgentJob {
+        store: StoreId::parse("default").unwrap(),
+        command,
+        expected: None,
+        key: None,
+        permit: house.admission.admit().unwrap(),
+        deadline: Timestamp::from_millis(i64::MAX),
+        port,
+    };
+    house.directory.route_new_cart(None, id, job).unwrap();
+    async move {
+        match answer.await.unwrap()? {
+            Answer::Logged(logged) => match logged.turn.fact {
+                Fact::Cart(fact) => Ok(Box::new(fact.cart)),
+                other => panic!("{other:?} is no cart's"),
+            },
+            other => panic!("{other:?} is no record"),
+        }
+    }
+}
+
+async fn until(mut is_true: impl FnMut() -> bool) {
+    while !is_true() {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Decisions 5: the permit is the message's, so that the cart which gives its own room up does not make more of it than there
+/// is; and what is on its way is not sent again, however often the cart tries.
+#[tokio::test]
+async fn an_ask_keeps_its_room_while_it_is_on_its_way_and_is_not_sent_again() {
+    let house = House::open().await;
+    house.directory.start_timers();
+    let (good, held) = sound("a", 0);
+    let entry = house.bring_in(&oversold(&good));
+    house.kept.0.lock().insert(entry.ordinal, good);
+    let closed = house.ask(&entry, Command::Release { id: held[0] }).await.unwrap();
+    assert_eq!(closed.unwrap_err(), NotDone::Quarantined);
+    // It is being read again, and that takes long: what is sent to it waits.
+    let (open, gate) = mpsc::channel();
+    *house.kept.1.lock() = Some(gate);
+    assert!(house.directory.release_from_quarantine(&entry));
+    let id = CartId::made(START, Slot::of_cart(1), 1);
+    let add = cart::Command::Add {
+        customer: None,
+        session: None,
+        variant: entry.id.clone(),
+        ordinal: entry.ordinal,
+        quantity: 2,
+        campaign: None,
+        reservation: entry.new_reservation(START),
+        policy: crate::record_golden::policy(),
+    };
+    let added = ask_cart(&house, &id, add);
+    let in_use = || house.admission.reserved_in_use();
+    until(|| in_use() > 1).await;
+    // Nobody answers in time: the line is told to be unconfirmed, and the cart gives up what room it has.
+    house.clock.advance(2_000);
+    let cart = added.await.unwrap();
+    assert!(
+        matches!(cart.lines[0].hold, LineHold::Unconfirmed { .. }),
+        "{cart:?}"
+    );
+    until(|| in_use() <= 2).await;
+    assert_eq!(in_use(), 1, "the message has its own");
+    for again in 1..=3 {
+        // The line is tried again.
+        house.clock.advance(30_000);
+        until(|| in_use() > 2).await;
+        house.clock.advance(2_000);
+        until(|| in_use() <= 1 + again).await;
+        assert_eq!(in_use(), 1, "try {again}: one message");
+    }
+    let before = house.queue.last().0;
+    drop(open);
+    // The one message comes to the one hold, and its permit is freed with that record.
+    until(|| in_use() == 0).await;
+    assert_eq!(house.queue.last().0 - before, 1, "the variant's record");
+    // At the next try the variant has it already.
+    house.clock.advance(30_000);
+    let look = || {
+        let (port, seen) = oneshot::channel();
+        let (permit, id) = (
+            house.admission.admit().unwrap(),
+            AgentId::Cart(id.bits().unwrap()),
+        );
+        house.directory.look_at(id, permit, port).unwrap();
+        async move {
+            match seen.await.unwrap().unwrap() {
+                Answer::Cart { cart, .. } => cart,
+                other => panic!("{other:?} is no cart"),
+            }
+        }
+    };
+    while !matches!(look().await.lines[0].hold, LineHold::Held(_)) {
+        tokio::task::yield_now().await;
+    }
+    until(|| in_use() == 0).await;
+    assert_eq!(
+        house.queue.last().0 - before,
+        3,
+        "the variant's record, and two more of the cart"
+    );
     house.close();
 }

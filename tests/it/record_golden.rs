@@ -405,7 +405,7 @@ fn purchases() -> Purchases {
     Purchases(vec![(19_675, 2), (19_676, 1)])
 }
 
-fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     Policy {
         cart: HoldLengths {
             ttl_ms: 900_000,

@@ -301,7 +301,12 @@ impl Directory {
                 let command = Box::new(variant::Command::Release { id: *reservation });
                 if let Some(entry) = self.by_ordinal(reservation.variant()) {
                     // A quarantined variant is brought together when it is rebuilt and the house starts again.
-                    let _ = self.route(&entry, Message::AgentAsk { command, from: None });
+                    let ask = Message::AgentAsk {
+                        command,
+                        permit: None,
+                        from: None,
+                    };
+                    let _ = self.route(&entry, ask);
                 }
             }
             Mend::Thaw { cart, into } => {
@@ -356,8 +361,14 @@ impl Directory {
         };
     }
 
-    /// Sends what an agent asks; the answer if it cannot be sent.
-    pub(super) fn send_ask(&self, ask: Ask, store: &StoreId, from: AgentAddress) -> Option<Answer> {
+    /// Sends what an agent asks, with room for what it leads to; the answer if it cannot be sent.
+    pub(super) fn send_ask(
+        &self,
+        ask: Ask,
+        store: &StoreId,
+        permit: crate::actor::Permit,
+        from: AgentAddress,
+    ) -> Option<Answer> {
         match ask {
             Ask::Variant { to, command } => {
                 let gone = || Answer::Variant {
@@ -367,8 +378,12 @@ impl Directory {
                 let Some(entry) = self.by_ordinal(to) else {
                     return Some(gone());
                 };
-                let from = Some(from);
-                match self.route(&entry, Message::AgentAsk { command, from }) {
+                let ask = Message::AgentAsk {
+                    command,
+                    permit: Some(permit),
+                    from: Some(from),
+                };
+                match self.route(&entry, ask) {
                     Ok(()) => None,
                     Err(Unroutable::Gone) => Some(gone()),
                     Err(Unroutable::Quarantined) => Some(Answer::Unanswered),
@@ -376,14 +391,22 @@ impl Directory {
             }
             Ask::Cart { to, command } => {
                 let bits = to.bits()?;
-                let asked = AgentMessage::Asked { command, from };
+                let asked = AgentMessage::Asked {
+                    command,
+                    permit,
+                    from,
+                };
                 let sent = self.route_agent::<Cart>(bits, asked, || None);
                 sent.err().map(|_| Answer::Cart(Err(cart::Refusal::NotFound)))
             }
             Ask::Order { to, command } => {
                 let bits = to.bits()?;
                 let unborn = || Some(Order::unborn(to.clone(), store.clone()));
-                let asked = AgentMessage::Asked { command, from };
+                let asked = AgentMessage::Asked {
+                    command,
+                    permit,
+                    from,
+                };
                 let sent = self.route_agent::<Order>(bits, asked, unborn);
                 sent.err()
                     .map(|_| Answer::Order(Err(crate::domain::order::Refusal::NotFound)))

@@ -11,8 +11,9 @@
 //! | `kind` | what the shell has to know of a cart and of an order |
 //! | `shell` | the actor |
 //!
-//! Work is begun only with journal slots for all of it, and keeps them until it is concluded, so that it always comes to an
-//! end. What an agent asks of others leaves once its own record is queued: in one partition a later record implies the
+//! Work is begun only with journal slots for all of it, so that it always comes to an end. Each ask takes one of them along,
+//! into the entry it leads to; the others stay until the work is concluded. An ask that is still on its way is not sent a
+//! second time. What an agent asks of others leaves once its own record is queued: in one partition a later record implies the
 //! earlier ones (decisions 6). A lost answer is asked for again, and so is everything after a restart.
 mod home;
 mod kind;
@@ -50,6 +51,8 @@ pub(super) enum AgentMessage<A: Agent> {
     /// Another agent's command.
     Asked {
         command: Box<A::Command>,
+        /// Room for the record that ends it at once.
+        permit: Permit,
         from: AgentAddress,
     },
     /// Something that others did and it has to know.

@@ -5,7 +5,7 @@
 use super::{AgentAddress, AgentJob, AgentMessage, home::Left, kind::Housed};
 use crate::{
     actor::{
-        admission::Permit,
+        admission::{Permit, Watch},
         directory::Directory,
         durable::Pending,
         message::{KeyClaim, NotDone, Outcome, Port},
@@ -34,6 +34,9 @@ const AGAIN_MAX_MS: i64 = 10_000;
 
 /// Work for which the reserved pool has no room waits this long, ms.
 const PAUSE_MS: i64 = 20;
+
+/// Slots that work keeps for its own records when it asks.
+const OWN_SLOTS: usize = 2;
 
 /// Commands of other entities and notices that may wait in front of an agent; callers' have a limit of their own.
 const WAITING_MAX: usize = 1_024;
@@ -99,7 +102,7 @@ struct Current {
 
 enum Caller {
     Port { port: Port, permit: Permit },
-    Agent(AgentAddress),
+    Agent { from: AgentAddress, permit: Permit },
     Nobody,
 }
 
@@ -108,6 +111,10 @@ struct Round {
     /// Tells answers of this round from late ones of others; begins at a random number.
     number: u64,
     asks: Vec<Ask>,
+    /// As they were sent, one for each ask.
+    sent: Vec<Sent>,
+    /// Asks of earlier work that have not arrived yet, in the order they were sent.
+    late: Vec<Sent>,
     answers: Vec<Option<Answer>>,
     /// When what is not answered counts as unanswered.
     until: Option<Timestamp>,
@@ -116,6 +123,28 @@ struct Round {
     again_ms: i64,
     /// An answer came while the next try was waited for.
     came_late: bool,
+}
+
+/// An ask that was sent.
+struct Sent {
+    ask: Ask,
+    /// Where its answer is expected.
+    from: AgentAddress,
+    watch: Watch,
+}
+
+impl Round {
+    /// Whether an ask of earlier work has not arrived yet.
+    fn has_late(&self) -> bool {
+        self.late.iter().any(|sent| sent.watch.is_on_its_way())
+    }
+
+    /// The same ask of earlier work, if it is the last that is on its way to where it goes: what was asked there since would
+    /// otherwise be done after it.
+    fn take_late(&mut self, ask: &Ask) -> Option<Sent> {
+        let place = self.late.iter().rposition(|sent| sent.ask.goes_where(ask))?;
+        (self.late[place].ask == *ask).then(|| self.late.remove(place))
+    }
 }
 
 impl<A: Housed> Actor for Shell<A> {
@@ -149,6 +178,8 @@ impl<A: Housed> Actor for Shell<A> {
             round: Round {
                 number: fastrand::u64(..),
                 asks: Vec::new(),
+                sent: Vec::new(),
+                late: Vec::new(),
                 answers: Vec::new(),
                 until: None,
                 again_at: None,
@@ -199,12 +230,16 @@ impl<A: Housed> Running<A> {
                 self.used(now);
                 self.take_in(*job);
             }
-            AgentMessage::Asked { command, from } => {
+            AgentMessage::Asked {
+                command,
+                permit,
+                from,
+            } => {
                 self.used(now);
                 if self.agent.is_working() && !self.agent.waits(&command) {
-                    self.at_once(&command, from, now);
+                    self.at_once(&command, permit, from, now);
                 } else {
-                    self.queue(*command, Caller::Agent(from));
+                    self.queue(*command, Caller::Agent { from, permit });
                 }
             }
             AgentMessage::Notice(command) => {
@@ -222,8 +257,9 @@ impl<A: Housed> Running<A> {
             }
             AgentMessage::Answered { from, answer } => {
                 self.handled += 1;
-                if from.round == self.round.number
-                    && let Some(slot @ None) = self.round.answers.get_mut(from.place)
+                let place = self.round.sent.iter().position(|sent| sent.from == from);
+                if let Some(place) = place
+                    && let slot @ None = &mut self.round.answers[place]
                 {
                     *slot = Some(*answer);
                     self.round.came_late = self.round.again_at.is_some();
@@ -320,7 +356,7 @@ impl<A: Housed> Running<A> {
             self.round.again_at = None;
             if self.room_at.is_some_and(|at| at > now) {
                 // What others ask uses their slots, and they hold theirs until it is done: it goes first.
-                let asked = |waiting: &Waiting<A>| matches!(waiting.current.caller, Caller::Agent(_));
+                let asked = |waiting: &Waiting<A>| matches!(waiting.current.caller, Caller::Agent { .. });
                 let first = self.waiting.iter().position(asked);
                 let Some(waiting) = first.and_then(|place| self.waiting.remove(place)) else {
                     return;
@@ -364,10 +400,11 @@ impl<A: Housed> Running<A> {
         waits_on && !self.missed
     }
 
-    /// Judges what may not wait for the work in hand and does not touch it. The slot of its record is the asker's.
-    fn at_once(&mut self, command: &A::Command, from: AgentAddress, now: Timestamp) {
+    /// Judges what may not wait for the work in hand and does not touch it. Its record has the asker's permit.
+    fn at_once(&mut self, command: &A::Command, mut permit: Permit, from: AgentAddress, now: Timestamp) {
+        permit.arrived();
         let current = Current {
-            caller: Caller::Agent(from),
+            caller: Caller::Agent { from, permit },
             key: None,
         };
         match self.agent.decide(command, None, now) {
@@ -382,7 +419,7 @@ impl<A: Housed> Running<A> {
             Caller::Port { port, .. } => {
                 port.is_closed() || waiting.deadline.is_some_and(|deadline| now > deadline)
             }
-            Caller::Agent(_) | Caller::Nobody => false,
+            Caller::Agent { .. } | Caller::Nobody => false,
         };
         if late {
             metrics().shed.of(metrics::Shed::Deadline).increment(1);
@@ -410,7 +447,7 @@ impl<A: Housed> Running<A> {
         let mark = waiting.current.key.as_ref().map(KeyClaim::mark);
         match self.agent.decide(&waiting.command, mark, now) {
             Ok(next) => {
-                // A record that ends it at once has a slot: the caller's permit, or one of the agent's that asks.
+                // A record that ends it at once has a slot: the permit of the caller, or of the agent that asks.
                 let needs_more = next.after.is_working() || matches!(waiting.current.caller, Caller::Nobody);
                 if needs_more && !self.have_slots(next.after.asks().len()) {
                     self.room_at = Some(now.saturating_add(PAUSE_MS));
@@ -434,7 +471,7 @@ impl<A: Housed> Running<A> {
         if !self.have_slots(next.after.asks().len()) {
             self.room_at = Some(now.saturating_add(PAUSE_MS));
             // Others' asks do not wait for it.
-            let asked = |waiting: &Waiting<A>| matches!(waiting.current.caller, Caller::Agent(_));
+            let asked = |waiting: &Waiting<A>| matches!(waiting.current.caller, Caller::Agent { .. });
             return self.waiting.iter().any(asked);
         }
         self.step(next, current, now);
@@ -462,20 +499,41 @@ impl<A: Housed> Running<A> {
     /// Asks what the work in hand asks; `false` when there is no room yet, as after a restart.
     fn ask(&mut self, now: Timestamp) -> bool {
         let asks = self.agent.asks();
-        if !self.have_slots(asks.len()) {
+        let had = self.slots.as_ref().map_or(0, |(_, had)| *had);
+        if had < asks.len() + OWN_SLOTS && !self.have_slots(asks.len()) {
+            // What it has may be what others wait for.
+            self.slots = None;
             self.round.again_at = Some(now.saturating_add(PAUSE_MS));
             return false;
         }
         self.round.number = self.round.number.wrapping_add(1);
         self.round.answers = vec![None; asks.len()];
         self.round.until = Some(now.saturating_add(ANSWER_WITHIN_MS));
+        let again = std::mem::take(&mut self.round.sent);
+        let mut again = again.into_iter();
+        self.round.late.retain(|sent| sent.watch.is_on_its_way());
         for (place, ask) in asks.iter().enumerate() {
+            let again = again.next().filter(|sent| sent.watch.is_on_its_way());
+            if let Some(sent) = again.or_else(|| self.round.take_late(ask)) {
+                // Its answer is still to come: another one would only wait behind it.
+                self.round.sent.push(sent);
+                continue;
+            }
+            let (slots, had) = self.slots.as_mut().expect("work that asks has slots");
+            let mut permit = slots.split().expect("there is one for each ask");
+            *had -= 1;
             let from = AgentAddress {
                 agent: self.agent.id(),
                 round: self.round.number,
                 place,
             };
-            self.round.answers[place] = self.directory.send_ask(ask.clone(), self.agent.store(), from);
+            self.round.sent.push(Sent {
+                ask: ask.clone(),
+                from,
+                watch: permit.watch(),
+            });
+            let store = self.agent.store();
+            self.round.answers[place] = self.directory.send_ask(ask.clone(), store, permit, from);
         }
         self.round.asks = asks;
         true
@@ -501,6 +559,9 @@ impl<A: Housed> Running<A> {
             return;
         }
         self.round.asks.clear();
+        let sent = self.round.sent.drain(..);
+        let late = sent.filter(|sent| sent.watch.is_on_its_way());
+        self.round.late.extend(late);
         self.round.answers.clear();
         self.round.again_ms = AGAIN_MIN_MS;
         let current = self.current.take().unwrap_or(Current {
@@ -545,9 +606,10 @@ impl<A: Housed> Running<A> {
                 (None, None, None)
             }
             (Verdict::Done, Caller::Port { port, permit }, key) => (Some((port, None)), Some(permit), key),
-            (Verdict::Done, Caller::Agent(from), key) => {
+            (Verdict::Done, Caller::Agent { from, mut permit }, key) => {
+                permit.arrived();
                 agent_told = Some((from, A::answer(Ok(Box::new(self.agent.clone())))));
-                (None, None, key)
+                (None, Some(permit), key)
             }
             (Verdict::Done, Caller::Nobody, key) => (None, None, key),
             (Verdict::Refused(refusal), Caller::Port { port, permit }, key) => {
@@ -555,9 +617,10 @@ impl<A: Housed> Running<A> {
                 let refused = Err(A::not_done(refusal, now));
                 (Some((port, Some(refused))), Some(permit), None)
             }
-            (Verdict::Refused(refusal), Caller::Agent(from), _) => {
+            (Verdict::Refused(refusal), Caller::Agent { from, mut permit }, _) => {
+                permit.arrived();
                 agent_told = Some((from, A::answer(Err(refusal))));
-                (None, None, None)
+                (None, Some(permit), None)
             }
             (Verdict::Refused(_), Caller::Nobody, _) => (None, None, None),
         };
@@ -606,7 +669,8 @@ impl<A: Housed> Running<A> {
                     let seen = Ok(self.agent.clone().seen(now));
                     self.later(port, seen, permit);
                 }
-                Caller::Agent(from) => {
+                Caller::Agent { from, permit } => {
+                    drop(permit);
                     let answer = A::answer(Ok(Box::new(self.agent.clone())));
                     self.directory.answer_agent(from, answer);
                 }
@@ -628,7 +692,8 @@ impl<A: Housed> Running<A> {
         drop(key);
         match caller {
             Caller::Port { port, permit } => self.later(port, Err(told), permit),
-            Caller::Agent(from) => {
+            Caller::Agent { from, permit } => {
+                drop(permit);
                 if let Some(answer) = answer {
                     self.directory.answer_agent(from, answer);
                 }
@@ -660,7 +725,13 @@ impl<A: Housed> Running<A> {
         }
         let working = self.agent.is_working();
         let by_itself = if working { None } else { self.agent.next_deadline() };
-        let idle_at = (!working).then(|| self.last_used.saturating_add(self.directory.idle_ms()));
+        // Whoever leaves forgets what is on its way, and would send it again.
+        let used = if self.round.has_late() {
+            now
+        } else {
+            self.last_used
+        };
+        let idle_at = (!working).then(|| used.saturating_add(self.directory.idle_ms()));
         let next = match self.round.again_at.or(self.room_at) {
             Some(again_at) => Some(again_at),
             None => [by_itself, idle_at, self.round.until].into_iter().flatten().min(),
@@ -678,7 +749,8 @@ impl<A: Housed> Running<A> {
 
     /// Proposes to leave when nobody needs an actor here; not before the last record is durable.
     fn try_to_leave(&mut self, myself: &ActorRef<AgentMessage<A>>, now: Timestamp) {
-        let busy = self.agent.is_working() || !self.waiting.is_empty() || self.missed;
+        let busy =
+            self.agent.is_working() || !self.waiting.is_empty() || self.missed || self.round.has_late();
         let idle = now.since(self.last_used) >= self.directory.idle_ms();
         if busy || self.asked_to_leave || (!idle && self.agent.exists()) {
             return;

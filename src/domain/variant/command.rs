@@ -21,7 +21,7 @@ pub struct ForOrder {
 }
 
 /// A request to hold units.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reserve {
     /// The id the reservation will have.
     pub id: ReservationId,
@@ -40,7 +40,7 @@ pub struct Reserve {
 }
 
 /// A request to move a deadline.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extend {
     /// Which reservation.
     pub id: ReservationId,
@@ -55,7 +55,7 @@ pub struct Extend {
 }
 
 /// A request to sell held units.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confirm {
     /// Which reservation.
     pub id: ReservationId,
@@ -66,7 +66,7 @@ pub struct Confirm {
 }
 
 /// A request about units already sold.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AfterSale {
     /// Which reservation.
     pub id: ReservationId,
@@ -83,7 +83,7 @@ pub struct AfterSale {
 }
 
 /// What an order tells a reservation of its own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrderStep {
     /// It is paid: sell. Judged by that moment, not by when the variant hears of it.
     Confirm {
@@ -113,7 +113,7 @@ pub enum OrderStep {
 }
 
 /// What a coordinator wants to do to one reservation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prepare {
     /// Hold units tentatively.
     Reserve(Reserve),
@@ -137,7 +137,7 @@ pub enum Prepare {
 }
 
 /// What a variant can be asked to do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Enter the shop.
     Create {
