@@ -189,6 +189,7 @@ async fn try_open(config: &Arc<Config>) -> Result<Arc<Shop>, OpenError> {
         time: Time::System { accept_gap: false },
         seed: None,
         progress: Box::new(|_| {}),
+        workers: holdfast::workers::threads(),
         on_fatal: Arc::new(|why| {
             println!("{why}");
             std::process::exit(1);

@@ -3,12 +3,16 @@
 //! Everything that decides asks [`Clock::now`]. Behind it stands either the [`SystemClock`] of a running server or a
 //! [`ManualClock`] that a test or a simulation turns by hand. Both never decrease, so that a deadline once passed stays
 //! passed. What only measures (a histogram, a progress line) uses a [`Stopwatch`] and decides nothing.
+use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{self, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
 
 use crate::domain::time::Timestamp;
 
@@ -43,6 +47,7 @@ enum Source {
 
 impl Clock {
     /// The current moment. Never less than any moment this clock has told before, on any thread.
+    #[track_caller]
     pub fn now(&self) -> Timestamp {
         match &self.source {
             Source::System(clock) => clock.now(),
@@ -215,44 +220,152 @@ fn wall_us() -> i64 {
 }
 
 /// A clock that stands still until somebody turns it. Clones show the same time.
+///
+/// Turning it and ringing for those who sleep are two things, as on any machine: a bell that rings late is a test's own
+/// doing. Bells ring in the order of their moments, those of one moment in the order in which they were set.
 #[derive(Clone, Debug)]
 pub struct ManualClock {
-    now: Arc<watch::Sender<Timestamp>>,
+    state: Arc<Mutex<Manual>>,
+}
+
+#[derive(Debug)]
+struct Manual {
+    now: Timestamp,
+    /// The bells that were set so far: tells those of one moment apart.
+    set: u64,
+    bells: BTreeMap<(Timestamp, u64), Waker>,
+    reader: Option<Reader>,
+}
+
+/// Told from which line of the source each reading is taken, before it is.
+#[derive(Clone)]
+struct Reader(Arc<dyn Fn(&'static Location<'static>) + Send + Sync>);
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reader")
+    }
 }
 
 impl ManualClock {
     /// A clock that shows `start`.
     pub fn new(start: Timestamp) -> Self {
+        let state = Manual {
+            now: start,
+            set: 0,
+            bells: BTreeMap::new(),
+            reader: None,
+        };
         Self {
-            now: Arc::new(watch::Sender::new(start)),
+            state: Arc::new(Mutex::new(state)),
         }
     }
 
     /// The moment it shows.
+    #[track_caller]
     pub fn now(&self) -> Timestamp {
-        *self.now.borrow()
+        let reader = self.state.lock().reader.clone();
+        if let Some(Reader(read)) = reader {
+            read(Location::caller());
+        }
+        self.state.lock().now
     }
 
     /// Turns it forward by `ms` milliseconds and wakes the sleepers that are due. Nothing moves for a negative length.
     pub fn advance(&self, ms: i64) {
-        self.now.send_modify(|now| *now = now.saturating_add(ms.max(0)));
+        self.turn(ms);
+        self.ring(usize::MAX);
     }
 
     /// Turns it to `target` and wakes the sleepers that are due. Like any clock of the house it never goes back: an
     /// earlier `target` changes nothing.
     pub fn set(&self, target: Timestamp) {
-        self.now.send_modify(|now| *now = (*now).max(target));
+        {
+            let mut state = self.state.lock();
+            state.now = state.now.max(target);
+        }
+        self.ring(usize::MAX);
+    }
+
+    /// Turns it forward by `ms` milliseconds and wakes nobody yet, see [`ManualClock::ring`].
+    pub fn turn(&self, ms: i64) {
+        let mut state = self.state.lock();
+        state.now = state.now.saturating_add(ms.max(0));
+    }
+
+    /// Wakes at most `most` of the sleepers that are due; how many.
+    pub fn ring(&self, most: usize) -> usize {
+        let mut rung = 0;
+        while rung < most {
+            let bell = {
+                let mut state = self.state.lock();
+                let now = state.now;
+                let due = state.bells.first_entry().filter(|bell| bell.key().0 <= now);
+                due.map(|bell| bell.remove())
+            };
+            let Some(waker) = bell else { break };
+            waker.wake();
+            rung += 1;
+        }
+        rung
+    }
+
+    /// When the next sleeper is to be woken.
+    pub fn next_bell(&self) -> Option<Timestamp> {
+        self.state.lock().bells.first_key_value().map(|((at, _), _)| *at)
     }
 
     /// How many tasks sleep on this clock or its clones: what a test waits for before it turns the clock.
     pub fn sleepers(&self) -> usize {
-        self.now.receiver_count()
+        self.state.lock().bells.len()
     }
 
-    async fn sleep_until(&self, target: Timestamp) {
-        let mut moments = self.now.subscribe();
-        // The sender lives in `self`, so the wait ends only by reaching the target.
-        let _ = moments.wait_for(|now| *now >= target).await;
+    /// Has `read` told from where each reading is taken, before it is: a place where whoever reads the time can be stopped.
+    pub fn watch(&self, read: impl Fn(&'static Location<'static>) + Send + Sync + 'static) {
+        self.state.lock().reader = Some(Reader(Arc::new(read)));
+    }
+
+    fn sleep_until(&self, target: Timestamp) -> Sleep {
+        Sleep {
+            clock: self.clone(),
+            target,
+            bell: None,
+        }
+    }
+}
+
+/// Somebody who waits for a manual clock.
+#[derive(Debug)]
+struct Sleep {
+    clock: ManualClock,
+    target: Timestamp,
+    /// The place of its bell among those of one moment.
+    bell: Option<u64>,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<()> {
+        let clock = self.clock.clone();
+        let mut state = clock.state.lock();
+        if state.now >= self.target {
+            return Poll::Ready(());
+        }
+        let place = *self.bell.get_or_insert_with(|| {
+            state.set += 1;
+            state.set
+        });
+        state.bells.insert((self.target, place), context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(place) = self.bell {
+            self.clock.state.lock().bells.remove(&(self.target, place));
+        }
     }
 }
 

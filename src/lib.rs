@@ -19,6 +19,7 @@
 //! | [`telemetry`] | every metric name with unit and help; tracing set-up | |
 //! | [`cli`] | the operator's commands | |
 //! | [`config`], [`clock`] | every limit by name; the only readers of wall time | |
+//! | [`workers`] | who steps the loops that wait for the disk: threads, or a simulation | |
 //! | [`planted`] | faults for testing the tests, in debug builds with a feature | touch a release |
 #[cfg(all(feature = "planted-faults", not(debug_assertions)))]
 compile_error!("planted-faults is for debug builds: nobody is to be served by a build with faults in it");
@@ -35,3 +36,4 @@ pub mod domain;
 pub mod http;
 pub mod storage;
 pub mod telemetry;
+pub mod workers;

@@ -20,6 +20,7 @@ use crate::{
         dto,
         record::{Fact, Turn},
     },
+    workers::aside,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::{collections::BTreeSet, sync::Arc};
@@ -290,13 +291,14 @@ impl Running {
             return self.decide(commit);
         }
         let (rebuild, myself) = (self.directory.rebuilder(), self.myself.clone());
+        let workers = self.directory.workers();
         // The records they ended with may still be on their way.
         let told = self.directory.caught_up();
         tokio::spawn(async move {
             if !told.await {
                 return; // The journal has ended, and with it the process.
             }
-            let looked = tokio::task::spawn_blocking(move || refusals(&*rebuild, gone)).await;
+            let looked = aside(&*workers, move || refusals(&*rebuild, gone)).await;
             // What could not be looked up is said to be unknown.
             let ended = looked.unwrap_or_default();
             // A coordinator that is out of time has decided without.

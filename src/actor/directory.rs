@@ -31,6 +31,7 @@ use crate::{
         record::KeyMark,
     },
     telemetry::metrics::metrics,
+    workers::{Workers, aside},
 };
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
@@ -86,6 +87,8 @@ pub struct Services {
     pub rebuild: Arc<dyn Rebuild>,
     /// The idempotency keys, for work that goes on under one.
     pub keys: KeyTable,
+    /// Who reads from the disk.
+    pub workers: Arc<dyn Workers>,
     /// Their limits.
     pub limits: ActorLimits,
 }
@@ -105,6 +108,16 @@ pub struct Directory {
     actors: Mutex<HashMap<ActorId, Who>>,
     sleepers: Arc<Sleepers>,
     supervisor: OnceLock<ActorCell>,
+}
+
+/// Who waits for a variant to be read again has a permit for its place, which would keep the place for ever.
+impl Drop for Directory {
+    fn drop(&mut self) {
+        for entry in self.entries.get_mut().drain(..).flatten() {
+            let seat = std::mem::replace(&mut entry.desk.lock().seat, Seat::Closed(Closed::Gone));
+            drop(seat);
+        }
+    }
 }
 
 /// Who an actor is, or whose deadline it is.
@@ -413,6 +426,7 @@ impl Directory {
     pub fn rebuild(&self, entry: &Arc<Entry>) {
         let barrier = self.caught_up();
         let rebuild = Arc::clone(&self.services.rebuild);
+        let workers = self.workers();
         let directory = self.myself.upgrade().expect("a call on it holds it");
         let entry = Arc::clone(entry);
         tokio::spawn(async move {
@@ -421,8 +435,8 @@ impl Directory {
             }
             let directory = Arc::downgrade(&directory);
             let ordinal = entry.ordinal;
-            let read = tokio::task::spawn_blocking(move || rebuild.variant(ordinal)).await;
-            let read = read.unwrap_or_else(|panic| Err(format!("reading its state panicked: {panic}")));
+            let read = aside(&*workers, move || rebuild.variant(ordinal)).await;
+            let read = read.unwrap_or_else(|_| Err("reading its state panicked".to_owned()));
             if let Some(directory) = directory.upgrade() {
                 directory.rebuilt(&entry, read);
             }
@@ -550,6 +564,10 @@ impl Directory {
         Arc::clone(&self.services.rebuild)
     }
 
+    pub(super) fn workers(&self) -> Arc<dyn Workers> {
+        Arc::clone(&self.services.workers)
+    }
+
     pub(super) fn next_generation(&self) -> u64 {
         self.generations.fetch_add(1, Ordering::Relaxed)
     }
@@ -572,6 +590,7 @@ impl Directory {
         &self.services.clock
     }
 
+    #[track_caller]
     pub(super) fn now(&self) -> Timestamp {
         self.services.clock.now()
     }

@@ -77,15 +77,11 @@ impl Actor for VariantActor {
     type State = Running;
     type Arguments = Start;
 
-    async fn pre_start(
-        &self,
-        myself: ActorRef<Message>,
-        start: Start,
-    ) -> Result<Running, ActorProcessingErr> {
+    async fn pre_start(&self, _: ActorRef<Message>, start: Start) -> Result<Running, ActorProcessingErr> {
         metrics().actor_starts.increment(1);
         metrics().actors_running.increment(1.0);
-        let last_used = start.directory.now();
-        let mut running = Running {
+        let last_used = start.variant.head().decided_at;
+        Ok(Running {
             variant: start.variant,
             number: start.number,
             generation: start.generation,
@@ -99,10 +95,20 @@ impl Actor for VariantActor {
             leaving: false,
             more: false,
             asked_to_leave: false,
-        };
-        running.entry.gate.publish(&running.variant, last_used);
-        running.arm(&myself, last_used);
-        Ok(running)
+        })
+    }
+
+    /// Nothing before this may fail: only from here on the supervisor hears of it.
+    async fn post_start(
+        &self,
+        myself: ActorRef<Message>,
+        running: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = running.directory.now().max(running.variant.head().decided_at);
+        (running.last_used, running.paused_until) = (now, now);
+        running.entry.gate.publish(&running.variant, now);
+        running.arm(&myself, now);
+        Ok(())
     }
 
     async fn handle(
@@ -111,6 +117,10 @@ impl Actor for VariantActor {
         message: Message,
         running: &mut Running,
     ) -> Result<(), ActorProcessingErr> {
+        if running.leaving {
+            // What came after is a tick: everything routed had been handled. The place may be another's by now.
+            return Ok(());
+        }
         running.handle(&myself, message);
         if running.leaving {
             myself.stop(None);

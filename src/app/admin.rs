@@ -279,7 +279,7 @@ impl Shop {
     /// The disk can no longer be trusted.
     pub async fn checkpoint(&self) -> Result<(), AppError> {
         let checkpointer = self.checkpointer.clone();
-        super::replay::blocking(move || {
+        super::replay::blocking(&*self.workers, move || {
             let done = checkpointer.run_now();
             done.map_err(|error| AppError::internal("a checkpoint failed", &error))
         })

@@ -30,7 +30,7 @@ impl Shop {
             return Err(AppError::Quarantined);
         }
         let (shop, store) = (Arc::clone(self), ctx.store.clone());
-        let places = blocking(move || {
+        let places = blocking(&*self.workers, move || {
             let mut places = shop.directory.list(&store, None, usize::MAX);
             places.sort_by(|one, other| one.id.cmp(&other.id));
             Ok(places)

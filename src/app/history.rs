@@ -129,7 +129,7 @@ impl Shop {
         let (past, now) = (self.past.clone(), self.clock.now());
         let stopped = Arc::new(AtomicBool::new(false));
         let unheard = StopWhenUnheard(Arc::clone(&stopped));
-        let told = blocking(move || {
+        let told = blocking(&*self.workers, move || {
             let told = story(&past, entry.ordinal, ask, now, &|| {
                 stopped.load(Ordering::Relaxed)
             });

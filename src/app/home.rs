@@ -40,7 +40,7 @@ impl Shop {
             return Ok(None);
         }
         let projection = Arc::clone(&self.projection);
-        let departed = super::replay::blocking(move || {
+        let departed = super::replay::blocking(&*self.workers, move || {
             let departed = projection.departed(ordinal);
             departed
                 .map_err(|error| AppError::internal("the name of a deleted variant cannot be read", &error))

@@ -27,6 +27,7 @@ use crate::{
         },
         snapshot::SnapshotReader,
     },
+    workers::threads,
 };
 use parking_lot::Mutex;
 use std::{
@@ -480,6 +481,7 @@ impl House {
             seed: None,
             progress: Box::new(|_| {}),
             on_fatal: Arc::clone(&self.on_fatal),
+            workers: threads(),
         };
         let (shop, _) = Shop::open_in(dir, options).await?;
         Ok(shop)

@@ -164,7 +164,10 @@ impl Shop {
     /// The file system refuses.
     pub async fn spool(&self) -> Result<Spooling, AppError> {
         let root = self.config.data.dir.clone();
-        blocking(move || Spooling::begin(&root).map_err(|error| AppError::internal("no spool", &error))).await
+        blocking(&*self.workers, move || {
+            Spooling::begin(&root).map_err(|error| AppError::internal("no spool", &error))
+        })
+        .await
     }
 
     /// Adds a part of the body of an import.
@@ -175,7 +178,7 @@ impl Shop {
         if self.disk_is_low() {
             return Err(AppError::DiskReserve);
         }
-        blocking(move || match spooling.push(&bytes) {
+        blocking(&*self.workers, move || match spooling.push(&bytes) {
             Ok(()) => Ok(spooling),
             Err(error) if error.kind() == io::ErrorKind::StorageFull => Err(AppError::DiskReserve),
             Err(error) => Err(AppError::internal("a spool could not be written", &error)),
@@ -269,7 +272,7 @@ impl Shop {
     async fn check(&self, ctx: &Context, source: Arc<dyn ImportSource>) -> Result<(), AppError> {
         let directory = Arc::clone(&self.directory);
         let store = ctx.store.clone();
-        blocking(move || {
+        blocking(&*self.workers, move || {
             let mut checked = Checked::default();
             for line in source.lines() {
                 match line {

@@ -67,7 +67,7 @@ impl Shop {
             status: filter.status,
         };
         let projection = self.projection.clone();
-        let page = super::replay::blocking(move || {
+        let page = super::replay::blocking(&*self.workers, move || {
             let page = projection.list(&wanted, after, limit);
             page.map_err(|error| AppError::internal("reservations could not be listed", &error))
         })

@@ -69,6 +69,7 @@ use crate::{
         spool::Spool,
         state::StateStore,
     },
+    workers::Workers,
 };
 use admin::DiskWatch;
 use keys::Keyed;
@@ -88,6 +89,7 @@ pub struct Shop {
     state: Arc<StateStore>,
     checkpointer: Checkpointer,
     clock: Clock,
+    workers: Arc<dyn Workers>,
     disk: DiskWatch,
     snapshots: snapshots::Snapshots,
     config: Arc<Config>,

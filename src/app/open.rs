@@ -46,6 +46,7 @@ use crate::{
         trim_holds::TrimHolds,
     },
     telemetry::metrics::metrics,
+    workers::{Workers, aside},
 };
 use parking_lot::Mutex;
 use std::{
@@ -80,6 +81,8 @@ pub struct ShopOptions {
     pub progress: Box<dyn Fn(Progress) + Send>,
     /// Called when the disk can no longer be trusted; must end the process.
     pub on_fatal: OnFatal,
+    /// Who writes its log, keeps its rows and reads from its disk; usually [`threads`](crate::workers::threads).
+    pub workers: Arc<dyn Workers>,
 }
 
 /// Opens the portable snapshot that fills an empty data directory; called more than once.
@@ -145,11 +148,11 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Ends the threads, whose queue has been closed: the writer, then `last`, then the others. Blocks on the disk.
-    fn end(self, last: impl FnOnce()) -> DataDir {
+    /// Ends the workers, whose queue has been closed: the writer, then whoever keeps the rows, as `last` has it. Blocks on the
+    /// disk.
+    fn end(self, last: impl FnOnce(CheckpointThread)) -> DataDir {
         self.writer.join();
-        last();
-        self.checkpoint.stop();
+        last(self.checkpoint);
         self.data_dir
     }
 }
@@ -161,7 +164,7 @@ impl Drop for Shop {
         self.snapshots.stop();
         if let Some(running) = self.running.get_mut().take() {
             running.queue.abandon();
-            drop(running.end(|| {}));
+            drop(running.end(CheckpointThread::stop));
         }
     }
 }
@@ -194,10 +197,12 @@ impl Shop {
             seed,
             progress,
             on_fatal,
+            workers,
         } = options;
         let settings = Arc::clone(&config);
-        let reading =
-            tokio::task::spawn_blocking(move || read(locked, &settings, &journal, seed, &*progress));
+        let reading = aside(&*workers, move || {
+            read(locked, &settings, &journal, seed, &*progress)
+        });
         let Found {
             data_dir,
             reserve,
@@ -243,7 +248,8 @@ impl Shop {
                 format!("the checkpoint failed: {}", chain(&error))
             }),
         };
-        let (checkpointer, checkpoint) = Checkpointer::start(checkpoint, checkpoint_options(&config))?;
+        let (checkpointer, checkpoint) =
+            Checkpointer::start_by(&*workers, checkpoint, checkpoint_options(&config))?;
 
         let now = clock.clone();
         let parts = WriterParts {
@@ -254,8 +260,13 @@ impl Shop {
                 format!("the journal failed: {}", chain(&error))
             }),
         };
-        let (queue, writer) =
-            JournalWriter::start(journal, PARTITION, &tail, journal_limits(&config), parts)?;
+        let (queue, writer) = JournalWriter::start_by(
+            &*workers,
+            journal,
+            (PARTITION, &tail),
+            journal_limits(&config),
+            parts,
+        )?;
 
         let admission = Arc::new(Admission::new(AdmissionLimits {
             max_in_flight: config.admission.max_in_flight,
@@ -276,6 +287,7 @@ impl Shop {
                 },
             }),
             keys: keys.clone(),
+            workers: Arc::clone(&workers),
             limits: ActorLimits {
                 idle_ms: config.actor.idle.as_millis(),
                 agent_waiting_max: config.admission.max_per_cart,
@@ -334,6 +346,7 @@ impl Shop {
             state,
             checkpointer,
             clock,
+            workers,
             disk,
             imports: super::import::Imports::beside(config.admission.max_in_flight),
             past,
@@ -376,13 +389,9 @@ impl Shop {
             self.end_snapshots().await;
         }
         let running = self.running.lock().take()?;
-        let checkpointer = self.checkpointer.clone();
-        let ended = tokio::task::spawn_blocking(move || {
+        let ended = aside(&*self.workers, move || {
             running.queue.close();
-            running.end(|| {
-                // An error has been told to `on_fatal`; the log has everything.
-                let _ = checkpointer.run_now();
-            })
+            running.end(CheckpointThread::finish)
         });
         let ended = ended.await;
         ended

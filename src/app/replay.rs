@@ -15,6 +15,7 @@ use crate::{
         record::{Fact, Turn},
         state::StateStore,
     },
+    workers::{Workers, aside},
 };
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ impl Shop {
             let payload = row.map_err(|error| AppError::internal("a key's row could not be read", &error))?;
             payload.map(|payload| turn(&payload)).transpose()
         };
-        let turn = blocking(read).await?;
+        let turn = blocking(&*self.workers, read).await?;
         Ok(turn.map(|turn| Logged { number, turn }))
     }
 
@@ -44,7 +45,7 @@ impl Shop {
             reader: Arc::clone(&self.reader),
             state: Arc::clone(&self.state),
         };
-        blocking(move || remembered.ended(id)).await
+        blocking(&*self.workers, move || remembered.ended(id)).await
     }
 
     /// The durable lines of a variant's ledger above line `after`, at most `limit`: the rows, then what is newer, from the
@@ -61,7 +62,7 @@ impl Shop {
             self.reader.clone(),
             self.state.clone(),
         );
-        blocking(move || {
+        blocking(&*self.workers, move || {
             let mut lines: Vec<LedgerEntry> = Vec::new();
             loop {
                 let reached = lines.last().map_or(after, |line| line.seq);
@@ -150,8 +151,9 @@ fn hold_in(turn: &Turn, id: ReservationId) -> Option<Hold> {
 
 /// Runs disk work where it cannot hold up other requests.
 pub(super) async fn blocking<T: Send + 'static>(
+    workers: &dyn Workers,
     work: impl FnOnce() -> Result<T, AppError> + Send + 'static,
 ) -> Result<T, AppError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|panic| Err(AppError::internal("reading from the disk panicked", &panic)))
+    let done = aside(workers, work).await;
+    done.unwrap_or_else(|broke_off| Err(AppError::internal("reading from the disk", &broke_off)))
 }

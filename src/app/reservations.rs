@@ -14,6 +14,7 @@ use crate::{
     telemetry::metrics::{Operation, Outcome, Shed, metrics},
 };
 use hashbrown::HashMap;
+use std::collections::BTreeMap;
 
 /// A wish to hold units.
 #[derive(Clone, Debug)]
@@ -414,7 +415,7 @@ impl Shop {
         ctx: &Context,
         ids: impl Iterator<Item = ReservationId>,
     ) -> Result<(HashMap<ReservationId, Reservation>, Option<Timestamp>), AppError> {
-        let mut by_variant: HashMap<u32, Vec<ReservationId>> = HashMap::new();
+        let mut by_variant: BTreeMap<u32, Vec<ReservationId>> = BTreeMap::new();
         for id in ids {
             by_variant.entry(id.variant().0).or_default().push(id);
         }

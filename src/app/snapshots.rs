@@ -137,7 +137,7 @@ impl Shop {
         limit: usize,
     ) -> Result<ListedSnapshots, AppError> {
         let shelf = self.snapshots.shelf.clone();
-        let page = super::replay::blocking(move || {
+        let page = super::replay::blocking(&*self.workers, move || {
             let page = shelf.page(after.as_deref(), limit);
             page.map_err(|error| AppError::internal("the snapshots could not be listed", &error))
         });
@@ -157,7 +157,7 @@ impl Shop {
     /// There is none of this id, or its manifest is damaged.
     pub async fn get_snapshot(&self, id: &str) -> Result<Shelved, AppError> {
         let (shelf, id) = (self.snapshots.shelf.clone(), id.to_owned());
-        super::replay::blocking(move || match shelf.get(&id) {
+        super::replay::blocking(&*self.workers, move || match shelf.get(&id) {
             Ok(Some(found)) => Ok(found),
             Ok(None) => Err(AppError::SnapshotNotFound(id)),
             Err(error) => Err(damaged(id, &error)),
@@ -181,7 +181,7 @@ impl Shop {
         };
         let _busy = self.snapshots.begin()?;
         let (shelf, wanted) = (self.snapshots.shelf.clone(), id.to_owned());
-        let removed = super::replay::blocking(move || {
+        let removed = super::replay::blocking(&*self.workers, move || {
             let removed = shelf.remove(&wanted);
             removed.map_err(|error| AppError::internal("a snapshot could not be removed", &error))
         });
@@ -363,7 +363,7 @@ impl Shop {
         }
         let (shelf, keep) = (self.snapshots.shelf.clone(), self.config.snapshots.keep);
         // What cannot be removed now is removed the next time; why has been told.
-        let _ = super::replay::blocking(move || {
+        let _ = super::replay::blocking(&*self.workers, move || {
             keep_newest(&shelf, keep);
             Ok(())
         })

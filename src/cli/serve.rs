@@ -21,6 +21,7 @@ use crate::http::operations::{Operations, operations};
 use crate::storage::snapshot::SnapshotReader;
 use crate::telemetry;
 use crate::telemetry::metrics::metrics;
+use crate::workers::threads;
 
 /// How to serve.
 #[derive(Debug, Args)]
@@ -149,6 +150,7 @@ async fn open(
             metrics().recovery_records.set(gauge(progress.total));
         }),
         on_fatal: ending(),
+        workers: threads(),
     });
     let (shop, opened) = opening
         .await

@@ -15,6 +15,12 @@ pub enum Law {
     ExpiryWindow,
     /// State equals the replay of its events.
     ReplayEqual,
+    /// What was answered with success is in the durable log.
+    AckDurable,
+    /// One key has one effect and one answer.
+    OncePerKey,
+    /// Records are numbered and chained without a gap, and all of them can be read.
+    LogClosed,
     /// Tentative holds belong to a coordinator that is still deciding; carts, orders and holds agree where nobody is working.
     Agree,
 }
@@ -28,6 +34,9 @@ impl Law {
             Self::OneTerminal => "ONE_TERMINAL",
             Self::ExpiryWindow => "EXPIRY_WINDOW",
             Self::ReplayEqual => "REPLAY_EQUAL",
+            Self::AckDurable => "ACK_DURABLE",
+            Self::OncePerKey => "ONCE_PER_KEY",
+            Self::LogClosed => "LOG_CLOSED",
             Self::Agree => "AGREE",
         }
     }

@@ -11,6 +11,7 @@
 //! | [`recovery`] | from rows and log to a house that goes on; verify |
 //! | [`restore`] | from a portable snapshot and the log behind it to a new epoch, cut at any record or instant |
 //! | [`keys`] | the idempotency keys of a partition |
+//! | [`laws`] | the laws over a whole log, record by record |
 //! | [`archive`] | trimmed groups of the log, kept a while longer |
 //! | [`snapshot`] | the portable file |
 //! | [`spool`] | a body too large for memory |
@@ -29,6 +30,7 @@ pub mod entity_rows;
 mod fate;
 pub mod journal;
 pub mod keys;
+pub mod laws;
 pub mod past;
 pub mod projection;
 pub mod record;

@@ -135,6 +135,7 @@ impl House {
             admission: Arc::clone(&admission),
             rebuild: Arc::clone(&kept) as Arc<dyn Rebuild>,
             keys: KeyTable::new(8, Arc::new(NoneOlder)),
+            workers: holdfast::workers::threads(),
             limits: ActorLimits {
                 idle_ms: 60_000,
                 agent_waiting_max: 8,

@@ -312,6 +312,7 @@ async fn sold_in_an_hour(data: &Path) {
         seed: None,
         progress: Box::new(|_| ()),
         on_fatal: Arc::new(|why| panic!("{why}")),
+        workers: holdfast::workers::threads(),
     };
     let (shop, _) = Shop::open(options).await.unwrap();
     let frame = Frame::new(&loaded.config.server);

@@ -21,11 +21,11 @@ use crate::{
     },
     storage::recovery::RecoveredAgent,
     telemetry::metrics::metrics,
+    workers::aside,
 };
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use ractor::{ActorRef, ActorRuntime};
-use std::convert::Infallible;
 use tokio::sync::oneshot;
 
 /// Maps of one kind of agent; each has its own lock.
@@ -131,8 +131,12 @@ pub(in crate::actor) struct Home<A: Housed> {
     shards: Vec<Mutex<HashMap<u128, Seat<A>>>>,
 }
 
-/// A cart's or an order's seat: its state as bytes while it sleeps, and never closed.
-type Seat<A> = seat::Seat<Box<[u8]>, ActorRef<AgentMessage<A>>, AgentMessage<A>, Infallible>;
+/// A cart's or an order's seat: its state as bytes while it sleeps.
+type Seat<A> = seat::Seat<Box<[u8]>, ActorRef<AgentMessage<A>>, AgentMessage<A>, Unreadable>;
+
+/// The state of one whose actor died could not be read again: nobody sits here before a restart has tried once more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unreadable;
 
 impl<A: Housed> Default for Home<A> {
     fn default() -> Self {
@@ -397,7 +401,10 @@ impl Directory {
                     from,
                 };
                 let sent = self.route_agent::<Cart>(bits, asked, || None);
-                sent.err().map(|_| Answer::Cart(Err(cart::Refusal::NotFound)))
+                sent.err().map(|why| match why {
+                    Unroutable::Gone => Answer::Cart(Err(cart::Refusal::NotFound)),
+                    Unroutable::Quarantined => Answer::Unanswered,
+                })
             }
             Ask::Order { to, command } => {
                 let bits = to.bits()?;
@@ -408,8 +415,10 @@ impl Directory {
                     from,
                 };
                 let sent = self.route_agent::<Order>(bits, asked, unborn);
-                sent.err()
-                    .map(|_| Answer::Order(Err(crate::domain::order::Refusal::NotFound)))
+                sent.err().map(|why| match why {
+                    Unroutable::Gone => Answer::Order(Err(crate::domain::order::Refusal::NotFound)),
+                    Unroutable::Quarantined => Answer::Unanswered,
+                })
             }
         }
     }
@@ -443,7 +452,7 @@ impl Directory {
                     return Ok(());
                 }
                 Route::Waits => return Ok(()),
-                Route::Closed(never) => match *never {},
+                Route::Closed(Unreadable) => return Err(Unroutable::Quarantined),
                 Route::Start(state, message) => {
                     let agent = A::decode(state).map_err(|error| {
                         tracing::error!(agent = ?bits, %error, "a sleeping state cannot be read");
@@ -530,13 +539,13 @@ impl Directory {
         metrics().actor_restarts.increment(1);
         let barrier = self.caught_up();
         let (rebuild, directory) = (self.rebuilder(), std::sync::Arc::downgrade(&self.myself()));
-        let id = A::agent_id(bits);
+        let (id, workers) = (A::agent_id(bits), self.workers());
         tokio::spawn(async move {
             if !barrier.await {
                 return; // The journal has ended, and with it the process.
             }
-            let read = tokio::task::spawn_blocking(move || rebuild.agent(id)).await;
-            let read = read.unwrap_or_else(|panic| Err(format!("reading its state panicked: {panic}")));
+            let read = aside(&*workers, move || rebuild.agent(id)).await;
+            let read = read.unwrap_or_else(|_| Err("reading its state panicked".to_owned()));
             if let Some(directory) = directory.upgrade() {
                 directory.agent_rebuilt::<A>(bits, read);
             }
@@ -566,7 +575,8 @@ impl Directory {
             }
             Err(reason) => {
                 tracing::error!(agent = ?bits, reason, "an agent cannot be read again; restart to try once more");
-                seats.remove(&bits);
+                // Its place stays taken: another one of this id would begin anew in the middle of its records.
+                seats.insert(bits, Seat::Closed(Unreadable));
             }
         }
     }

@@ -159,7 +159,6 @@ impl<A: Housed> Actor for Shell<A> {
     ) -> Result<Running<A>, ActorProcessingErr> {
         metrics().actor_starts.increment(1);
         metrics().actors_running.increment(1.0);
-        let now = start.directory.now();
         // A repeat under the key of what is under way waits for its end, as if nobody had died in between.
         let current = start.agent.work_key().map(|mark| Current {
             caller: Caller::Nobody,
@@ -172,7 +171,7 @@ impl<A: Housed> Actor for Shell<A> {
             directory: start.directory,
             timer: Timer::default(),
             handled: 0,
-            last_used: now,
+            last_used: Timestamp::default(),
             waiting: VecDeque::new(),
             current,
             round: Round {
@@ -193,6 +192,16 @@ impl<A: Housed> Actor for Shell<A> {
             asked_to_leave: false,
             leaving: false,
         })
+    }
+
+    /// Nothing before this may fail: only from here on the supervisor hears of it.
+    async fn post_start(
+        &self,
+        _: ActorRef<AgentMessage<A>>,
+        running: &mut Running<A>,
+    ) -> Result<(), ActorProcessingErr> {
+        running.last_used = running.directory.now();
+        Ok(())
     }
 
     async fn handle(

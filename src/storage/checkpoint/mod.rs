@@ -24,14 +24,16 @@ use super::{
     state::{Checkpoint, Compaction, StateError, StateStore},
     trim_holds::TrimHolds,
 };
-use crate::clock::Stopwatch;
+use crate::{
+    clock::Stopwatch,
+    workers::{Patience, Started, Stepped, Threads, Worker, Workers},
+};
 use fold::{Fold, millis};
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -171,19 +173,26 @@ struct Asked {
     done: u64,
     /// Bytes the log has grown since the last round.
     grown: u64,
+    /// No round is begun but one that was asked for.
+    closing: bool,
     stop: bool,
     ended: bool,
 }
 
 /// The running follower.
-#[derive(Debug)]
 pub struct CheckpointThread {
     checkpointer: Checkpointer,
-    thread: JoinHandle<()>,
+    worker: Box<dyn Started>,
+}
+
+impl fmt::Debug for CheckpointThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckpointThread").finish_non_exhaustive()
+    }
 }
 
 impl Checkpointer {
-    /// Starts the follower; it goes on from the mark in the rows.
+    /// Starts the follower on a thread of its own; see [`Checkpointer::start_by`].
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -191,6 +200,20 @@ impl Checkpointer {
         parts: CheckpointParts,
         options: CheckpointOptions,
     ) -> std::io::Result<(Self, CheckpointThread)> {
+        Self::start_by(&Threads, parts, options)
+    }
+
+    /// Has `workers` step the follower; it goes on from the mark in the rows.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start_by(
+        workers: &dyn Workers,
+        mut parts: CheckpointParts,
+        options: CheckpointOptions,
+    ) -> std::io::Result<(Self, CheckpointThread)> {
+        // Called by what surrounds the follower, once it has ended.
+        let on_fatal = Some(std::mem::replace(&mut parts.on_fatal, Box::new(|_| {})));
         let shared = Arc::new(Shared {
             asked: Mutex::default(),
             changed: Condvar::new(),
@@ -206,13 +229,13 @@ impl Checkpointer {
             shared: Arc::clone(&checkpointer.shared),
             parts,
             options,
+            waiting: Stopwatch::start(),
         };
-        let thread = thread::Builder::new()
-            .name("checkpoint".into())
-            .spawn(move || follower.run())?;
+        let ending = Ending { follower, on_fatal };
+        let worker = workers.start("checkpoint", Box::new(ending))?;
         let running = CheckpointThread {
             checkpointer: checkpointer.clone(),
-            thread,
+            worker,
         };
         Ok((checkpointer, running))
     }
@@ -283,15 +306,56 @@ impl fmt::Debug for Checkpointer {
 }
 
 impl CheckpointThread {
-    /// Stops after the batch in hand, and waits. What is not in the rows is replayed by the next start; for less of that, call
-    /// [`Checkpointer::run_now`] first.
+    /// Stops after the batch in hand, and waits. What is not in the rows is replayed by the next start; for less of that, see
+    /// [`CheckpointThread::finish`].
     pub fn stop(self) {
         let shared = &self.checkpointer.shared;
         shared.asked.lock().stop = true;
         shared.changed.notify_all();
-        self.thread
-            .join()
-            .expect("panics end in on_fatal; only a panic of on_fatal itself arrives here");
+        self.worker.join();
+    }
+
+    /// Writes everything that is durable now into the rows, then stops, and waits for that. Why it could not was told to
+    /// `on_fatal`; the log has everything.
+    pub fn finish(self) {
+        let shared = &self.checkpointer.shared;
+        {
+            let mut asked = shared.asked.lock();
+            asked.wanted += 1;
+            asked.closing = true;
+        }
+        shared.changed.notify_all();
+        self.worker.join();
+    }
+}
+
+/// The follower and what has to happen at its end.
+struct Ending {
+    follower: Follower,
+    on_fatal: Option<Box<dyn FnOnce(CheckpointError) + Send>>,
+}
+
+impl Worker for Ending {
+    fn step(&mut self, patience: Patience) -> Stepped {
+        let stepped = catch_unwind(AssertUnwindSafe(|| self.follower.step(patience)));
+        if let Ok(Ok(stepped @ (Stepped::Went | Stepped::Idle))) = stepped {
+            return stepped;
+        }
+        {
+            let shared = &self.follower.shared;
+            let mut asked = shared.asked.lock();
+            asked.ended = true;
+            shared.changed.notify_all();
+        }
+        let error = match stepped {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error),
+            Err(_) => Some(CheckpointError::Panicked),
+        };
+        if let (Some(error), Some(on_fatal)) = (error, self.on_fatal.take()) {
+            on_fatal(error);
+        }
+        Stepped::Ended
     }
 }
 
@@ -299,53 +363,62 @@ struct Follower {
     shared: Arc<Shared>,
     parts: CheckpointParts,
     options: CheckpointOptions,
+    /// Since the last round.
+    waiting: Stopwatch,
+}
+
+/// What comes next.
+enum Next {
+    Round(u64),
+    Copied,
+    Nothing,
+    End,
 }
 
 impl Follower {
-    fn run(mut self) {
-        let ended = catch_unwind(AssertUnwindSafe(|| self.follow()));
-        {
-            let mut asked = self.shared.asked.lock();
-            asked.ended = true;
-            self.shared.changed.notify_all();
-        }
-        match ended {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => (self.parts.on_fatal)(error),
-            Err(_) => (self.parts.on_fatal)(CheckpointError::Panicked),
-        }
+    /// A round, or a turn of copying rows.
+    fn step(&mut self, patience: Patience) -> Result<Stepped, CheckpointError> {
+        let wanted = match self.next(patience)? {
+            Next::Round(wanted) => wanted,
+            Next::Copied => return Ok(Stepped::Went),
+            Next::Nothing => return Ok(Stepped::Idle),
+            Next::End => return Ok(Stepped::Ended),
+        };
+        self.round()?;
+        // Also when the next round is due at once: under endless load the copy must come to its end too.
+        self.copy_some()?;
+        self.waiting = Stopwatch::start();
+        let mut asked = self.shared.asked.lock();
+        asked.done = asked.done.max(wanted);
+        self.shared.changed.notify_all();
+        Ok(Stepped::Went)
     }
 
-    fn follow(&mut self) -> Result<(), CheckpointError> {
-        while let Some(wanted) = self.next_round()? {
-            self.round()?;
-            // Also when the next round is due at once: under endless load the copy must come to its end too.
-            self.copy_some()?;
-            let mut asked = self.shared.asked.lock();
-            asked.done = asked.done.max(wanted);
-            self.shared.changed.notify_all();
-        }
-        Ok(())
-    }
-
-    /// Waits for the next round: asked for, due by size, or by time. The number of the latest request, or `None` to stop. While
-    /// it waits, the rows are copied into a fresh database if they need it, a bounded turn at a time.
-    fn next_round(&self) -> Result<Option<u64>, CheckpointError> {
-        let waiting = Stopwatch::start();
+    /// Waits for the next round, if `patience` allows: asked for, due by size, or by time. While there is none, the rows are
+    /// copied into a fresh database if they need it, a bounded turn at a time.
+    fn next(&self, patience: Patience) -> Result<Next, CheckpointError> {
         let mut copies = true;
         loop {
             let mut asked = self.shared.asked.lock();
-            let left = self.options.every.saturating_sub(waiting.elapsed());
-            let is_due = asked.stop || asked.wanted != asked.done || asked.grown >= self.options.log_bytes;
-            if is_due || left.is_zero() {
+            let left = self.options.every.saturating_sub(self.waiting.elapsed());
+            let is_asked = asked.wanted != asked.done;
+            if asked.stop || (asked.closing && !is_asked) {
+                return Ok(Next::End);
+            }
+            if is_asked || asked.grown >= self.options.log_bytes || left.is_zero() {
                 asked.grown = 0;
-                return Ok((!asked.stop).then_some(asked.wanted));
+                return Ok(Next::Round(asked.wanted));
             }
             if copies {
                 drop(asked);
                 copies = self.copy_some()?;
-            } else {
+                if copies {
+                    return Ok(Next::Copied);
+                }
+            } else if patience == Patience::Waits {
                 self.shared.changed.wait_for(&mut asked, left);
+            } else {
+                return Ok(Next::Nothing);
             }
         }
     }

@@ -114,6 +114,8 @@ impl FileJournal {
             found.segments.push_back(segment);
         }
         let live = Arc::clone(found.segments.back().expect("a log has at least one segment"));
+        log.make_durable(&live)
+            .map_err(|error| OpenError::disk(format!("cannot sync {}", live.path.display()), error))?;
         *log.segments.write() = found.segments;
         Ok(Self {
             keeper: TailKeeper::new(Arc::clone(&log.end), options.epoch, found.tail, found.torn),
@@ -208,6 +210,24 @@ impl Journal for FileJournal {
 }
 
 impl FileLog {
+    /// What was found is believed from now on, so it has to be on the device: whoever ended before its sync, or because of it,
+    /// left it in the system's memory only. It is written again, because a sync that failed once is said to succeed the next
+    /// time, whatever became of the bytes. Only the last group and the name of its file can be so.
+    fn make_durable(&self, live: &Segment) -> io::Result<()> {
+        let (offset, length) = live.index.read().last();
+        let mut bytes = vec![0; length];
+        let mut filled = 0;
+        while filled < length {
+            match live.file.read_at(offset + filled as u64, &mut bytes[filled..])? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => filled += count,
+            }
+        }
+        live.file.write_at(offset, &bytes)?;
+        live.file.sync_data()?;
+        self.disk.sync_dir(&self.dir)
+    }
+
     fn remove_prepared(&self) -> io::Result<()> {
         match self.disk.remove(&self.dir.join(PREPARED)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::workers::Patience;
+
 use super::format::{FOOT_BYTES, GROUP_BYTES_MAX, HEAD_BYTES, RECORD_HEAD_BYTES};
 use super::{RecordNumber, Tail};
 
@@ -151,6 +153,17 @@ pub(super) struct Gather {
     pub(super) at_most: Duration,
 }
 
+/// What asking for entries came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// There are some in the backlog.
+    Entries,
+    /// There are none for now, and nobody waited for them.
+    Nothing,
+    /// There will be none: the queue is closed.
+    End,
+}
+
 /// One waiting entry. A repeat has no record.
 pub(super) struct Entry<T> {
     pub(super) record: Option<(RecordNumber, Vec<u8>)>,
@@ -286,24 +299,28 @@ impl<T> JournalQueue<T> {
         self.shared.state.lock().closed
     }
 
-    /// Waits until something is queued and moves up to `wanted` entries to `backlog`; everything, in one step, if that is
-    /// empty. With entries in the backlog it does not wait. `false` when the queue is closed and both are empty.
+    /// Waits until something is queued, if `patience` allows, and moves up to `wanted` entries to `backlog`; everything, in one
+    /// step, if that is empty. With entries in the backlog it does not wait.
     pub(super) fn take(
         &self,
         backlog: &mut VecDeque<Entry<T>>,
         wanted: usize,
         gather: Option<Gather>,
-    ) -> bool {
+        patience: Patience,
+    ) -> Taken {
         let mut state = self.shared.state.lock();
         if backlog.is_empty() {
             while state.entries.is_empty() {
                 if state.closed {
-                    return false;
+                    return Taken::End;
+                }
+                if patience == Patience::Looks {
+                    return Taken::Nothing;
                 }
                 state.wake_at = 1;
                 self.shared.changed.wait(&mut state);
             }
-            if state.awaited == 0 {
+            if state.awaited == 0 && patience == Patience::Waits {
                 let nobody = |state: &mut State<T>| {
                     !state.closed && state.awaited == 0 && state.entries.len() < wanted
                 };
@@ -313,7 +330,7 @@ impl<T> JournalQueue<T> {
                     .wait_while_for(&mut state, nobody, NOBODY_WAITS_MAX);
                 state.idle_for_nobody = false;
             }
-            if let Some(Gather { entries, at_most }) = gather {
+            if let (Some(Gather { entries, at_most }), Patience::Waits) = (gather, patience) {
                 let more = |state: &mut State<T>| !state.closed && state.entries.len() < entries;
                 state.wake_at = entries;
                 self.shared.changed.wait_while_for(&mut state, more, at_most);
@@ -321,14 +338,14 @@ impl<T> JournalQueue<T> {
             state.wake_at = usize::MAX;
             state.awaited = 0;
             std::mem::swap(&mut state.entries, backlog);
-            return true;
+            return Taken::Entries;
         }
         let missing = wanted.saturating_sub(backlog.len()).min(state.entries.len());
         let taken = state.entries.range(..missing);
         let awaited = taken.filter(|entry| entry.awaited).count();
         state.awaited -= awaited;
         backlog.extend(state.entries.drain(..missing));
-        true
+        Taken::Entries
     }
 
     /// Waits for `pause`, or until the queue is closed: `true` then.
@@ -423,7 +440,10 @@ mod tests {
 
     fn taken(queue: &JournalQueue<u32>) -> Vec<u32> {
         let mut backlog = VecDeque::new();
-        assert!(queue.take(&mut backlog, 16, None));
+        assert_eq!(
+            queue.take(&mut backlog, 16, None, Patience::Waits),
+            Taken::Entries
+        );
         backlog.into_iter().map(|entry| entry.item).collect()
     }
 
@@ -444,12 +464,18 @@ mod tests {
         let queue = queue();
         queue.append(vec![0], 1, Waits::Somebody).unwrap();
         let mut backlog = VecDeque::new();
-        assert!(queue.take(&mut backlog, 16, None));
+        assert_eq!(
+            queue.take(&mut backlog, 16, None, Patience::Waits),
+            Taken::Entries
+        );
         queue.append(vec![0], 2, Waits::Nobody).unwrap();
         queue.append(vec![0], 3, Waits::Somebody).unwrap();
-        assert!(queue.take(&mut backlog, 2, None));
+        assert_eq!(queue.take(&mut backlog, 2, None, Patience::Waits), Taken::Entries);
         assert_eq!((backlog.len(), queue.shared.state.lock().awaited), (2, 1));
-        assert!(queue.take(&mut backlog, 16, None));
+        assert_eq!(
+            queue.take(&mut backlog, 16, None, Patience::Waits),
+            Taken::Entries
+        );
         assert_eq!((backlog.len(), queue.shared.state.lock().awaited), (3, 0));
     }
 }

@@ -65,6 +65,13 @@ impl Index {
         self.groups.is_empty()
     }
 
+    /// Where the last group lies and its length; before the first, where the head lies.
+    pub(crate) fn last(&self) -> (u64, usize) {
+        let offset = self.groups.last().map_or(0, |(_, offset)| *offset);
+        let length = self.end - offset;
+        (offset, usize::try_from(length).expect("a group fits into memory"))
+    }
+
     /// The bytes of the groups from the one that holds `from`, as many as `max_bytes` allow, at least one.
     fn range(&self, from: RecordNumber, max_bytes: usize) -> Option<(u64, usize)> {
         let begin = self

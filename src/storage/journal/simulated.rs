@@ -54,8 +54,19 @@ struct Inode {
     live: Vec<u8>,
     durable: Vec<u8>,
     unsynced: Vec<Change>,
-    /// A sync failed: what was unsynced then never becomes durable by a later sync.
-    poisoned: bool,
+}
+
+impl Inode {
+    /// The device has got as much of what was not synced as it has got: all of a change, nothing, or some of its sectors.
+    fn settle(&mut self, rng: &mut fastrand::Rng) {
+        for change in std::mem::take(&mut self.unsynced) {
+            match rng.u8(0..3) {
+                0 => {}
+                1 => change.apply(&mut self.durable),
+                _ => change.apply_torn(&mut self.durable, rng),
+            }
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -174,6 +185,11 @@ impl SimulatedDisk {
         self.state.lock().crash();
     }
 
+    /// Ends the process and not the machine: what was written stays, synced or not; its handles are dead.
+    pub fn kill(&self) {
+        self.state.lock().boots += 1;
+    }
+
     /// Gives power again. Handles from before the crash stay dead.
     pub fn power_on(&self) {
         let mut state = self.state.lock();
@@ -252,15 +268,8 @@ impl State {
         }
         self.names = self.durable_names.clone();
         for file in &mut self.files {
-            for change in std::mem::take(&mut file.unsynced) {
-                match rng.u8(0..3) {
-                    0 => {}
-                    1 => change.apply(&mut file.durable),
-                    _ => change.apply_torn(&mut file.durable, rng),
-                }
-            }
-            file.live = file.durable.clone();
-            file.poisoned = false;
+            file.settle(rng);
+            file.live.clone_from(&file.durable);
         }
     }
 
@@ -404,15 +413,15 @@ impl DiskFile for SimulatedFile {
         let judged = self.disk.begin(Operation::Sync);
         let mut state = self.disk.state.lock();
         self.check_boot(&state)?;
-        let file = &mut state.files[self.inode];
+        let State { files, rng, .. } = &mut *state;
+        let file = &mut files[self.inode];
         if let Err(error) = judged {
-            file.poisoned = true;
+            // The system takes it for written all the same: a later sync has nothing left to do.
+            file.settle(rng);
             return Err(error);
         }
-        if !file.poisoned {
-            for change in std::mem::take(&mut file.unsynced) {
-                change.apply(&mut file.durable);
-            }
+        for change in std::mem::take(&mut file.unsynced) {
+            change.apply(&mut file.durable);
         }
         Ok(())
     }

@@ -11,14 +11,14 @@
 //! callers.
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::clock::Stopwatch;
+use crate::workers::{Patience, Started, Stepped, Threads, Worker, Workers};
 
 use super::format::GroupBuilder;
 use super::pace::Pace;
-use super::queue::{Entry, JournalLimits, JournalQueue};
+use super::queue::{Entry, JournalLimits, JournalQueue, Taken};
 use super::{Anchor, AppendError, Epoch, Group, Journal, PartitionId, RecordNumber, Tail};
 
 const PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -100,11 +100,11 @@ pub struct WriterParts<T> {
 
 /// The running writer.
 pub struct JournalWriter {
-    thread: JoinHandle<()>,
+    worker: Box<dyn Started>,
 }
 
 impl JournalWriter {
-    /// Starts the writer of `partition` behind `tail`, which `journal` gave when it was acquired, and returns the queue into it.
+    /// Starts the writer on a thread of its own; see [`JournalWriter::start_by`].
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -118,6 +118,24 @@ impl JournalWriter {
         limits: JournalLimits,
         parts: WriterParts<T>,
     ) -> std::io::Result<(JournalQueue<T>, Self)> {
+        Self::start_by(&Threads, journal, (partition, tail), limits, parts)
+    }
+
+    /// Has `workers` step the writer behind `tail`, which `journal` gave when its partition was acquired, and returns the queue
+    /// into it.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    ///
+    /// # Panics
+    /// When `limits` contradict each other.
+    pub fn start_by<T: Send + 'static>(
+        workers: &dyn Workers,
+        journal: Box<dyn Journal>,
+        (partition, tail): (PartitionId, &Tail),
+        limits: JournalLimits,
+        parts: WriterParts<T>,
+    ) -> std::io::Result<(JournalQueue<T>, Self)> {
         let queue = JournalQueue::new(tail, limits);
         let WriterParts {
             observer,
@@ -125,7 +143,7 @@ impl JournalWriter {
             clock,
             on_fatal,
         } = parts;
-        let mut writer = Writer {
+        let writer = Writer {
             journal,
             partition,
             epoch: tail.epoch,
@@ -140,35 +158,51 @@ impl JournalWriter {
             metrics,
             clock,
             backlog: VecDeque::new(),
+            has_taken: false,
+            pace: Pace::default(),
         };
-        let thread = thread::Builder::new()
-            .name("journal-writer".into())
-            .spawn(move || {
-                let ended = catch_unwind(AssertUnwindSafe(|| writer.run()));
-                writer.queue.close();
-                // Nothing is dropped before the process had its chance to end: a dropped completion is an answer of a kind.
-                match ended {
-                    Ok(Ok(())) => {}
-                    Ok(Err(stopped)) => {
-                        on_fatal(stopped.error);
-                        drop(stopped.items);
-                    }
-                    // A log whose writer is gone would let every caller wait for ever.
-                    Err(_) => on_fatal(AppendError::Fatal {
-                        context: "the journal writer panicked".into(),
-                        source: None,
-                    }),
-                }
-                writer.queue.end();
-            })?;
-        Ok((queue, Self { thread }))
+        let on_fatal = Some(on_fatal);
+        let worker = workers.start("journal-writer", Box::new(Ending { writer, on_fatal }))?;
+        Ok((queue, Self { worker }))
     }
 
     /// Waits until the writer has ended: after [`JournalQueue::close`] and everything queued, or after an error.
     pub fn join(self) {
-        self.thread
-            .join()
-            .expect("panics end in on_fatal; only a panic of on_fatal itself arrives here");
+        self.worker.join();
+    }
+}
+
+/// The writer and what has to happen at its end.
+struct Ending<T> {
+    writer: Writer<T>,
+    /// Until it was called.
+    on_fatal: Option<Box<dyn FnOnce(AppendError) + Send>>,
+}
+
+impl<T: Send> Worker for Ending<T> {
+    fn step(&mut self, patience: Patience) -> Stepped {
+        let stepped = catch_unwind(AssertUnwindSafe(|| self.writer.step(patience)));
+        if let Ok(Ok(stepped @ (Stepped::Went | Stepped::Idle))) = stepped {
+            return stepped;
+        }
+        self.writer.queue.close();
+        // Nothing is dropped before the process had its chance to end: a dropped completion is an answer of a kind.
+        let (error, items) = match stepped {
+            Ok(Ok(_)) => (None, Vec::new()),
+            Ok(Err(Stopped { error, items })) => (Some(error), items),
+            // A log whose writer is gone would let every caller wait for ever.
+            Err(_) => {
+                let context = "the journal writer panicked".into();
+                let source = None;
+                (Some(AppendError::Fatal { context, source }), Vec::new())
+            }
+        };
+        if let (Some(error), Some(on_fatal)) = (error, self.on_fatal.take()) {
+            on_fatal(error);
+        }
+        drop(items);
+        self.writer.queue.end();
+        Stepped::Ended
     }
 }
 
@@ -184,6 +218,9 @@ struct Writer<T> {
     clock: Box<dyn Fn() -> i64 + Send>,
     /// Taken from the queue, not yet in a group.
     backlog: VecDeque<Entry<T>>,
+    /// The queue has been asked for the next group.
+    has_taken: bool,
+    pace: Pace,
 }
 
 /// Why the writer ended early, and the items it did not deliver.
@@ -199,27 +236,33 @@ struct Batch<T> {
 }
 
 impl<T> Writer<T> {
-    fn run(&mut self) -> Result<(), Stopped<T>> {
-        let mut pace = Pace::default();
-        while self
-            .queue
-            .take(&mut self.backlog, self.limits.group_records, pace.gather())
-        {
-            let Batch { group, items } = self.build();
-            let entries = items.len();
-            if let Some(group) = group {
-                self.metrics.unsynced(self.queue.unsynced());
-                planted!(AnswerBeforeSync => { self.deliver(items); _ = self.append(&group, entries); self.queue.advance_told(self.tail.last); continue });
-                match self.append(&group, items.len()) {
-                    Ok(true) => self.metrics.unsynced(self.queue.unsynced()),
-                    Ok(false) => return Ok(()),
-                    Err(error) => return Err(Stopped { error, items }),
-                }
+    /// Takes what waits, or, when it has, writes and delivers a group of it.
+    fn step(&mut self, patience: Patience) -> Result<Stepped, Stopped<T>> {
+        let wanted = self.limits.group_records;
+        if !self.has_taken {
+            let gather = self.pace.gather();
+            match self.queue.take(&mut self.backlog, wanted, gather, patience) {
+                Taken::Entries => self.has_taken = true,
+                Taken::Nothing => return Ok(Stepped::Idle),
+                Taken::End => return Ok(Stepped::Ended),
             }
-            self.deliver(items);
-            pace.after(entries, self.limits.group_records);
+            return Ok(Stepped::Went);
         }
-        Ok(())
+        self.has_taken = false;
+        let Batch { group, items } = self.build();
+        let entries = items.len();
+        if let Some(group) = group {
+            self.metrics.unsynced(self.queue.unsynced());
+            planted!(AnswerBeforeSync => { self.deliver(items); _ = self.append(&group, entries); self.queue.advance_told(self.tail.last); return Ok(Stepped::Went) });
+            match self.append(&group, items.len()) {
+                Ok(true) => self.metrics.unsynced(self.queue.unsynced()),
+                Ok(false) => return Ok(Stepped::Ended),
+                Err(error) => return Err(Stopped { error, items }),
+            }
+        }
+        self.deliver(items);
+        self.pace.after(entries, wanted);
+        Ok(Stepped::Went)
     }
 
     /// Takes entries from the front of the backlog while they fit into one group.

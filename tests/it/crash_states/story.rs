@@ -71,6 +71,7 @@ impl Life {
             seed: None,
             progress: Box::new(|_| {}),
             on_fatal,
+            workers: holdfast::workers::threads(),
         }));
         let (shop, _) = opened.map_err(|error| {
             let mut text = error.to_string();

@@ -84,6 +84,7 @@ impl House {
             seed: None,
             progress: Box::new(|_| ()),
             on_fatal: Arc::new(|why| panic!("{why}")),
+            workers: holdfast::workers::threads(),
         };
         let (shop, _) = Shop::open(options).await.unwrap();
         let frame = Frame::new(&loaded.config.server);

@@ -58,6 +58,7 @@ impl Home {
             seed: None,
             progress: Box::new(|_| ()),
             on_fatal: Arc::new(|why| panic!("{why}")),
+            workers: holdfast::workers::threads(),
         };
         Shop::open(options).await.unwrap().0
     }

@@ -221,6 +221,7 @@ impl House {
                 seed: None,
                 progress: Box::new(|_| {}),
                 on_fatal: Gate::on_fatal(&self.gate),
+                workers: holdfast::workers::threads(),
             }))
             .unwrap();
         self.life = Some(Life { shop, runtime });
