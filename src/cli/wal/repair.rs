@@ -20,7 +20,7 @@ pub(in crate::cli) struct RepairOptions {
     /// Cut the log before its first break; what is cut stays in .bak files beside it
     #[arg(long, required = true)]
     truncate_tail: bool,
-    /// Cut good records behind the break too
+    /// Cut records too for which somebody may have been answered
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -113,12 +113,13 @@ pub(super) fn repair(options: &RepairOptions, output: Output) -> Result<(), Fail
         output.next(&format!("holdfast verify --data-dir {root}"));
         return Ok(());
     }
-    if plan.lost.records > 0 && !options.yes {
+    if plan.cuts_answered() && !options.yes {
         output.data(|| told(&plan, &[]), &report(&plan, &[], false))?;
-        let message = format!(
-            "good records lie behind the break and would be lost: {}. Nothing was changed; to cut them too, say --yes",
-            plan.lost.records
-        );
+        let what = match plan.lost.records {
+            0 => "the break is damage, and what stood there may have been answered".to_owned(),
+            records => format!("good records lie behind the break and would be lost: {records}"),
+        };
+        let message = format!("{what}. Nothing was changed; to cut it nevertheless, say --yes");
         return Err(Failure::new(Exit::Unsafe, message).next(format!(
             "holdfast wal repair --truncate-tail --yes --data-dir {root}"
         )));

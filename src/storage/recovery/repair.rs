@@ -42,6 +42,8 @@ pub struct Break {
     pub record: u64,
     /// What is wrong there.
     pub reason: String,
+    /// Whether it is the end of a write that was never completed, so that nobody was answered for it.
+    pub torn: bool,
 }
 
 /// Good records behind the break.
@@ -105,6 +107,15 @@ pub struct RepairPlan {
     pub replaces: Vec<PathBuf>,
     /// What stands before the first record of the new one.
     before: Anchor,
+}
+
+impl RepairPlan {
+    /// Whether somebody may have been answered for something that is cut: for good records, or for those that cannot be read
+    /// where the break is.
+    pub fn cuts_answered(&self) -> bool {
+        let spoilt = |broken: &Break| !broken.torn && broken.record > self.keeps;
+        self.lost.records > 0 || self.broken.as_ref().is_some_and(spoilt)
+    }
 }
 
 /// Looks at the log of a data directory and says what a repair would do.
@@ -232,6 +243,7 @@ impl<'a> Walk<'a> {
                         offset: place.offset,
                         record,
                         reason,
+                        torn: false,
                     });
                 }
             }
@@ -285,12 +297,14 @@ fn cut_behind(
         offset: damage.offset,
         record: damage.record.0,
         reason: damage.reason.clone(),
+        torn: false,
     });
     let torn = survey.torn.as_ref().map(|torn| Break {
         file: torn.file.clone(),
         offset: torn.offset,
         record: torn.record.0,
         reason: format!("{} (never completed)", torn.reason),
+        torn: true,
     });
     let broken = unfit.clone().or(damage).or(torn);
     let mut kept = Chained::behind(tail);
@@ -354,12 +368,14 @@ fn begin_behind_rows(
                 "the stored states have everything up to record {}, which it does not continue",
                 rows.last
             ),
+            torn: false,
         },
         |damage| Break {
             file: damage.file.clone(),
             offset: damage.offset,
             record: damage.record.0,
             reason: damage.reason.clone(),
+            torn: false,
         },
     );
     Ok(RepairPlan {

@@ -138,6 +138,7 @@ fn damage_in_what_the_rows_have_costs_nothing() {
             (601, 0),
             "{backend:?}: {plan:?}"
         );
+        assert!(!plan.cuts_answered(), "{backend:?}");
         assert_eq!((plan.keeps, held(&home)), (651, 650), "{backend:?}");
     }
 }
@@ -167,9 +168,36 @@ fn a_torn_tail_is_cut_without_a_loss() {
     bytes[end - 60..].fill(0);
     fs::write(&segment, bytes).unwrap();
     let (plan, _) = repaired(&home);
+    assert!(!plan.cuts_answered());
     assert!(plan.broken.unwrap().reason.contains("never completed"));
     assert_eq!((plan.keeps, plan.lost.records), (600, 0));
     assert_eq!(held(&home), 599);
+}
+
+#[test]
+fn damage_in_the_last_group_may_have_been_answered() {
+    for backend in [Backend::File, Backend::Sled] {
+        let home = home(backend);
+        match backend {
+            Backend::File => {
+                let segment = units(&home, "log").pop().unwrap();
+                let begin = *groups_in(&segment).last().unwrap();
+                flip(&segment, begin + 100);
+            }
+            Backend::Sled => {
+                // A database that has just been begun holds no group yet.
+                let groups = |database: &PathBuf| groups_in(&database.join("db")).len();
+                let mut databases = units(&home, "sled").into_iter();
+                let last = databases.rfind(|database| groups(database) > 0).unwrap();
+                flip_group(&last, groups(&last) - 1);
+            }
+        }
+        assert!(home.try_open().is_err(), "{backend:?}");
+        let (plan, _) = repaired(&home);
+        assert_eq!((plan.keeps, plan.lost.records), (600, 0), "{backend:?}: {plan:?}");
+        assert!(plan.cuts_answered(), "{backend:?}: {plan:?}");
+        assert_eq!(held(&home), 599, "{backend:?}");
+    }
 }
 
 #[test]
@@ -190,10 +218,14 @@ fn another_history_is_replaced_and_counted_as_lost() {
 /// Damages the record of the group with this number, counted in the order of the file.
 fn flip_group(database: &Path, number: usize) {
     let file = database.join("db");
-    let bytes = fs::read(&file).unwrap();
+    flip(&file, groups_in(&file)[number] + 100);
+}
+
+/// Where the groups begin in a file.
+fn groups_in(file: &Path) -> Vec<usize> {
+    let bytes = fs::read(file).unwrap();
     let magic = |at: &usize| bytes[*at..].starts_with(&[0x89, b'H', b'F', b'G']);
-    let groups: Vec<usize> = (0..bytes.len()).filter(magic).collect();
-    flip(&file, groups[number] + 100);
+    (0..bytes.len()).filter(magic).collect()
 }
 
 #[test]
