@@ -10,7 +10,7 @@ use super::{
     bulk::{BulkActor, BulkStart, StillSettling},
     durable::Pending,
     entry::{Asleep, Closed, Desk, Entry, Failures, Seat},
-    message::{BulkMessage, KeyClaim, Message},
+    message::{BulkMessage, Message},
     seat::Route,
     sleepers::Sleepers,
     supervisor::Supervisor,
@@ -27,7 +27,7 @@ use crate::{
     storage::{
         dto,
         journal::JournalQueue,
-        keys::{Fingerprint, KeyHash, KeyTable},
+        keys::{Claim, Fingerprint, KeyHash, KeyTable},
         record::KeyMark,
     },
     telemetry::metrics::metrics,
@@ -603,11 +603,15 @@ impl Directory {
         self.services.admission.reserve(slots)
     }
 
-    /// The key of work that was begun by an actor that is gone.
-    pub(super) fn resume_key(&self, mark: KeyMark) -> Option<KeyClaim> {
+    /// Makes sure that the key of work that goes on is in flight.
+    pub(super) fn park_key(&self, mark: KeyMark) {
         let fingerprint = Fingerprint(mark.fingerprint);
-        let claim = self.services.keys.resume(KeyHash(mark.hash), fingerprint)?;
-        Some(KeyClaim { claim, fingerprint })
+        self.services.keys.park(KeyHash(mark.hash), fingerprint);
+    }
+
+    /// The claim of work that has come to its end; `None` where a request took the key before the work went on after a restart.
+    pub(super) fn unpark_key(&self, mark: KeyMark) -> Option<Claim> {
+        self.services.keys.unpark(KeyHash(mark.hash))
     }
 
     /// Commands of callers that may wait in front of one cart or order.

@@ -3,7 +3,8 @@
 //! A key is claimed here before its command is routed, so that another route, target or body under the same key is found out
 //! wherever it would have landed. The [`Claim`] travels with the command and then with its journal entry. It ends in one of two
 //! ways: [`Claim::fill`], once the record is durable, or a drop, when the command was refused, lost or died; then the key is free
-//! again and those who waited for it claim anew. Only facts are remembered; a refusal is not a fact.
+//! again and those who waited for it claim anew. Only facts are remembered; a refusal is not a fact. A command that becomes work
+//! of many records parks its claim ([`Claim::park`]) and has it back at the work's end.
 //!
 //! In memory lies a window of recent keys. An entry may leave it only when the checkpoint covers its record, because only then
 //! [`OlderKeys`] finds it on the disk; when nothing may leave, [`Claimed::Full`] sheds keyed writes. The entries are filled and
@@ -240,6 +241,8 @@ struct InFlight {
     fingerprint: Fingerprint,
     /// Whether the disk was asked: until then the claim may itself be a mismatch.
     looked_back: bool,
+    /// Whether it belongs to work in the log, whoever carries that out, and not to a [`Claim`].
+    parked: bool,
     waiters: Vec<oneshot::Sender<u64>>,
 }
 
@@ -317,6 +320,7 @@ impl KeyTable {
         let in_flight = InFlight {
             fingerprint,
             looked_back: false,
+            parked: false,
             waiters: Vec::new(),
         };
         window.in_flight.insert(hash, in_flight);
@@ -326,23 +330,29 @@ impl KeyTable {
         })
     }
 
-    /// Claims the key of work that was begun before a restart, or by an actor that died, and goes on: its first claim was lost with
-    /// whoever held it. It was looked up in the older keys then. `None` when somebody else has claimed it meanwhile, who finds out
-    /// by [`Claim::is_overtaken`], or there is no room.
-    pub fn resume(&self, hash: KeyHash, fingerprint: Fingerprint) -> Option<Claim> {
-        match self.claim_in_memory(hash, fingerprint) {
-            Claimed::Fresh(claim) => {
-                if let Some(in_flight) = self.shared.window.lock().in_flight.get_mut(&hash) {
-                    in_flight.looked_back = true;
-                }
-                Some(claim)
+    /// Makes sure that the key of work that goes on after a restart is in flight, as [`Claim::park`] left it. It was looked up in
+    /// the older keys when the work began. A request that has claimed it meanwhile finds out by [`Claim::is_overtaken`].
+    pub fn park(&self, hash: KeyHash, fingerprint: Fingerprint) {
+        if let Claimed::Fresh(claim) = self.claim_in_memory(hash, fingerprint) {
+            if let Some(in_flight) = self.shared.window.lock().in_flight.get_mut(&hash) {
+                in_flight.looked_back = true;
             }
-            Claimed::InFlight(_) | Claimed::Known { .. } | Claimed::Mismatch | Claimed::Full => None,
+            claim.park();
         }
     }
 
+    /// Takes back the claim of work that has come to its end; `None` when it was not parked.
+    pub fn unpark(&self, hash: KeyHash) -> Option<Claim> {
+        let mut window = self.shared.window.lock();
+        let in_flight = window.in_flight.get_mut(&hash)?;
+        std::mem::take(&mut in_flight.parked).then(|| Claim {
+            shared: Some(Arc::clone(&self.shared)),
+            hash,
+        })
+    }
+
     /// Puts an entry of a record into the window that no claim stands for: a replayed one, or one whose work was begun before a
-    /// restart or by an actor that died; in log order. The tail is restored whole even when it is longer than the window: its
+    /// restart; in log order. The tail is restored whole even when it is longer than the window: its
     /// keys are nowhere else yet. A request that has claimed the key meanwhile finds out by [`Claim::is_overtaken`].
     pub fn restore(&self, hash: KeyHash, entry: KeyEntry) {
         planted!(ForgetKeys => return);
@@ -438,8 +448,18 @@ impl Claim {
         self.hash
     }
 
-    /// Whether work that was begun before under this key, and whose own claim was lost, has come to its end: its record answers
-    /// the request. The one who carries out the command asks before, drops the claim then, and claims again.
+    /// Leaves the key in flight for work that is in the log: whoever carries the work out may die and be replaced, and the key
+    /// stays claimed until [`KeyTable::unpark`] takes it back at the end of the work.
+    pub fn park(mut self) {
+        if let Some(shared) = self.shared.take()
+            && let Some(in_flight) = shared.window.lock().in_flight.get_mut(&self.hash)
+        {
+            in_flight.parked = true;
+        }
+    }
+
+    /// Whether work that was begun before a restart under this key, and went on too late to find it free, has come to its end: its
+    /// record answers the request. The one who carries out the command asks before, drops the claim then, and claims again.
     pub fn is_overtaken(&self) -> bool {
         let window = self.shared.as_ref().map(|shared| shared.window.lock());
         window.is_some_and(|window| window.filled.contains_key(&self.hash))

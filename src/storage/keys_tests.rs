@@ -352,19 +352,32 @@ fn work_of_before_a_restart_overtakes_a_request_that_came_meanwhile() {
 #[test]
 fn work_that_goes_on_has_its_key_again() {
     let (table, disk) = table(10);
-    let claim = table.resume(key("a"), ask("1")).expect("nobody has it");
+    table.park(key("a"), ask("1"));
     // A repeat waits for the end of the work, and another request is found out at once.
     let waiter = waiter(&table, key("a"), ask("1"));
     assert!(matches!(table.claim(key("a"), ask("2")), Ok(Claimed::Mismatch)));
-    assert!(table.resume(key("a"), ask("1")).is_none(), "it is claimed once");
+    let claim = table.unpark(key("a")).expect("it was parked");
+    assert!(table.unpark(key("a")).is_none(), "it is taken back once");
     claim.fill(7);
     assert_eq!(block_on(waiter), Waited::Known { number: 7 });
-    assert!(
-        table.resume(key("a"), ask("1")).is_none(),
-        "it has come to its end"
-    );
+    table.park(key("a"), ask("1"));
+    assert!(table.unpark(key("a")).is_none(), "it has come to its end");
     // What came to nothing leaves the key free.
-    drop(table.resume(key("b"), ask("1")));
-    let _ = fresh(&table, key("b"), ask("1"));
+    table.park(key("b"), ask("1"));
+    drop(table.unpark(key("b")));
+    let claim = fresh(&table, key("b"), ask("1"));
+    assert!(table.unpark(key("b")).is_none(), "a request has claimed it");
+    drop(claim);
     assert!(disk.entries.lock().is_empty());
+}
+
+#[test]
+fn a_parked_claim_outlives_whoever_held_it() {
+    let (table, _) = table(10);
+    fresh(&table, key("a"), ask("1")).park();
+    let waiter = waiter(&table, key("a"), ask("1"));
+    // Whoever goes on with the work parks it again.
+    table.park(key("a"), ask("1"));
+    table.unpark(key("a")).expect("it was parked").fill(7);
+    assert_eq!(block_on(waiter), Waited::Known { number: 7 });
 }

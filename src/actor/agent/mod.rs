@@ -8,7 +8,9 @@
 //! | file | what it does |
 //! |---|---|
 //! | `home` | where agents live: asleep as bytes, or as an actor; a million of them may sleep |
+//! | `key` | the idempotency key of a command that may become work |
 //! | `kind` | what the shell has to know of a cart and of an order |
+//! | `round` | what work has asked others, and what they have answered |
 //! | `shell` | the actor |
 //!
 //! Work is begun only with journal slots for all of it, so that it always comes to an end. Each ask takes one of them along,
@@ -16,7 +18,9 @@
 //! second time. What an agent asks of others leaves once its own record is queued: in one partition a later record implies the
 //! earlier ones (decisions 6). A lost answer is asked for again, and so is everything after a restart.
 mod home;
+mod key;
 mod kind;
+mod round;
 mod shell;
 
 pub use home::AgentId;

@@ -2,17 +2,23 @@
 //!
 //! A turn never awaits. The state may run ahead of the log; what callers are told may not. What another agent is told may:
 //! its own record comes later in the same log.
-use super::{AgentAddress, AgentJob, AgentMessage, home::Left, kind::Housed};
+use super::{
+    AgentAddress, AgentJob, AgentMessage,
+    home::Left,
+    key::Key,
+    kind::Housed,
+    round::{AGAIN_MIN_MS, Round, Sent},
+};
 use crate::{
     actor::{
-        admission::{Permit, Watch},
+        admission::Permit,
         directory::Directory,
         durable::Pending,
-        message::{KeyClaim, NotDone, Outcome, Port},
+        message::{NotDone, Outcome, Port},
         timer::Timer,
     },
     domain::{
-        agent::{Answer, Ask, Next, Verdict, entries_max},
+        agent::{Answer, Next, Verdict, entries_max},
         time::Timestamp,
         variant,
     },
@@ -26,10 +32,7 @@ use tokio::sync::oneshot;
 /// An ask that is not answered after so long counts as unanswered, ms; less than a caller waits by default.
 const ANSWER_WITHIN_MS: i64 = 2_000;
 
-/// Asks that came to nothing are asked again after so long, ms, doubling up to [`AGAIN_MAX_MS`].
-const AGAIN_MIN_MS: i64 = 2;
-
-/// The longest wait before the next try, ms.
+/// The longest wait before asks that came to nothing are asked again, ms; it doubles up to there.
 const AGAIN_MAX_MS: i64 = 10_000;
 
 /// Work for which the reserved pool has no room waits this long, ms.
@@ -70,7 +73,7 @@ pub(super) struct Running<A: Housed> {
     last_used: Timestamp,
     waiting: VecDeque<Waiting<A>>,
     /// Who the work in hand is for, until they are told.
-    current: Option<Current>,
+    current: Option<Caller>,
     round: Round,
     /// The slots of the work in hand, and how many.
     slots: Option<(Permit, usize)>,
@@ -97,54 +100,13 @@ struct Waiting<A: Housed> {
 
 struct Current {
     caller: Caller,
-    key: Option<KeyClaim>,
+    key: Key,
 }
 
 enum Caller {
     Port { port: Port, permit: Permit },
     Agent { from: AgentAddress, permit: Permit },
     Nobody,
-}
-
-/// The asks of the work in hand and what has been answered.
-struct Round {
-    /// Tells answers of this round from late ones of others; begins at a random number.
-    number: u64,
-    asks: Vec<Ask>,
-    /// As they were sent, one for each ask.
-    sent: Vec<Sent>,
-    /// Asks of earlier work that have not arrived yet, in the order they were sent.
-    late: Vec<Sent>,
-    answers: Vec<Option<Answer>>,
-    /// When what is not answered counts as unanswered.
-    until: Option<Timestamp>,
-    /// When the same is asked again, or work that found no room is tried.
-    again_at: Option<Timestamp>,
-    again_ms: i64,
-    /// An answer came while the next try was waited for.
-    came_late: bool,
-}
-
-/// An ask that was sent.
-struct Sent {
-    ask: Ask,
-    /// Where its answer is expected.
-    from: AgentAddress,
-    watch: Watch,
-}
-
-impl Round {
-    /// Whether an ask of earlier work has not arrived yet.
-    fn has_late(&self) -> bool {
-        self.late.iter().any(|sent| sent.watch.is_on_its_way())
-    }
-
-    /// The same ask of earlier work, if it is the last that is on its way to where it goes: what was asked there since would
-    /// otherwise be done after it.
-    fn take_late(&mut self, ask: &Ask) -> Option<Sent> {
-        let place = self.late.iter().rposition(|sent| sent.ask.goes_where(ask))?;
-        (self.late[place].ask == *ask).then(|| self.late.remove(place))
-    }
 }
 
 impl<A: Housed> Actor for Shell<A> {
@@ -160,10 +122,9 @@ impl<A: Housed> Actor for Shell<A> {
         metrics().actor_starts.increment(1);
         metrics().actors_running.increment(1.0);
         // A repeat under the key of what is under way waits for its end, as if nobody had died in between.
-        let current = start.agent.work_key().map(|mark| Current {
-            caller: Caller::Nobody,
-            key: start.directory.resume_key(mark),
-        });
+        if let Some(mark) = start.agent.work_key() {
+            start.directory.park_key(mark);
+        }
         Ok(Running {
             agent: start.agent,
             number: 0,
@@ -173,18 +134,8 @@ impl<A: Housed> Actor for Shell<A> {
             handled: 0,
             last_used: Timestamp::default(),
             waiting: VecDeque::new(),
-            current,
-            round: Round {
-                number: fastrand::u64(..),
-                asks: Vec::new(),
-                sent: Vec::new(),
-                late: Vec::new(),
-                answers: Vec::new(),
-                until: None,
-                again_at: None,
-                again_ms: AGAIN_MIN_MS,
-                came_late: false,
-            },
+            current: None,
+            round: Round::begun(),
             slots: None,
             room_at: None,
             settled: Vec::new(),
@@ -314,7 +265,7 @@ impl<A: Housed> Running<A> {
             command,
             current: Current {
                 caller: Caller::Port { port, permit },
-                key,
+                key: Key::of(key),
             },
             deadline: Some(deadline),
             store: Some(store),
@@ -331,7 +282,10 @@ impl<A: Housed> Running<A> {
         }
         self.waiting.push_back(Waiting {
             command,
-            current: Current { caller, key: None },
+            current: Current {
+                caller,
+                key: Key::None,
+            },
             deadline: None,
             store: None,
             expected: None,
@@ -377,11 +331,7 @@ impl<A: Housed> Running<A> {
             }
             self.room_at = None;
             if let Some(next) = self.agent.due(now) {
-                let current = Current {
-                    caller: Caller::Nobody,
-                    key: None,
-                };
-                if !self.begin(next, current, now) {
+                if !self.begin(next, now) {
                     return;
                 }
             } else if let Some(waiting) = self.waiting.pop_front() {
@@ -400,11 +350,7 @@ impl<A: Housed> Running<A> {
             self.missed = false;
             return false;
         };
-        let nobody = Current {
-            caller: Caller::Nobody,
-            key: None,
-        };
-        let waits_on = self.begin(next, nobody, now);
+        let waits_on = self.begin(next, now);
         self.missed = !self.agent.is_working();
         waits_on && !self.missed
     }
@@ -414,7 +360,7 @@ impl<A: Housed> Running<A> {
         permit.arrived();
         let current = Current {
             caller: Caller::Agent { from, permit },
-            key: None,
+            key: Key::None,
         };
         match self.agent.decide(command, None, now) {
             Ok(next) => self.step(next, current, now),
@@ -447,13 +393,12 @@ impl<A: Housed> Running<A> {
             self.refuse(waiting.current, NotDone::Refused { refusal, at: now }, None);
             return true;
         }
-        let overtaken = |key: &KeyClaim| key.claim.is_overtaken();
-        if waiting.current.key.as_ref().is_some_and(overtaken) {
+        if matches!(&waiting.current.key, Key::Claimed(key) if key.claim.is_overtaken()) {
             // Work of before a restart has come to its end under this key: the caller asks again and is answered by its record.
             self.refuse(waiting.current, NotDone::Late, None);
             return true;
         }
-        let mark = waiting.current.key.as_ref().map(KeyClaim::mark);
+        let mark = waiting.current.key.mark();
         match self.agent.decide(&waiting.command, mark, now) {
             Ok(next) => {
                 // A record that ends it at once has a slot: the permit of the caller, or of the agent that asks.
@@ -475,7 +420,7 @@ impl<A: Housed> Running<A> {
     }
 
     /// Begins what is due by itself; `false` when there is no room for it yet.
-    fn begin(&mut self, next: Next<A>, current: Current, now: Timestamp) -> bool {
+    fn begin(&mut self, next: Next<A>, now: Timestamp) -> bool {
         // Without work it still has a record.
         if !self.have_slots(next.after.asks().len()) {
             self.room_at = Some(now.saturating_add(PAUSE_MS));
@@ -483,7 +428,11 @@ impl<A: Housed> Running<A> {
             let asked = |waiting: &Waiting<A>| matches!(waiting.current.caller, Caller::Agent { .. });
             return self.waiting.iter().any(asked);
         }
-        self.step(next, current, now);
+        let nobody = Current {
+            caller: Caller::Nobody,
+            key: Key::None,
+        };
+        self.step(next, nobody, now);
         true
     }
 
@@ -573,10 +522,10 @@ impl<A: Housed> Running<A> {
         self.round.late.extend(late);
         self.round.answers.clear();
         self.round.again_ms = AGAIN_MIN_MS;
-        let current = self.current.take().unwrap_or(Current {
-            caller: Caller::Nobody,
-            key: None,
-        });
+        let current = Current {
+            caller: self.current.take().unwrap_or(Caller::Nobody),
+            key: self.agent.work_key().map_or(Key::None, Key::OfWork),
+        };
         self.step(next, current, now);
     }
 
@@ -590,7 +539,8 @@ impl<A: Housed> Running<A> {
         let Current { caller, key } = current;
         // A success under a key is remembered even if nothing changed.
         let done = matches!(verdict, Verdict::Done);
-        let logs = after != self.agent || (done && key.is_some());
+        let mark = key.mark().filter(|_| done);
+        let logs = after != self.agent || mark.is_some();
         if !logs {
             self.tell_unchanged(verdict, Current { caller, key }, now);
             return;
@@ -600,38 +550,42 @@ impl<A: Housed> Running<A> {
             // A bug of ours: nothing of this turn reaches the log. The actor ends and is read again from the log.
             panic!("{violation}");
         }
-        let mark = if done {
-            key.as_ref().map(KeyClaim::mark).or_else(|| self.agent.work_key())
-        } else {
-            None
-        };
         let ends = !after.is_working();
         self.agent = after;
         self.agent.index(&self.directory);
         let mut agent_told = None;
-        let (port, permit, key) = match (verdict, caller, key) {
-            (Verdict::Working, caller, key) => {
-                self.current = Some(Current { caller, key });
-                (None, None, None)
+        let claim = match verdict {
+            Verdict::Working => {
+                key.stay(self.agent.work_key());
+                None
             }
-            (Verdict::Done, Caller::Port { port, permit }, key) => (Some((port, None)), Some(permit), key),
-            (Verdict::Done, Caller::Agent { from, mut permit }, key) => {
+            Verdict::Done => key.claim(&self.directory),
+            Verdict::Refused(_) => {
+                drop(key.claim(&self.directory));
+                None
+            }
+        };
+        let (port, permit) = match (verdict, caller) {
+            (Verdict::Working, caller) => {
+                self.current = Some(caller);
+                (None, None)
+            }
+            (Verdict::Done, Caller::Port { port, permit }) => (Some((port, None)), Some(permit)),
+            (Verdict::Done, Caller::Agent { from, mut permit }) => {
                 permit.arrived();
                 agent_told = Some((from, A::answer(Ok(Box::new(self.agent.clone())))));
-                (None, Some(permit), key)
+                (None, Some(permit))
             }
-            (Verdict::Done, Caller::Nobody, key) => (None, None, key),
-            (Verdict::Refused(refusal), Caller::Port { port, permit }, key) => {
-                drop(key);
+            (Verdict::Refused(refusal), Caller::Port { port, permit }) => {
                 let refused = Err(A::not_done(refusal, now));
-                (Some((port, Some(refused))), Some(permit), None)
+                (Some((port, Some(refused))), Some(permit))
             }
-            (Verdict::Refused(refusal), Caller::Agent { from, mut permit }, _) => {
+            (Verdict::Refused(refusal), Caller::Agent { from, mut permit }) => {
                 permit.arrived();
                 agent_told = Some((from, A::answer(Err(refusal))));
-                (None, Some(permit), None)
+                (None, Some(permit))
             }
-            (Verdict::Refused(_), Caller::Nobody, _) => (None, None, None),
+            (Verdict::Done | Verdict::Refused(_), Caller::Nobody) => (None, None),
         };
         let slots = if ends {
             self.slots.take().map(|(slots, _)| slots)
@@ -650,7 +604,7 @@ impl<A: Housed> Running<A> {
         let payload = dto::encode_turn(&turn);
         let pending = Pending::Turn {
             turn,
-            claim: key.map(|key| key.claim),
+            claim,
             port,
             permit,
         };
@@ -672,7 +626,10 @@ impl<A: Housed> Running<A> {
     /// Nothing changed and nothing is to be remembered.
     fn tell_unchanged(&mut self, verdict: Verdict<A::Refusal>, current: Current, now: Timestamp) {
         match verdict {
-            Verdict::Working => self.current = Some(current),
+            Verdict::Working => {
+                current.key.stay(self.agent.work_key());
+                self.current = Some(current.caller);
+            }
             Verdict::Done => match current.caller {
                 Caller::Port { port, permit } => {
                     let seen = Ok(self.agent.clone().seen(now));
@@ -698,7 +655,7 @@ impl<A: Housed> Running<A> {
     fn refuse(&self, current: Current, told: NotDone, answer: Option<Answer>) {
         let Current { caller, key } = current;
         // Freed before the caller is woken, who may come back at once with the same key.
-        drop(key);
+        drop(key.claim(&self.directory));
         match caller {
             Caller::Port { port, permit } => self.later(port, Err(told), permit),
             Caller::Agent { from, permit } => {

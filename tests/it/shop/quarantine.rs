@@ -4,7 +4,9 @@
 use super::{
     House, ctx, expect_lawful,
     held::{let_all_run, send, until_held},
-    hold, on_both_logs, stock, variant, view, wish,
+    hold, on_both_logs, stock, variant, view,
+    web::Web,
+    wish,
 };
 use axum::{body::Body, http::Request};
 use holdfast::{
@@ -15,12 +17,16 @@ use holdfast::{
 };
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 use tower::ServiceExt;
 
 on_both_logs! {
     a_variant_that_panics_is_read_again_behind_its_last_records,
     three_failures_on_one_record_close_a_variant_until_an_operator_has_looked,
+    a_repeat_waits_for_the_work_of_a_cart_that_panicked,
 }
 
 /// Places in the journal's queue.
@@ -68,10 +74,7 @@ fn a_variant_that_panics_is_read_again_behind_its_last_records(backend: JournalB
         let looking = send(&shop, async |shop| view(&shop, "a").await);
         // Others go on: their facts are durable.
         assert_eq!(view(&shop, "b").await.held, 0);
-        for _ in 0..20 {
-            tokio::task::spawn_blocking(|| ()).await.unwrap();
-            let_all_run().await;
-        }
+        let_readers_run().await;
         assert!(!looking.is_finished(), "its last records are still on their way");
 
         house.gate.open();
@@ -81,6 +84,67 @@ fn a_variant_that_panics_is_read_again_behind_its_last_records(backend: JournalB
         expect_lawful(&seen);
         hold(&shop, "a", 1).await;
         assert!(shop.quarantined(&ctx()).is_empty());
+    });
+    house.crash();
+    house.audit();
+}
+
+/// Lets all run, and those who read the disk aside.
+async fn let_readers_run() {
+    for _ in 0..20 {
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+        let_all_run().await;
+    }
+}
+
+/// Whoever reads the time next in this file panics.
+fn panics_next(house: &House, file: &'static str) {
+    let strikes = AtomicBool::new(true);
+    house.clock.watch(move |place| {
+        if place.file().ends_with(file) && strikes.swap(false, Ordering::Relaxed) {
+            // Without the hook's message: it is meant.
+            std::panic::resume_unwind(Box::new("a panic of the test"));
+        }
+    });
+}
+
+/// The claim of the key once died with the actor: a repeat took it, and was carried out behind the work, which had gone on.
+fn a_repeat_waits_for_the_work_of_a_cart_that_panicked(backend: JournalBackend) {
+    let mut house = House::in_one_thread(backend, |_| {});
+    house.run(async |shop| {
+        let web = Arc::new(Web::new(&house, &shop));
+        web.stock("a", 10).await;
+        let cart = web.cart("u1", "a", 1).await;
+        // The cart's variant answers nobody until its last record is durable.
+        house.gate.close();
+        let last = send(&shop, async |shop| {
+            shop.reserve(&ctx(), wish("a", 1)).await.map(drop)
+        });
+        until_held(&house.gate).await;
+        panics_next(&house, "actor/variant.rs");
+        expect_unknown(shop.reserve(&ctx(), wish("a", 1)).await);
+        let add = || {
+            let (web, path) = (Arc::clone(&web), format!("{cart}/items"));
+            let item = json!({"variantId": "a", "quantity": 1});
+            tokio::spawn(async move { web.keyed(&path, "once", item).await })
+        };
+        let first = add();
+        let_all_run().await;
+        let repeat = add();
+        let_readers_run().await;
+        panics_next(&house, "agent/shell.rs");
+        web.get(&cart).await;
+        let_readers_run().await;
+        // Durable is what both need to be read again, a group each; what they do then is held up.
+        house.gate.let_pass(2);
+        last.await.unwrap().unwrap();
+        until_held(&house.gate).await;
+        let_readers_run().await;
+        house.gate.open();
+        let (first, repeat) = (first.await.unwrap(), repeat.await.unwrap().ok(201));
+        assert_eq!(first.status, 503, "{}", first.text);
+        assert_eq!(repeat.at("/items/0/quantity"), json!(2));
+        assert_eq!(web.get(&cart).await.at("/items/0/quantity"), json!(2));
     });
     house.crash();
     house.audit();
