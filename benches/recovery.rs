@@ -113,6 +113,7 @@ fn open(root: &Path, backend: Backend) -> Recovered {
             compact_floor_bytes: 1 << 30,
         },
         keys_memory_max: 1_000_000,
+        keys_ms: 24 * 60 * 60 * 1_000,
     };
     recover(
         &DataDir::open(root).unwrap(),

@@ -52,6 +52,7 @@ const OPTIONS: RecoverOptions = RecoverOptions {
         compact_floor_bytes: 64 << 20,
     },
     keys_memory_max: 1_000_000,
+    keys_ms: 24 * 60 * 60 * 1_000,
 };
 
 fn main() {

@@ -595,6 +595,7 @@ pub fn recover_options(config: &Config) -> RecoverOptions {
             compact_floor_bytes: COMPACT_FLOOR_BYTES,
         },
         keys_memory_max: config.keys.memory_max,
+        keys_ms: config.retention.keys.as_millis(),
     }
 }
 

@@ -42,6 +42,7 @@ fn stocked(root: &Path) {
             compact_floor_bytes: 1 << 30,
         },
         keys_memory_max: 1_000,
+        keys_ms: 24 * 60 * 60 * 1_000,
     };
     let mut dir = DataDir::open(root).unwrap();
     fill_empty(&mut dir, &options, &options.journal(), || {

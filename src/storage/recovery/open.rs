@@ -69,6 +69,8 @@ pub struct RecoverOptions {
     pub state: StateOptions,
     /// Recent idempotency keys in memory.
     pub keys_memory_max: usize,
+    /// How long a key is remembered, ms: [`super::verify`] judges one that comes again by it.
+    pub keys_ms: i64,
 }
 
 /// Where a log lies, and what it is told when it is opened.

@@ -1,8 +1,8 @@
 //! `holdfast verify`: does what lies on the disk obey the laws?
 //!
 //! The log is walked from end to end (LOG_CLOSED), the rows are loaded and the log behind them replayed, every variant is
-//! counted again, carts and orders are checked, all three compared with each other (AGREE), and where the log still begins with record 1 the whole of it is replayed from nothing and compared
-//! (REPLAY_EQUAL).
+//! counted again, carts and orders are checked, and all three compared with each other (AGREE). Where the log still begins with
+//! record 1 every law is judged at every record of it by [`Checker`], and what it makes of nothing is compared (REPLAY_EQUAL).
 //!
 //! It modifies as little as it can. Segment files are only read. sled writes when it opens a database, so opening the
 //! stored rows completes an interrupted change, and opening a log in sled cuts an unsynced tail: both as the next start
@@ -23,6 +23,7 @@ use crate::{
             disk::RealDisk,
             verify::{Verified, walk_files, walk_log},
         },
+        laws::{Broken, Checker},
         state::{Family, StateStore},
     },
 };
@@ -106,6 +107,9 @@ fn verify_epoch(dir: &DataDir, options: &RecoverOptions) -> Result<VerifyReport,
         continues: None,
         tail: load_small(&state)?,
         whole: None,
+        laws: None,
+        broken: None,
+        keys_ms: options.keys_ms,
         replayed: 0,
         error: None,
     };
@@ -122,6 +126,9 @@ fn verify_epoch(dir: &DataDir, options: &RecoverOptions) -> Result<VerifyReport,
         ..VerifyReport::default()
     };
     judge_log(&walk, &mut report);
+    if let Some(broken) = &walk.broken {
+        report.violation(broken);
+    }
     if let Some(error) = walk.error {
         report.violation(format!("the log cannot be replayed: {error}"));
         return Ok(report);
@@ -159,6 +166,10 @@ struct Walk<'a> {
     tail: Replay<'a>,
     /// From nothing, if the log begins with record 1.
     whole: Option<Replay<'a>>,
+    /// Judges it then, up to the first law that is broken.
+    laws: Option<Checker>,
+    broken: Option<Broken>,
+    keys_ms: i64,
     replayed: u64,
     error: Option<RecoverError>,
 }
@@ -196,6 +207,13 @@ impl Walk<'_> {
     fn group(&mut self, group: &Group) {
         if group.first() == RecordNumber(1) {
             self.whole = Some(Replay::new(None));
+            self.laws = Some(Checker::forgetting_keys_after(self.keys_ms));
+        }
+        if let Some(laws) = &mut self.laws {
+            self.broken = laws.group(group).err();
+        }
+        if self.broken.is_some() {
+            self.laws = None;
         }
         if group.last() == self.stored {
             self.continues = Some(self.chain == Some(*group.chain()));

@@ -59,6 +59,7 @@ pub(super) fn options(backend: Backend) -> RecoverOptions {
             compact_floor_bytes: 1 << 30,
         },
         keys_memory_max: 100_000,
+        keys_ms: 24 * 60 * 60 * 1_000,
     }
 }
 

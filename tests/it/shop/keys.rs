@@ -4,12 +4,13 @@ use super::{
     keyed, on_both_logs, refusal, stock, told, until_expired, variant, view, wish,
 };
 use holdfast::{
-    app::{AdjustAsk, AppError, HoldFilter, ReserveAsk, Shop},
+    app::{AdjustAsk, AppError, HoldFilter, ReserveAsk, Shop, recover_options},
     config::{ByteSize, JournalBackend},
     domain::{
         ids::{CartId, ReservationId},
         variant::{Refusal, SaleState, Settings},
     },
+    storage::{data_dir::DataDir, recovery::verify},
 };
 use std::fmt::Debug;
 
@@ -26,6 +27,7 @@ on_both_logs! {
     a_cart_of_many_reservations_is_given_back_whole,
     a_keyed_order_to_end_ends_one_life_only,
     a_rebuilt_variant_is_told_again,
+    a_key_in_two_records_is_found_by_verify,
 }
 
 /// Every kind of keyed command once, each under a key of its own; what was answered, and whether it was a repeat.
@@ -465,5 +467,33 @@ fn a_rebuilt_variant_is_told_again(backend: JournalBackend) {
             assert!(fresh.is_none(), "there is nothing to rebuild");
         });
         house.crash_and_open();
+    }
+}
+
+/// What no house writes: `holdfast verify` judges the whole log by every law, and names the record.
+fn a_key_in_two_records_is_found_by_verify(backend: JournalBackend) {
+    let mut house = House::new(backend);
+    house.run(async |shop| {
+        stock(&shop, "a", 9).await;
+        for key in ["one", "two"] {
+            shop.reserve(&keyed(key, "a"), wish("a", 1)).await.unwrap();
+        }
+    });
+    house.crash();
+    let mut turns = house.audit().turns;
+    let second = turns.len() - 1;
+    turns[second].key = turns[second - 1].key;
+    let mut again = House::from_log(backend, &turns, |_| {});
+    again.crash();
+    let dir = DataDir::open(again.path()).unwrap();
+    let report = verify(&dir, &recover_options(&again.config)).unwrap();
+    let told = report.violations.join("\n");
+    let record = second + 1;
+    for part in [
+        format!("ONCE_PER_KEY broken by a key: it is in the records {second} and {record}"),
+        format!("record {record}"),
+        "before: Keyed".to_owned(),
+    ] {
+        assert!(told.contains(&part), "{part}: {told}");
     }
 }

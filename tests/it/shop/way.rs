@@ -89,8 +89,8 @@ fn small(config: &mut Config) {
 }
 
 fn expect_nothing_under_way(audit: &Audit, case: &str) {
-    assert!(audit.carts.values().all(|cart| cart.work.is_none()), "{case}");
-    assert!(audit.orders.values().all(|order| order.work.is_none()), "{case}");
+    assert!(audit.checker.carts().all(|cart| cart.work.is_none()), "{case}");
+    assert!(audit.checker.orders().all(|order| order.work.is_none()), "{case}");
     assert_eq!(audit.holds(|hold| hold.pin.is_some()).count(), 0, "{case}");
 }
 
