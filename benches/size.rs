@@ -28,6 +28,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Requests on their way at once.
 const AT_ONCE: u64 = 512;
 
