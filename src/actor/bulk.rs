@@ -490,7 +490,7 @@ impl Running {
             port: None,
             permit,
         };
-        let number = self.directory.append(payload, pending)?;
+        let number = self.directory.append(payload, pending).ok()?;
         Some(Logged { number, turn: logged })
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     },
     storage::{
         dto,
-        journal::JournalQueue,
+        journal::{JournalQueue, RejectReason},
         keys::{Claim, Fingerprint, KeyHash, KeyTable},
         record::KeyMark,
     },
@@ -637,11 +637,14 @@ impl Directory {
         self.services.queue.depth()
     }
 
-    /// Hands a record on; `None` when the journal has ended, and with it the process.
-    pub fn append(&self, payload: Vec<u8>, pending: Pending) -> Option<u64> {
+    /// Hands a record on.
+    ///
+    /// # Errors
+    /// The journal has ended, and with it this life of the shop; or the record is larger than a group.
+    pub fn append(&self, payload: Vec<u8>, pending: Pending) -> Result<u64, RejectReason> {
         let waits = pending.waits();
         let queued = self.services.queue.append(payload, pending, waits);
-        queued.ok().map(|number| number.0)
+        queued.map(|number| number.0).map_err(|rejected| rejected.reason)
     }
 
     /// Answers when everything before it is durable.

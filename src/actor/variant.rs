@@ -23,6 +23,7 @@ use crate::{
     },
     storage::{
         dto,
+        journal::RejectReason,
         record::{Fact, Turn, VariantFact},
     },
     telemetry::metrics::{self, metrics},
@@ -66,6 +67,8 @@ pub(super) struct Running {
     /// The reserved pool was empty: nothing is tried before this moment.
     paused_until: Timestamp,
     leaving: bool,
+    /// The journal has ended, and with it this life of the shop: nothing is done any more.
+    ended: bool,
     /// A [`Message::More`] is in the mailbox.
     more: bool,
     /// A [`Message::Leave`] comes once its last record is durable.
@@ -93,6 +96,7 @@ impl Actor for VariantActor {
             only_woken: true,
             paused_until: last_used,
             leaving: false,
+            ended: false,
             more: false,
             asked_to_leave: false,
         })
@@ -117,7 +121,7 @@ impl Actor for VariantActor {
         message: Message,
         running: &mut Running,
     ) -> Result<(), ActorProcessingErr> {
-        if running.leaving {
+        if running.leaving || running.ended {
             // What came after is a tick: everything routed had been handled. The place may be another's by now.
             return Ok(());
         }
@@ -178,7 +182,7 @@ impl Running {
                 self.try_to_leave(myself, now);
             }
         }
-        if !self.leaving {
+        if !self.leaving && !self.ended {
             self.arm(myself, now);
         }
     }
@@ -521,12 +525,11 @@ impl Running {
             permit,
         };
         match self.directory.append(payload, pending) {
-            Some(number) => self.number = number,
-            // The journal has ended, or the record is larger than a group: the state has run ahead of a log that will
-            // never catch up, so it is dropped.
-            None => {
-                let reason = "a record could not be handed to the journal".to_owned();
-                self.directory.quarantine(&self.entry, reason);
+            Ok(number) => self.number = number,
+            Err(RejectReason::Closed) => self.ended = true,
+            // The state has run ahead of a log that will never catch up, so it is dropped.
+            Err(reason @ RejectReason::TooLarge) => {
+                self.directory.quarantine(&self.entry, reason.to_string());
                 self.leaving = true;
             }
         }

@@ -41,6 +41,7 @@ pub use import::{
 };
 pub use lists::{HoldFilter, Listed};
 pub use offline::Offline;
+pub(crate) use open::chain;
 pub use open::{OnFatal, OpenError, Opened, Seed, ShopOptions, Time, configured_journal, recover_options};
 pub use orders::{ListedOrders, OrderFilter, PaidAsk};
 pub use reservations::{Meant, Reservation, ReserveAsk, Validity};

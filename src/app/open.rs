@@ -633,8 +633,8 @@ fn journal_limits(config: &Config) -> JournalLimits {
     }
 }
 
-/// An error with its causes, for one line of the log.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes, for one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
 }

@@ -139,7 +139,7 @@ impl Shop {
                         permit: Some(permit),
                     };
                     // Refused only when the journal has ended, and with it the process.
-                    if let Some(number) = self.directory.append(payload, pending) {
+                    if let Ok(number) = self.directory.append(payload, pending) {
                         latest.insert(ctx.store.clone(), (changed.policy, number));
                     }
                     None

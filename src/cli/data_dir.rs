@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{ConfigOptions, Exit, Failure};
-use crate::app::OpenError;
+use crate::app::{OpenError, chain};
 use crate::config::Loaded;
 use crate::storage::data_dir::{DataDir, DataDirError};
 use crate::storage::recovery::RecoverError;
@@ -34,7 +34,7 @@ fn unusable(error: &DataDirError) -> Failure {
         DataDirError::Damaged { .. } => Exit::Damage,
         DataDirError::Disk(_) => Exit::Failed,
     };
-    Failure::new(code, error.to_string())
+    Failure::new(code, chain(error))
 }
 
 /// Why rows or log could not be read.
@@ -44,7 +44,7 @@ pub(super) fn unreadable(error: &RecoverError, dir: &Path) -> Failure {
     } else {
         Exit::Failed
     };
-    let failure = Failure::new(code, error.to_string());
+    let failure = Failure::new(code, chain(error));
     match error.remedy() {
         Some(remedy) => failure.next(remedy.command(dir)),
         None => failure,
@@ -65,7 +65,7 @@ pub(super) fn failed_to_open(error: &OpenError, dir: &Path) -> Failure {
         | OpenError::Seed(_)
         | OpenError::Thread(_) => Exit::Failed,
     };
-    let failure = Failure::new(code, error.to_string());
+    let failure = Failure::new(code, chain(error));
     let remedy = match error {
         OpenError::Recovery(error) => error.remedy(),
         OpenError::DataDir(_)

@@ -6,6 +6,7 @@
 //! <data>/secret          32 random bytes that only the server's user may read; what it proves is not stored anywhere
 //! <data>/RESERVE         bytes kept back for the day the disk is full, see `disk_reserve`
 //! <data>/epochs/<n>/     journal/ and state/ of epoch n; a restore builds n + 1 beside it and then swaps CURRENT
+//! <data>/epochs/<n>/BEGUN   there once epoch n has a log: without one it is not begun anew, but refused
 //! <data>/archive/<n>/    groups that the log of epoch n let go, see `archive`; made when there is one
 //! <data>/snapshots/      portable snapshot files
 //! ```
@@ -31,6 +32,7 @@ const CURRENT_UNFINISHED: &str = "CURRENT.new";
 const SECRET: &str = "secret";
 const SECRET_UNFINISHED: &str = "secret.new";
 const EPOCHS: &str = "epochs";
+const BEGUN: &str = "BEGUN";
 /// The name of the folder of portable snapshots.
 pub(super) const SNAPSHOTS: &str = "snapshots";
 const ARCHIVE: &str = "archive";
@@ -128,6 +130,9 @@ impl DataDir {
         refuse_foreign(root)?;
         let epochs = root.join(EPOCHS);
         for epoch in names_in(&epochs)? {
+            if epochs.join(&epoch).join(BEGUN).exists() {
+                return Ok(false);
+            }
             for part in ["journal", "state"] {
                 if !names_in(&epochs.join(&epoch).join(part))?.is_empty() {
                     return Ok(false);
@@ -200,11 +205,30 @@ impl DataDir {
         })
     }
 
+    /// Whether the current epoch was opened once: there was a log in it then, whatever has become of that.
+    pub fn has_begun(&self) -> bool {
+        self.epoch_dir().join(BEGUN).exists()
+    }
+
+    /// Says for all later starts that the current epoch has a log, durably.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn begin(&self) -> Result<(), EngineError> {
+        if self.has_begun() {
+            return Ok(());
+        }
+        replace_file(&self.epoch_dir(), BEGUN, b"")
+    }
+
     /// Whether the current epoch has never held anything.
     ///
     /// # Errors
     /// The file system refuses.
     pub fn is_unused(&self) -> Result<bool, DataDirError> {
+        if self.has_begun() {
+            return Ok(false);
+        }
         for dir in [self.journal_dir(), self.state_dir()] {
             let mut content = fs::read_dir(&dir).map_err(EngineError::io("read the directory", &dir))?;
             if content.next().is_some() {

@@ -74,6 +74,15 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Whether what lies on the disk is not what was written; a retry will not help.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            EngineError::Missing { .. } => true,
+            EngineError::Sled { source, .. } => !matches!(source, sled::Error::Io(_)),
+            EngineError::Io { .. } => false,
+        }
+    }
+
     /// Gives an I/O error its place and its verb; for `map_err`.
     pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EngineError {
         let path = path.to_owned();

@@ -22,7 +22,7 @@ use crate::{
         time::Timestamp,
         variant,
     },
-    storage::{dto, record::Turn},
+    storage::{dto, journal::RejectReason, record::Turn},
     telemetry::metrics::{self, metrics},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -85,6 +85,8 @@ pub(super) struct Running<A: Housed> {
     missed: bool,
     asked_to_leave: bool,
     leaving: bool,
+    /// The journal has ended, and with it this life of the shop: nothing is done any more.
+    ended: bool,
 }
 
 /// A command that waits its turn.
@@ -142,6 +144,7 @@ impl<A: Housed> Actor for Shell<A> {
             missed: false,
             asked_to_leave: false,
             leaving: false,
+            ended: false,
         })
     }
 
@@ -161,7 +164,7 @@ impl<A: Housed> Actor for Shell<A> {
         message: AgentMessage<A>,
         running: &mut Running<A>,
     ) -> Result<(), ActorProcessingErr> {
-        if running.leaving {
+        if running.leaving || running.ended {
             return Ok(()); // What came after is a tick: everything routed had been handled.
         }
         let now = running.directory.now();
@@ -172,6 +175,9 @@ impl<A: Housed> Actor for Shell<A> {
                 // Whoever waited may have given up.
                 let _ = settled.send(());
             }
+        }
+        if running.ended {
+            return Ok(());
         }
         running.try_to_leave(&myself, now);
         if running.leaving {
@@ -294,7 +300,7 @@ impl<A: Housed> Running<A> {
 
     /// Does what can be done now: gathers, asks again, begins what waits, does what is due.
     fn go_on(&mut self, now: Timestamp) {
-        loop {
+        while !self.ended {
             // An answer that came late may be the one that was missing: then nobody is asked again.
             let complete = self.round.came_late && self.round.answers.iter().all(Option::is_some);
             if self.round.again_at.is_some_and(|at| at > now) && !complete {
@@ -609,9 +615,13 @@ impl<A: Housed> Running<A> {
             permit,
         };
         match self.directory.append(payload, pending) {
-            Some(number) => self.number = number,
-            // The journal has ended, and with it the process, or the record is larger than a group, which the limits exclude.
-            None => panic!("a record could not be handed to the journal"),
+            Ok(number) => self.number = number,
+            Err(RejectReason::Closed) => {
+                self.ended = true;
+                return;
+            }
+            // The limits exclude it: a bug of ours.
+            Err(reason @ RejectReason::TooLarge) => panic!("{reason}"),
         }
         if ends && !self.agent.exists() {
             // It was forgotten: whatever is made in its place is new, in the log too.

@@ -45,7 +45,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use format::Group;
-pub use queue::{JournalLimits, JournalQueue, Waits};
+pub use queue::{JournalLimits, JournalQueue, RejectReason, Waits};
 pub use writer::{Delivered, DurableObserver, GroupMeasure, JournalMetrics, JournalWriter, WriterParts};
 
 /// A stream of records of its own: numbered, chained and fenced apart from every other. Today there is one, number 0.

@@ -38,6 +38,16 @@ pub enum RecoverError {
         /// Why.
         reason: String,
     },
+    /// A part of the data is gone, and what is left of the others does not make up for it.
+    #[error("{} is gone from record {record} on: {reason}", file.display())]
+    Gone {
+        /// The directory it lay in.
+        file: PathBuf,
+        /// The first record that cannot be had.
+        record: RecordNumber,
+        /// How that shows.
+        reason: String,
+    },
     /// A recovered variant, cart or order breaks a law.
     #[error("a recovered entity breaks a law at record {number}")]
     Law {
@@ -116,7 +126,9 @@ impl RecoverError {
             Self::Replay { .. } | Self::Open(OpenError::Damage(_)) | Self::Read(ReadError::Damage(_)) => {
                 Some(Remedy::CutLog)
             }
-            Self::Law { .. } | Self::State(_) | Self::Row(_) => self.is_damage().then_some(Remedy::Restore),
+            Self::Gone { .. } | Self::Law { .. } | Self::State(_) | Self::Row(_) => {
+                self.is_damage().then_some(Remedy::Restore)
+            }
             Self::UnknownRules { .. }
             | Self::OtherBackend { .. }
             | Self::NoSuchEntity(_)
@@ -131,6 +143,7 @@ impl RecoverError {
         match self {
             Self::Damage { .. }
             | Self::Replay { .. }
+            | Self::Gone { .. }
             | Self::Law { .. }
             | Self::Open(OpenError::Damage(_))
             | Self::Read(ReadError::Damage(_))
@@ -139,14 +152,14 @@ impl RecoverError {
                 RowError::Content { .. }
                 | RowError::State(StateError::Damage { .. } | StateError::DamagedFile { .. }),
             ) => true,
+            Self::State(StateError::Engine(error))
+            | Self::Row(RowError::State(StateError::Engine(error))) => error.is_damage(),
             Self::UnknownRules { .. }
             | Self::OtherBackend { .. }
             | Self::NoSuchEntity(_)
             | Self::Open(_)
             | Self::Acquire(_)
-            | Self::Read(_)
-            | Self::State(_)
-            | Self::Row(_) => false,
+            | Self::Read(_) => false,
         }
     }
 
@@ -178,6 +191,7 @@ impl RecoverError {
                 Remedy::CutLog,
             ),
             Self::Replay { number, reason } => damage(journal.to_owned(), number, reason, Remedy::CutLog),
+            Self::Gone { file, record, reason } => damage(file, record, reason, Remedy::Restore),
             Self::Law { violation, number } => {
                 let number = RecordNumber(number);
                 damage(state.to_owned(), number, violation.to_string(), Remedy::Restore)

@@ -268,6 +268,7 @@ fn recover_epoch(
     let mark = state.checkpoint();
     let epoch = epoch_of(dir);
     check_is_there(&dir.journal_dir(), options.backend, mark)?;
+    check_was_not_lost(dir, mark)?;
     let place = JournalPlace {
         dir: &dir.journal_dir(),
         partition: options.partition,
@@ -278,7 +279,9 @@ fn recover_epoch(
     let mut journal = open(place).map_err(RecoverError::Open)?;
     let tail = journal.acquire(options.partition)?;
     let reader = journal.reader();
-    check_continues(mark, &tail, &*reader, options.partition, &dir.journal_dir())?;
+    check_continues(mark, &tail, &*reader, options.partition, dir)?;
+    dir.begin()
+        .map_err(|error| RecoverError::Open(OpenError::disk("cannot begin the epoch", error)))?;
     let keys = KeyTable::new(options.keys_memory_max, state.clone());
     keys.checkpointed(mark.map_or(0, |mark| mark.number));
     let projection = Arc::new(Projection::new(Arc::clone(&state)));
@@ -334,13 +337,32 @@ pub(super) fn check_is_there(
             found,
         });
     }
-    if let Some(mark) = mark.filter(|_| names.is_empty()) {
+    if let Some(mark) = mark.filter(|_| has_no_log(&names)) {
         return Err(RecoverError::Replay {
             number: RecordNumber(mark.number).next(),
             reason: "the log is gone".to_owned(),
         });
     }
     Ok(())
+}
+
+/// An epoch that was begun and has no log any more, nor states that say what was in it, is not begun anew.
+pub(super) fn check_was_not_lost(dir: &DataDir, mark: Option<Checkpoint>) -> Result<(), RecoverError> {
+    if mark.is_none() && dir.has_begun() && has_no_log(&names_in(&dir.journal_dir())?) {
+        return Err(RecoverError::Gone {
+            file: dir.journal_dir(),
+            record: RecordNumber(1),
+            reason: "there are no stored states either, and this epoch was begun".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Whether nothing is there but a file that was laid out for later.
+fn has_no_log(names: &[PathBuf]) -> bool {
+    names
+        .iter()
+        .all(|name| name.extension().is_some_and(|ext| ext == "prepared"))
 }
 
 fn names_in(dir: &Path) -> Result<Vec<PathBuf>, RecoverError> {
@@ -376,7 +398,7 @@ fn check_continues(
     tail: &Tail,
     reader: &dyn LogReader,
     partition: PartitionId,
-    journal: &Path,
+    dir: &DataDir,
 ) -> Result<(), RecoverError> {
     let next = behind(mark);
     let stored = RecordNumber(next.0 - 1);
@@ -391,13 +413,20 @@ fn check_continues(
             tail.last.next(),
             format!(
                 "the log in {} ends at record {}, but the stored states have everything up to record {stored}",
-                journal.display(),
+                dir.journal_dir().display(),
                 tail.last
             ),
         );
     }
     if reader.first() > next {
-        return broken(next, format!("the log begins at record {}", reader.first()));
+        return Err(RecoverError::Gone {
+            file: dir.state_dir(),
+            record: next,
+            reason: format!(
+                "the stored states have everything up to record {stored}, the log begins at record {}",
+                reader.first()
+            ),
+        });
     }
     let Some(mark) = mark else { return Ok(()) };
     let continues = if tail.last == stored {

@@ -10,7 +10,7 @@
 //! databases can be told. Positions above the cut are given out again: whoever has read them read of what is no more.
 use super::{
     RecoverError, RecoverOptions,
-    open::{Backend, epoch_of, load_small},
+    open::{Backend, check_was_not_lost, epoch_of, load_small},
     replay::Replay,
 };
 use crate::storage::{
@@ -128,6 +128,7 @@ pub fn plan_repair(dir: &DataDir, options: &RecoverOptions) -> Result<RepairPlan
     let log = options.log(dir, &journal);
     let state = StateStore::open(&dir.state_dir(), options.state)?;
     let mark = state.checkpoint();
+    check_was_not_lost(dir, mark)?;
     let stored = RecordNumber(mark.map_or(0, |mark| mark.number));
     let mut walk = Walk::new(mark, load_small(&state)?);
     let survey = log

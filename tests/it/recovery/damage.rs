@@ -2,7 +2,7 @@
 use super::house::{Home, shopper};
 use holdfast::storage::{
     data_dir::DataDir,
-    recovery::{Backend, RecoverError, verify},
+    recovery::{Backend, RecoverError, Remedy, plan_repair, verify},
 };
 use std::{fs, path::PathBuf};
 
@@ -146,6 +146,93 @@ fn a_log_that_lost_records_the_rows_have_is_refused() {
     let text = refusal(&home).to_string();
     assert!(text.contains("record 602: the log is gone"), "{text}");
     assert_eq!(segments(&home).len(), 0, "no empty log in its place");
+}
+
+/// Before the first checkpoint nothing but the log knows what was sold: an empty one in its place is an empty shop.
+#[test]
+fn a_log_that_is_gone_is_not_begun_anew() {
+    for (backend, rows_too) in [
+        (Backend::File, false),
+        (Backend::File, true),
+        (Backend::Sled, false),
+        (Backend::Sled, true),
+    ] {
+        let home = Home::new(backend);
+        let mut house = home.open();
+        house.create("default", "soap", 10);
+        house.settle();
+        if rows_too {
+            house.checkpoint();
+        }
+        house.close();
+        let epoch = home.root().join("epochs/1");
+        for part in ["journal", "state"] {
+            if part == "journal" || rows_too {
+                fs::remove_dir_all(epoch.join(part)).unwrap();
+            }
+        }
+        for _ in 0..2 {
+            let error = refusal(&home);
+            let text = error.to_string();
+            assert!(error.is_damage(), "{text}");
+            for part in [
+                epoch.join("journal").display().to_string(),
+                "record 1".to_owned(),
+                format!("holdfast snapshot list --data-dir {}", home.root().display()),
+            ] {
+                assert!(text.contains(&part), "{part}: {text}");
+            }
+        }
+        let dir = DataDir::open(&home.root()).unwrap();
+        assert!(
+            plan_repair(&dir, &home.options).is_err(),
+            "there is nothing to repair"
+        );
+    }
+}
+
+/// The log is sound: to cut it would lose what is left.
+#[test]
+fn states_that_are_gone_send_the_operator_to_a_snapshot() {
+    let home = home();
+    let house = home.open();
+    house.checkpoint();
+    house.close();
+    let mut house = home.open();
+    house.create("default", "more", 10);
+    house.settle();
+    house.checkpoint();
+    house.close();
+    fs::remove_dir_all(home.root().join("epochs/1/state")).unwrap();
+    let error = refusal(&home);
+    let text = error.to_string();
+    assert!(error.is_damage(), "{text}");
+    for part in [
+        "epochs/1/state",
+        "the log begins at record ",
+        "holdfast snapshot list",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn a_database_of_states_that_cannot_be_opened_is_damage() {
+    for broken in ["1/conf", "1/db", "1", "CURRENT"] {
+        let home = home();
+        let house = home.open();
+        house.checkpoint();
+        house.close();
+        let path = home.root().join("epochs/1/state").join(broken);
+        match broken {
+            "1/conf" => fs::write(path, b"this is no configuration").unwrap(),
+            "1" => fs::remove_dir_all(path).unwrap(),
+            _ => fs::remove_file(path).unwrap(),
+        }
+        let error = refusal(&home);
+        assert!(error.is_damage(), "{broken}: {error:?}");
+        assert_eq!(error.remedy(), Some(Remedy::Restore), "{broken}");
+    }
 }
 
 #[test]

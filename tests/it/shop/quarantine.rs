@@ -2,7 +2,7 @@
 //! opens it again. The bug that makes it fail is planted from outside: more is admitted than the journal's queue has places,
 //! which no configuration that is loaded can say, so the next record finds none and its actor panics.
 use super::{
-    House, ctx, expect_lawful,
+    House, TTL, ctx, expect_lawful,
     held::{let_all_run, send, until_held},
     hold, on_both_logs, stock, variant, view,
     web::Web,
@@ -27,6 +27,7 @@ on_both_logs! {
     a_variant_that_panics_is_read_again_behind_its_last_records,
     three_failures_on_one_record_close_a_variant_until_an_operator_has_looked,
     a_repeat_waits_for_the_work_of_a_cart_that_panicked,
+    nobody_fails_because_the_shop_has_closed,
 }
 
 /// Places in the journal's queue.
@@ -148,6 +149,25 @@ fn a_repeat_waits_for_the_work_of_a_cart_that_panicked(backend: JournalBackend) 
     });
     house.crash();
     house.audit();
+}
+
+/// What falls due behind the end of the journal once closed the variant, and the gauge of an online restore stayed up.
+fn nobody_fails_because_the_shop_has_closed(backend: JournalBackend) {
+    let house = House::in_one_thread(backend, |_| {});
+    house.run(async |shop| {
+        stock(&shop, "a", 10).await;
+        hold(&shop, "a", 1).await;
+        let web = Web::new(&house, &shop);
+        web.stock("b", 10).await;
+        let cart = web.cart("u1", "b", 1).await;
+        web.post(&format!("{cart}/checkout"), serde_json::json!({}))
+            .await
+            .ok(201);
+        shop.close().await;
+        house.clock.advance(TTL * 10);
+        let_readers_run().await;
+        assert!(shop.quarantined(&ctx()).is_empty());
+    });
 }
 
 /// Has the variant's actor panic once, without a record of its own.
