@@ -24,6 +24,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 /// The largest value that may be given to sled, in bytes: 4 KiB values leave `blobs/` empty however they are consolidated,
 /// 16 KiB values do not. Longer data is split by the caller into several values.
@@ -109,10 +110,19 @@ pub struct Engine {
 #[derive(Debug)]
 struct Device(File);
 
+impl Device {
+    /// Waits until sled's own threads have let go, which hold the file, and sled's lock on it, a moment longer than the last `Db`.
+    /// The lock is given back by name: a process that is being started may hold a copy of this handle for a moment.
+    fn await_end(&self) -> Result<(), Errno> {
+        flock(&self.0, FlockOperation::LockExclusive)?;
+        flock(&self.0, FlockOperation::Unlock)
+    }
+}
+
 impl Drop for Device {
     fn drop(&mut self) {
         // Without the lock the next opening says so itself.
-        let _ = flock(&self.0, FlockOperation::LockExclusive);
+        let _ = self.await_end();
     }
 }
 
@@ -208,8 +218,8 @@ impl Engine {
     pub fn close(self) -> Result<(), EngineError> {
         let Engine { db, device, dir } = self;
         drop(db);
-        // sled's own threads may hold the file, and sled's lock on it, a moment longer than the last `Db`.
-        flock(&device.0, FlockOperation::LockExclusive)
+        device
+            .await_end()
             .map_err(|errno| EngineError::io("wait for the end of the database in", &dir)(errno.into()))
     }
 }
@@ -320,6 +330,30 @@ mod tests {
             engine.sync().unwrap();
             engine.close().unwrap();
         }
+    }
+
+    /// Between fork and exec a process holds copies of all handles, and of the locks on them.
+    #[test]
+    fn it_is_opened_again_while_processes_are_started() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("state");
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        std::process::Command::new("true").status().unwrap();
+                    }
+                });
+            }
+            let opened = std::panic::catch_unwind(|| {
+                for _ in 0..60 {
+                    Engine::open(&dir, OPTIONS).unwrap().close().unwrap();
+                }
+            });
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            opened.unwrap();
+        });
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! What the sled back end promises beside the suite: no unsynced blobs, bounded space, damage that is named.
 use std::fs;
 
-use holdfast::storage::journal::{Anchor, OpenError, RecordNumber};
+use holdfast::storage::{
+    engine::{Engine, EngineOptions},
+    journal::{Anchor, OpenError, RecordNumber},
+};
 
 use super::{Home, Owner, PARTITION, SledDatabases, payloads, read_all};
 
@@ -98,11 +101,14 @@ fn a_missing_database_or_file_is_named() {
 
 /// Opens the last database that holds groups, behind the journal's back.
 fn tamper(home: &SledDatabases, change: impl FnOnce(&sled::Db)) {
-    let path = home.path().join("00000001.sled");
-    let db = sled::open(path).unwrap();
-    change(&db);
-    db.flush().unwrap();
-    drop(db);
+    let options = EngineOptions {
+        cache_bytes: 1 << 20,
+        mode: sled::Mode::HighThroughput,
+    };
+    let engine = Engine::open(&home.path().join("00000001.sled"), options).unwrap();
+    change(engine.db());
+    engine.sync().unwrap();
+    engine.close().unwrap();
 }
 
 fn key(first: u64, chunk: u32) -> Vec<u8> {
@@ -149,8 +155,10 @@ fn a_last_group_that_was_stored_whole_and_changed_refuses() {
             db.insert(key(81, chunk), value).unwrap();
         });
         for _ in 0..2 {
-            let Err(OpenError::Damage(damage)) = home.open_at(Anchor::GENESIS) else {
-                panic!("it opened with chunk {chunk} changed at {at}")
+            let damage = match home.open_at(Anchor::GENESIS) {
+                Err(OpenError::Damage(damage)) => damage,
+                Err(error) => panic!("chunk {chunk} changed at {at}: {error:?}"),
+                Ok(_) => panic!("it opened with chunk {chunk} changed at {at}"),
             };
             assert_eq!(
                 (damage.record.0, &damage.file),
