@@ -88,11 +88,8 @@ impl Variant {
         let left = self.allowance(&hold.shopper, terms, &expiries, &own, now);
         let wanted = u64::from(quantity).min(have + room);
         let allowed = left.map_or(wanted, |left| wanted.min(left.left()));
-        // What this cart holds already it keeps, unless the merge itself wants fewer.
-        let kept = match from {
-            Some(_) => hold.quantity.min(quantity),
-            None => hold.quantity,
-        };
+        // What this cart holds already it keeps, unless fewer are wanted: it may have asked for fewer and not have been heard.
+        let kept = hold.quantity.min(quantity);
         let units = u32::try_from(allowed).unwrap_or(u32::MAX).max(kept);
         if from.is_none() && units == hold.quantity {
             return Ok(Decision::Repeat(Box::new(hold.clone())));

@@ -106,6 +106,23 @@ fn a_merge_ends_the_same_through_lost_answers_and_crashes() {
 }
 
 #[test]
+fn a_merge_brings_no_units_back_that_were_given_up_without_an_answer() {
+    let mut house = House::new(&[8]);
+    let (cart, guest) = (house.guest(), house.guest());
+    house.add(&cart, 0, 4).unwrap();
+    house.befall(&[Fate::LoseAsk]);
+    house.change(&cart, 0, 1).unwrap();
+    house.befall(&[Fate::LoseAsk]);
+    house.add(&guest, 0, 1).unwrap();
+    assert_eq!(
+        (house.told(&cart), house.told(&guest), house.held(0)),
+        ("v0 1 unconfirmed".to_owned(), "v0 1 unconfirmed".to_owned(), 4)
+    );
+    house.merge(&cart, &guest, MergeStrategy::Sum).unwrap();
+    assert_eq!((house.told(&cart), house.held(0)), ("v0 2 active".to_owned(), 2));
+}
+
+#[test]
 fn ended_and_unheld_lines_move_too() {
     let mut house = House::new(&[9, 9, 9]);
     house.set(1, |settings| {
