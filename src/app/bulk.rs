@@ -291,7 +291,9 @@ fn bulk_done(
         if matches!(outcome, LineOutcome::Refused(Refusal::VariantNotFound)) && !reserves {
             outcome = LineOutcome::Refused(Refusal::ReservationNotFound);
         }
-        let named = reserves || line.variant.is_some();
+        // Of one that there is not, a repeat may know another variant than the first request did.
+        let unknown = matches!(outcome, LineOutcome::Refused(Refusal::ReservationNotFound));
+        let named = reserves || (line.variant.is_some() && !unknown);
         let line = BulkLine {
             variant: named.then_some(line.variant_id),
             reservation: (!reserves).then_some(line.reservation),

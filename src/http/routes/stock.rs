@@ -47,6 +47,9 @@ pub(crate) async fn adjust_stock(
     Ask { body, context }: Ask<AdjustmentBody>,
 ) -> Result<Reply, Problem> {
     let variant = id::<VariantId>("id", &variant)?;
+    if body.delta.0 == 0 {
+        return Err(Problem::invalid_member("delta", "a number other than 0"));
+    }
     let ask = AdjustAsk {
         delta: body.delta.0,
         reason: body.reason.0,

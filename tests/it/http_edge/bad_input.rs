@@ -45,6 +45,7 @@ PATCH  | V                    | json, match "7"   | {}                          
 PATCH  | V                    | json, match W/"1" | {}                                                     | 400 invalid-header
 DELETE | V                    | match *           |                                                        | 409 has-active-holds
 PUT    | V/stock              | json, match *     | {"onHand":1}                                           | 409 below-held
+POST   | V/adjustments        | json              | {"delta":0,"reason":"found"}                           | 422 invalid-member
 POST   | V/adjustments        | json              | {"delta":1,"reason":"found","expectedOnHand":11}       | 409 expected-mismatch
 PUT    | /api/admin/policy    | json, match *     | {}                                                     | 422 invalid-member
 POST   | /api/admin/quarantine/123/rebuild | |                                                             | 404 quarantine-not-found
@@ -93,7 +94,7 @@ async fn bad_input_gets_what_the_contract_says_and_changes_nothing() {
         );
         rows += 1;
     }
-    assert_eq!(rows, 47);
+    assert_eq!(rows, 48);
     assert_eq!(house.seen().await, before, "nothing of it changed anything");
 }
 

@@ -301,7 +301,7 @@ pub struct StockBody {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"delta": -2, "reason": "damaged in transit", "reference": "RMA-7"}))]
 pub struct AdjustmentBody {
-    /// Units in (positive) or out.
+    /// Units in (positive) or out; not 0.
     #[schema(inline)]
     pub delta: Delta,
     /// Why.
