@@ -325,7 +325,7 @@ fn inside(config: &Config) -> Vec<Check> {
     });
     match surveyed {
         Ok(Ok(survey)) => {
-            checks.push(log(&survey, root));
+            checks.push(log(&survey, &dir));
             checks.push(clock(&survey));
         }
         Ok(Err(error)) => checks.push(Check::unknown("log", &error)),
@@ -334,7 +334,12 @@ fn inside(config: &Config) -> Vec<Check> {
     checks
 }
 
-fn log(survey: &Survey, root: &Path) -> Check {
+fn log(survey: &Survey, dir: &DataDir) -> Check {
+    let root = dir.root();
+    if survey.units.is_empty() && dir.has_begun() {
+        let advice = Remedy::Restore.command(root);
+        return Check::but("log", Verdict::Fail, "it is gone", advice);
+    }
     let records: u64 = survey.units.iter().map(|unit| unit.records).sum();
     let files = survey.units.len();
     if let Some(damage) = &survey.damage {

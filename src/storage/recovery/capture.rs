@@ -168,7 +168,7 @@ pub fn capture_directory(
 ) -> Result<Captured, CaptureError> {
     let state = StateStore::open(&dir.state_dir(), options.state)?;
     let mark = state.checkpoint();
-    check_is_there(&dir.journal_dir(), options.backend, mark)?;
+    check_is_there(dir, options.backend, mark)?;
     let place = JournalPlace {
         dir: &dir.journal_dir(),
         partition: options.partition,

@@ -267,8 +267,7 @@ fn recover_epoch(
     let state = Arc::new(StateStore::open(&dir.state_dir(), options.state)?);
     let mark = state.checkpoint();
     let epoch = epoch_of(dir);
-    check_is_there(&dir.journal_dir(), options.backend, mark)?;
-    check_was_not_lost(dir, mark)?;
+    check_is_there(dir, options.backend, mark)?;
     let place = JournalPlace {
         dir: &dir.journal_dir(),
         partition: options.partition,
@@ -326,16 +325,14 @@ pub(super) fn epoch_of(dir: &DataDir) -> Epoch {
 
 /// A log of the other back end, or one that is gone, is not replaced by an empty one.
 pub(super) fn check_is_there(
-    dir: &Path,
+    dir: &DataDir,
     backend: Backend,
     mark: Option<Checkpoint>,
 ) -> Result<(), RecoverError> {
-    let names = names_in(dir)?;
+    let journal = dir.journal_dir();
+    let names = names_in(&journal)?;
     if let Some(found) = other_backend(&names, backend) {
-        return Err(RecoverError::OtherBackend {
-            dir: dir.to_owned(),
-            found,
-        });
+        return Err(RecoverError::OtherBackend { dir: journal, found });
     }
     if let Some(mark) = mark.filter(|_| has_no_log(&names)) {
         return Err(RecoverError::Replay {
@@ -343,7 +340,7 @@ pub(super) fn check_is_there(
             reason: "the log is gone".to_owned(),
         });
     }
-    Ok(())
+    check_was_not_lost(dir, mark)
 }
 
 /// An epoch that was begun and has no log any more, nor states that say what was in it, is not begun anew.

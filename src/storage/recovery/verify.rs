@@ -9,7 +9,7 @@
 //! would. It takes the directory's lock, so it never runs beside a server.
 use super::{
     RecoverError, RecoverOptions,
-    open::{Backend, JournalPlace, each_agent, each_variant, epoch_of, load_small},
+    open::{Backend, JournalPlace, check_was_not_lost, each_agent, each_variant, epoch_of, load_small},
     replay::{Agents, Replay, StateDigest},
 };
 use crate::{
@@ -101,6 +101,7 @@ pub fn verify(dir: &DataDir, options: &RecoverOptions) -> Result<VerifyReport, R
 fn verify_epoch(dir: &DataDir, options: &RecoverOptions) -> Result<VerifyReport, RecoverError> {
     let state = StateStore::open(&dir.state_dir(), options.state)?;
     let mark = state.checkpoint();
+    check_was_not_lost(dir, mark)?;
     let mut walk = Walk {
         stored: RecordNumber(mark.map_or(0, |mark| mark.number)),
         chain: mark.map(|mark| mark.chain),

@@ -188,6 +188,9 @@ fn a_log_that_is_gone_is_not_begun_anew() {
             plan_repair(&dir, &home.options).is_err(),
             "there is nothing to repair"
         );
+        assert!(verify(&dir, &home.options).is_err(), "nothing is not sound");
+        drop(dir);
+        refusal(&home);
     }
 }
 
