@@ -188,3 +188,32 @@ pub struct Quote {
     /// When its units are taken.
     pub mode: ReservationMode,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::Slot;
+
+    #[test]
+    fn asks_go_the_same_way_to_the_same_entity_only() {
+        let (at, slot) = (Timestamp::default(), Slot::of_cart(0));
+        let order = |random| Ask::Order {
+            to: OrderId::made(at, slot, random),
+            command: Box::new(order::Command::Fail),
+        };
+        let cart = |random| Ask::Cart {
+            to: CartId::made(at, slot, random),
+            command: Box::new(cart::Command::Delete),
+        };
+        let variant = |number| Ask::Variant {
+            to: VariantOrdinal(number),
+            command: Box::new(variant::Command::Delete),
+        };
+        let asks = [order(1), order(2), cart(1), cart(2), variant(1), variant(2)];
+        for (one, ask) in asks.iter().enumerate() {
+            for (other, than) in asks.iter().enumerate() {
+                assert_eq!(ask.goes_where(than), one == other, "{ask:?}, {than:?}");
+            }
+        }
+    }
+}

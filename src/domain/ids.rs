@@ -349,6 +349,7 @@ mod tests {
             (created, slot, VariantOrdinal(u32::MAX))
         );
         assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(ReservationId::from_u128(id.as_u128()), Some(id));
         let later = Timestamp::from_millis(1_800_000_000_124);
         let next = id.successor(later);
         assert_eq!(
@@ -385,7 +386,20 @@ mod tests {
         assert_eq!(cart.bits().and_then(CartId::from_bits), Some(cart.clone()));
         let order = OrderId::made(at, Slot(1), u64::MAX);
         assert_eq!(order.as_str(), "ord_018bcfe568007001bfffffffffffffff");
-        for foreign in ["c1", "cart_", "cart_12", "ord_018bcfe568007001bfffffffffffffff"] {
+        assert_eq!(Slot::of_cart(0xffff_f123), Slot(0x123));
+        for foreign in [
+            "c1",
+            "cart_",
+            "cart_12",
+            "ord_018bcfe568007001bfffffffffffffff",
+            // What the library would read as a number, and we would never write.
+            "cart_+18bcfe568007abcaaaaaaaaaaaaaaa",
+            "cart_018BCFE568007ABCAAAAAAAAAAAAAAAA",
+            "cart_0018bcfe568007abcaaaaaaaaaaaaaaaa",
+            // No UUIDv7: the version, the variant.
+            "cart_018bcfe568006abcaaaaaaaaaaaaaaaa",
+            "cart_018bcfe568007abc2aaaaaaaaaaaaaaa",
+        ] {
             assert_eq!(CartId::parse(foreign).unwrap().bits(), None, "{foreign}");
         }
     }

@@ -64,3 +64,26 @@ impl Violation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_that_reports_go_by() {
+        let names = [
+            Law::NoOversell,
+            Law::Conservation,
+            Law::OneTerminal,
+            Law::ExpiryWindow,
+            Law::ReplayEqual,
+            Law::AckDurable,
+            Law::OncePerKey,
+            Law::LogClosed,
+            Law::Agree,
+        ]
+        .map(Law::name);
+        let known = "NO_OVERSELL CONSERVATION ONE_TERMINAL EXPIRY_WINDOW REPLAY_EQUAL ACK_DURABLE ONCE_PER_KEY LOG_CLOSED AGREE";
+        assert_eq!(names.join(" "), known);
+    }
+}

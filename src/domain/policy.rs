@@ -127,3 +127,41 @@ pub struct PolicyChanged {
     /// When.
     pub at: Timestamp,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_the_next_version_whatever_it_says_itself() {
+        let at = Timestamp::from_millis(7);
+        let lengths = HoldLengths {
+            ttl_ms: 1,
+            extension_ms: 1,
+            max_extensions: 1,
+        };
+        let now = Policy {
+            cart: lengths,
+            guest: lengths,
+            payment_ttl_ms: 1,
+            limits: Limits {
+                units_per_order: None,
+                units_per_customer_per_variant: None,
+                lines_per_cart: 1,
+                window_days: None,
+            },
+            cart_idle_ms: 1,
+            max_ttl_ms: 2,
+            expired_lines: ExpiredLines::Keep,
+            version: 3,
+        };
+        let wanted = Policy {
+            max_ttl_ms: 1,
+            version: 9,
+            ..now
+        };
+        assert_eq!(now.decide(wanted, 2, at), Err(3));
+        let policy = Policy { version: 4, ..wanted };
+        assert_eq!(now.decide(wanted, 3, at), Ok(PolicyChanged { policy, at }));
+    }
+}

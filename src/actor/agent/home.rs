@@ -394,7 +394,11 @@ impl Directory {
                 }
             }
             Ask::Cart { to, command } => {
-                let bits = to.bits()?;
+                let gone = || Answer::Cart(Err(cart::Refusal::NotFound));
+                // A caller may have named one that was never made here.
+                let Some(bits) = to.bits() else {
+                    return Some(gone());
+                };
                 let asked = AgentMessage::Asked {
                     command,
                     permit,
@@ -402,12 +406,15 @@ impl Directory {
                 };
                 let sent = self.route_agent::<Cart>(bits, asked, || None);
                 sent.err().map(|why| match why {
-                    Unroutable::Gone => Answer::Cart(Err(cart::Refusal::NotFound)),
+                    Unroutable::Gone => gone(),
                     Unroutable::Quarantined => Answer::Unanswered,
                 })
             }
             Ask::Order { to, command } => {
-                let bits = to.bits()?;
+                let gone = || Answer::Order(Err(crate::domain::order::Refusal::NotFound));
+                let Some(bits) = to.bits() else {
+                    return Some(gone());
+                };
                 let unborn = || Some(Order::unborn(to.clone(), store.clone()));
                 let asked = AgentMessage::Asked {
                     command,
@@ -416,7 +423,7 @@ impl Directory {
                 };
                 let sent = self.route_agent::<Order>(bits, asked, unborn);
                 sent.err().map(|why| match why {
-                    Unroutable::Gone => Answer::Order(Err(crate::domain::order::Refusal::NotFound)),
+                    Unroutable::Gone => gone(),
                     Unroutable::Quarantined => Answer::Unanswered,
                 })
             }

@@ -2,7 +2,8 @@
 //!
 //! Open loop: a pacer puts every request into the line at its intended time, whether or not earlier ones were answered; a free
 //! connection takes it. Closed loop: each connection sends its next request as soon as it has its answer, which finds
-//! the most a server can do but hides waiting; such a figure is always called `max throughput`.
+//! the most a server can do but hides waiting; such a figure is always called `max throughput`. A flood is a closed loop
+//! that does not wait when it is told to.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -33,6 +34,15 @@ pub(super) enum Pace {
     },
     /// Closed loop: every connection always has a request under way.
     Closed,
+    /// The same by those who do not wait as they are told to when they are turned away.
+    Flood,
+}
+
+impl Pace {
+    /// Whether a pacer says when.
+    fn is_scheduled(self) -> bool {
+        matches!(self, Self::Open { .. })
+    }
 }
 
 /// One round of load.
@@ -109,7 +119,7 @@ pub(super) fn run_round(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let scheduled = load.pace != Pace::Closed;
+    let scheduled = load.pace.is_scheduled();
     let round = Round::new(load.target, load.end_ns - load.measure_ns, scheduled);
     let under_way = vec![None; load.connections as usize];
     let floor = Rc::new(Floor {
@@ -179,7 +189,7 @@ async fn serve_connection(floor: Rc<Floor>, number: usize) {
         floor.trouble(&lost.to_string());
         return;
     }
-    if floor.load.pace == Pace::Closed {
+    if !floor.load.pace.is_scheduled() {
         // An open loop's schedule knows its start; a closed one would begin at once.
         let early_ns = floor.load.start_ns.saturating_sub(floor.stopwatch.now_ns());
         tokio::time::sleep(Duration::from_nanos(early_ns)).await;
@@ -238,7 +248,7 @@ impl Floor {
 
     /// The next request: `Some(None)` means now (closed loop), `None` that there are no more.
     async fn next_due(&self) -> Option<Option<Due>> {
-        if self.load.pace == Pace::Closed {
+        if !self.load.pace.is_scheduled() {
             return (self.stopwatch.now_ns() < self.load.end_ns).then_some(None);
         }
         loop {
@@ -360,6 +370,9 @@ impl Books {
             {
                 self.round.storm_latency.saturating_record(latency_ns);
             }
+        }
+        if outcome == Outcome::Shed {
+            self.round.turned_away.saturating_record(now_ns - request.sent_ns);
         }
         if matches!(outcome, Outcome::SoldOut | Outcome::Ended | Outcome::Shed) {
             self.round.refusal_latency.saturating_record(latency_ns);

@@ -16,7 +16,7 @@
 //! | [`verdict`] | the checker: pure, from ledger and final state |
 //! | [`disk`] | the directory of the own server, and what a device sync costs there |
 //! | [`server`], [`echo`] | the server under test and the floor, as child processes |
-//! | [`run`] | one run from start to verdict; `run/evidence.rs` gathers what the checker judges |
+//! | [`run`] | one run from start to verdict; `run/evidence.rs` gathers what the checker judges, `run/overload.rs` asks for too much |
 //! | [`report`] | table and JSON |
 //! | [`shoppers`] | whole ways from cart to return, closed loop: `--scenario checkout`, `--replay FILE` |
 
@@ -52,7 +52,7 @@ pub use wire::Lost;
 #[command(
     after_help = "Examples:\n  holdfast bench --scenario hot --rate 10000\n  holdfast bench --scenario hot --max --floor\n  \
     holdfast bench --scenario lifecycle --rate 5000 --seconds 30 --json\n  holdfast bench --scenario checkout\n  \
-    holdfast bench --replay online-retail.csv.gz"
+    holdfast bench --overload --seconds 60\n  holdfast bench --replay online-retail.csv.gz"
 )]
 pub struct BenchArgs {
     /// What the buyers do
@@ -74,6 +74,12 @@ pub struct BenchArgs {
     /// Closed loop instead: every connection always has a request under way (finds the maximum throughput)
     #[arg(long, conflicts_with_all = ["rate", "arrivals"])]
     pub max: bool,
+    /// Ask for too much: a closed loop finds the most that the server can do, then so many connections ask without a pause,
+    /// also when they are turned away, and the closed loop tells what is left a second later
+    #[arg(long, value_name = "CONNECTIONS", conflicts_with_all = ["replay", "max", "rate", "arrivals", "floor", "url", "rounds"],
+        num_args = 0..=1, require_equals = true, default_missing_value = "10000",
+        value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub overload: Option<u32>,
     /// Measured seconds of a round
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub seconds: u32,
@@ -137,6 +143,14 @@ pub(super) fn run(args: &BenchArgs, output: Output) -> Result<(), Failure> {
         }
         if args.replay.is_some() {
             return shoppers::replay(args, output).await;
+        }
+        let whole_ways = [Scenario::Checkout, Scenario::Echo].contains(&args.scenario);
+        if args.overload.is_some() && whole_ways {
+            let scenario = args.scenario.name();
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("--overload does not go with {scenario}"),
+            ));
         }
         if args.scenario == Scenario::Checkout {
             return shoppers::checkout(args, output).await;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::BenchArgs;
 use super::round::{GENERATOR_LAG_P99_MAX_NS, Round, median};
+use super::run::overload::{GOODPUT_MIN, MEMORY_GROWTH_MAX, Overload, TIMES, TURNED_AWAY_P99_MAX_MS};
 use super::run::{Judgement, RunResult};
 use super::scenario::{BULK_LINES, Scenario, Target};
 use super::schedule::real;
@@ -73,7 +74,7 @@ pub(super) fn as_json(args: &BenchArgs, result: &RunResult) -> Value {
     let judgement = *judgement;
     let mut told = json!({
         "scenario": args.scenario.name(),
-        "loop": if args.max { json!({"kind": "closed"}) } else { json!({"kind": "open", "rate": args.rate}) },
+        "loop": loop_of(args),
         "seconds": args.seconds, "warmupSeconds": args.warmup, "connections": args.connections, "seed": args.seed,
         "variants": setting.variants, "ownServer": setting.own_server, "dataInMemory": setting.in_memory, "stoppedCleanly": setting.stopped_cleanly,
         "diskSyncMs": setting.sync_floor.as_ref().map(quantiles_json),
@@ -85,12 +86,27 @@ pub(super) fn as_json(args: &BenchArgs, result: &RunResult) -> Value {
     if judgement != Judgement::Violated {
         told["rounds"] = rounds.iter().map(|round| round_json(args, round)).collect();
         let throughput = |target| median(valid(rounds, target).map(Round::throughput));
-        told["median"] = json!({
-            "throughput": throughput(Target::Holdfast), "floorThroughput": throughput(Target::Echo),
-            "ratio": median(ratios(rounds)),
-        });
+        if args.overload.is_none() {
+            told["median"] = json!({
+                "throughput": throughput(Target::Holdfast), "floorThroughput": throughput(Target::Echo),
+                "ratio": median(ratios(rounds)),
+            });
+        } else if let Some(overload) = Overload::of(rounds) {
+            told["overload"] = json!({
+                "sentOfPeak": overload.sent, "goodputOfPeak": overload.goodput, "turnedAwayP99Ms": overload.turned_away_p99_ms,
+                "memoryGrowth": overload.memory_growth, "afterOfPeak": overload.after,
+            });
+        }
     }
     told
+}
+
+fn loop_of(args: &BenchArgs) -> Value {
+    match args.overload {
+        Some(connections) => json!({"kind": "overload", "connections": connections}),
+        None if args.max => json!({"kind": "closed"}),
+        None => json!({"kind": "open", "rate": args.rate}),
+    }
 }
 
 fn quantiles_json(of: &Histogram<u64>) -> Value {
@@ -146,6 +162,9 @@ pub(super) fn as_table(args: &BenchArgs, result: &RunResult) -> String {
         speed_table(&mut out, args, rounds);
         counts(&mut out, rounds);
         server_use(&mut out, rounds);
+        if let Some(told) = args.overload.and_then(|_| Overload::of(rounds)) {
+            overload(&mut out, told);
+        }
     }
     if !setting.stopped_cleanly {
         put!(
@@ -158,7 +177,9 @@ pub(super) fn as_table(args: &BenchArgs, result: &RunResult) -> String {
 }
 
 fn heading(out: &mut String, args: &BenchArgs, setting: &super::run::Setting) {
-    let pace = if args.max {
+    let pace = if let Some(connections) = args.overload {
+        format!("closed loop (max throughput), flood of {connections}, closed loop")
+    } else if args.max {
         "closed loop (max throughput)".to_owned()
     } else {
         format!(
@@ -211,7 +232,9 @@ fn speed_table(out: &mut String, args: &BenchArgs, rounds: &[Round]) {
         put!(out, "{:>5} {name:<8} {throughput:>11}{row}", number + 1);
     }
     for target in [Target::Holdfast, Target::Echo] {
-        let Some(throughput) = median(valid(rounds, target).map(Round::throughput)) else {
+        let throughput = median(valid(rounds, target).map(Round::throughput));
+        // The rounds of an overload are not the same thing three times.
+        let Some(throughput) = throughput.filter(|_| args.overload.is_none()) else {
             continue;
         };
         let rows = latencies_ms(rounds, target, |round| &round.latency).unwrap_or_default();
@@ -344,6 +367,40 @@ fn server_use(out: &mut String, rounds: &[Round]) {
             grouped(real(syncs))
         );
     }
+}
+
+/// What is left when too much is asked, each beside its target.
+fn overload(out: &mut String, told: Overload) {
+    let percent = |share: f64| 100.0 * share;
+    put!(
+        out,
+        "overload    {:.1} times the peak was sent (wanted {TIMES:.0})",
+        told.sent
+    );
+    put!(
+        out,
+        "            {:.1} % of the peak done (target {:.0});",
+        percent(told.goodput),
+        percent(GOODPUT_MIN)
+    );
+    put!(
+        out,
+        "            turned away within p99 {:.3} ms (target {TURNED_AWAY_P99_MAX_MS:.0});",
+        told.turned_away_p99_ms
+    );
+    if let Some(growth) = told.memory_growth {
+        put!(
+            out,
+            "            memory grew by {:.1} % beyond what grants take (target {:.0});",
+            percent(growth),
+            percent(MEMORY_GROWTH_MAX)
+        );
+    }
+    put!(
+        out,
+        "            a second later {:.1} % of the peak",
+        percent(told.after)
+    );
 }
 
 fn conclusion(out: &mut String, verdict: &Verdict, judgement: Judgement, colours: bool) {

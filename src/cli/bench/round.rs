@@ -75,7 +75,9 @@ pub(super) struct Round {
     pub(super) latency: Histogram<u64>,
     /// The same for refusals and turned-away requests only.
     pub(super) refusal_latency: Histogram<u64>,
-    /// The same for requests intended in the storm's seconds.
+    /// From being sent to the answer, of requests that were turned away: what a no costs whoever asks.
+    pub(super) turned_away: Histogram<u64>,
+    /// The same as `latency` for requests intended in the storm's seconds.
     pub(super) storm_latency: Histogram<u64>,
     /// The generator's own lag: actual send minus intended send, less the wait for a free connection.
     pub(super) lag: Histogram<u64>,
@@ -87,6 +89,8 @@ pub(super) struct Round {
     pub(super) first_trouble: Option<String>,
     /// What the server's process used.
     pub(super) usage: Option<Usage>,
+    /// Its resident memory at the first and the last look in the measured part.
+    pub(super) memory: Option<(u64, u64)>,
 }
 
 impl Round {
@@ -100,18 +104,33 @@ impl Round {
             answered_in_time: 0,
             latency: histogram(),
             refusal_latency: histogram(),
+            turned_away: histogram(),
             storm_latency: histogram(),
             lag: histogram(),
             waited: 0,
             unsent: 0,
             first_trouble: None,
             usage: None,
+            memory: None,
         }
     }
 
     /// Business answers a second.
     pub(super) fn throughput(&self) -> f64 {
         real(self.answered_in_time) / seconds(self.measured_ns.max(1))
+    }
+
+    /// Requests a second that were sent.
+    pub(super) fn sent(&self) -> f64 {
+        let Tally {
+            done,
+            sold_out,
+            ended,
+            shed,
+            unknown,
+            unexpected,
+        } = self.tally;
+        real(done + sold_out + ended + shed + unknown + unexpected) / seconds(self.measured_ns.max(1))
     }
 
     /// Whether the generator lagged too much for the latencies to mean anything.

@@ -1,7 +1,9 @@
 //! One run from start to verdict.
 
 mod evidence;
+pub(super) mod overload;
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -73,8 +75,14 @@ pub enum Judgement {
 pub(super) async fn run(args: &BenchArgs) -> Result<RunResult, BenchError> {
     let mut bench = Bench::start(args).await?;
     let mut rounds = Vec::new();
-    for (number, target) in order(args).into_iter().enumerate() {
-        rounds.push(bench.round(number as u64, target).await?);
+    if let Some(connections) = args.overload {
+        rounds = bench.overload(connections).await?;
+    } else {
+        for (number, target) in order(args).into_iter().enumerate() {
+            bench.settle().await;
+            let leg = bench.usual_leg(number as u64);
+            rounds.push(bench.round(number as u64, target, leg).await?);
+        }
     }
     let verdict = bench.verdict().await?;
     let mut setting = bench.setting();
@@ -141,6 +149,15 @@ pub(super) struct Setting {
     pub(super) own_server: bool,
     /// The run's own servers ended by themselves when asked to.
     pub(super) stopped_cleanly: bool,
+}
+
+/// How one round is asked for.
+#[derive(Debug, Clone, Copy)]
+struct Leg {
+    pace: Pace,
+    connections: u32,
+    /// Unmeasured seconds before it.
+    warmup: u32,
 }
 
 /// A run under way.
@@ -236,12 +253,8 @@ impl<'a> Bench<'a> {
         }
     }
 
-    async fn round(&mut self, number: u64, target: Target) -> Result<Round, BenchError> {
-        let address = match target {
-            Target::Holdfast => self.api,
-            Target::Echo => self.echo.as_ref().map(|echo| echo.api),
-        };
-        let address = address.expect("only servers that were started are in the order");
+    /// As the arguments say.
+    fn usual_leg(&self, number: u64) -> Leg {
         let pace = if self.args.max {
             Pace::Closed
         } else {
@@ -252,8 +265,20 @@ impl<'a> Bench<'a> {
                 seed,
             }
         };
-        self.settle().await;
-        let mut load = self.load(address, target, pace);
+        Leg {
+            pace,
+            connections: self.args.connections,
+            warmup: self.args.warmup,
+        }
+    }
+
+    async fn round(&mut self, number: u64, target: Target, leg: Leg) -> Result<Round, BenchError> {
+        let address = match target {
+            Target::Holdfast => self.api,
+            Target::Echo => self.echo.as_ref().map(|echo| echo.api),
+        };
+        let address = address.expect("only servers that were started are in the order");
+        let mut load = self.load(address, target, leg);
         if self.args.scenario == Scenario::ExpiryStorm && target == Target::Holdfast {
             load = self.preload(load).await?;
         }
@@ -304,16 +329,15 @@ impl<'a> Bench<'a> {
         }
     }
 
-    fn load(&self, address: SocketAddr, target: Target, pace: Pace) -> Load {
+    fn load(&self, address: SocketAddr, target: Target, leg: Leg) -> Load {
         let start_ns = self.stopwatch.now_ns() + LEAD_NS;
-        let measure_ns = start_ns + u64::from(self.args.warmup) * NANOS;
+        let measure_ns = start_ns + u64::from(leg.warmup) * NANOS;
         let end_ns = measure_ns + u64::from(self.args.seconds) * NANOS;
-        let connections = self.args.connections;
         Load {
             address,
             target,
-            connections,
-            pace,
+            connections: leg.connections,
+            pace: leg.pace,
             start_ns,
             measure_ns,
             end_ns,
@@ -370,9 +394,17 @@ impl<'a> Bench<'a> {
         self.bar
             .set_length(load.end_ns.saturating_sub(begun_ns) / 1_000_000);
         self.bar.reset();
+        let memory = Cell::new(None);
         let ticks = async {
             loop {
-                self.bar.set_position((stopwatch.now_ns() - begun_ns) / 1_000_000);
+                let now_ns = stopwatch.now_ns();
+                self.bar.set_position((now_ns - begun_ns) / 1_000_000);
+                if let Some(child) = self.child(load.target)
+                    && (load.measure_ns..load.end_ns).contains(&now_ns)
+                {
+                    let is = child.usage().rss_bytes;
+                    memory.set(Some(memory.get().map_or((is, is), |(first, _)| (first, is))));
+                }
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
@@ -386,7 +418,8 @@ impl<'a> Bench<'a> {
                 Ok(()) => unreachable!("the thread answers before it ends"),
             }
         };
-        let (plan, ledger, round) = ran?;
+        let (plan, ledger, mut round) = ran?;
+        round.memory = memory.get();
         self.books = Some((plan, ledger));
         Ok(round)
     }

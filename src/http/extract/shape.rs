@@ -7,7 +7,7 @@ use super::member::{
     ATTRIBUTE_NAME_MAX, ATTRIBUTE_VALUE_MAX, ATTRIBUTES_MAX, Attributes, CurrencyCode, Id, Instant, List,
     ReservationRef, Text, Whole,
 };
-use crate::domain::ids::ID_BYTES_MAX;
+use crate::domain::ids::{CartId, ID_BYTES_MAX, OrderId};
 use utoipa::openapi::schema::{
     Array, ArrayBuilder, KnownFormat, Object, ObjectBuilder, SchemaFormat, SchemaType, Type,
 };
@@ -77,6 +77,28 @@ impl<T> PartialSchema for Id<T> {
 
 impl<T> ToSchema for Id<T> {}
 
+/// An id, or null, where those that are made here are refused: they begin with `prefix`.
+fn foreign(prefix: &str) -> Object {
+    let or_null = SchemaType::from_iter([Type::String, Type::Integer, Type::Null]);
+    let own = NO_CONTROLS.strip_prefix('^').expect("it is about whole texts");
+    id_text()
+        .schema_type(or_null)
+        .pattern(Some(format!("^(?!{prefix}){own}")))
+        .minimum(Some(0_u64))
+        .maximum(Some(u64::MAX))
+        .build()
+}
+
+/// A cart of the shop's own, or none.
+pub fn foreign_cart() -> Object {
+    foreign(CartId::PREFIX)
+}
+
+/// An order of the shop's own, or none.
+pub fn foreign_order() -> Object {
+    foreign(OrderId::PREFIX)
+}
+
 /// `rsv_` and a UUIDv7 in lower-case digits.
 impl PartialSchema for ReservationRef {
     fn schema() -> RefOr<Schema> {
@@ -107,14 +129,17 @@ impl PartialSchema for CurrencyCode {
 
 impl ToSchema for CurrencyCode {}
 
+/// A moment as a text.
+pub fn moment() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+        .pattern(Some(YEARS))
+}
+
 impl PartialSchema for Instant {
     fn schema() -> RefOr<Schema> {
-        plain(
-            ObjectBuilder::new()
-                .schema_type(Type::String)
-                .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
-                .pattern(Some(YEARS)),
-        )
+        plain(moment())
     }
 }
 

@@ -131,7 +131,7 @@ fn complete(path: &str, method: &str, operation: &mut Operation) {
     {
         body.required = Some(Required::False);
     }
-    if let Some((_, onward)) = LINKS.iter().find(|(from, _)| *from == name) {
+    if let Some(onward) = LINKS.iter().find(|(from, _, _)| *from == name) {
         link_onward(operation, onward);
     }
 }
@@ -187,49 +187,152 @@ fn problem_response(codes: &[Code]) -> Response {
     response.build()
 }
 
-/// From what an operation made to what can be done with it: the link's name and its operation.
-const LINKS: &[(&str, &[(&str, &str)])] = &[
+/// What an operation's answer leads to: the operation, the status of the answer, and its links.
+type Onward = (&'static str, &'static str, &'static [Onto]);
+/// A link: its name, its target, and what that is told, as parameters and where in the answer they are.
+type Onto = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+);
+
+/// The entity that was answered.
+const ITS_ID: &[(&str, &str)] = &[("id", "$response.body#/id")];
+/// The first line of the cart that was answered.
+const ITS_LINE: &[(&str, &str)] = &[
+    ("id", "$response.body#/id"),
+    ("lineId", "$response.body#/items/0/id"),
+];
+/// The first refund of the order that was answered.
+const ITS_REFUND: &[(&str, &str)] = &[
+    ("id", "$response.body#/id"),
+    ("paymentReference", "$response.body#/refunds/0/paymentReference"),
+];
+/// The page behind the one that was answered.
+const NEXT_PAGE: &[(&str, &str)] = &[("cursor", "$response.body#/nextCursor")];
+/// The same of a list that belongs to one entity.
+const ITS_NEXT_PAGE: &[(&str, &str)] = &[
+    ("id", "$request.path.id"),
+    ("cursor", "$response.body#/nextCursor"),
+];
+
+/// From what an operation answered to what can be done with it.
+const LINKS: &[Onward] = &[
+    (
+        "create_variant",
+        "201",
+        &[
+            ("get", "get_variant", ITS_ID),
+            ("availability", "get_availability", ITS_ID),
+            ("stock", "set_stock", ITS_ID),
+            ("adjust", "adjust_stock", ITS_ID),
+            ("pause", "pause_variant", ITS_ID),
+            ("resume", "resume_variant", ITS_ID),
+            ("drain", "drain_variant", ITS_ID),
+            ("ledger", "list_ledger", ITS_ID),
+            ("history", "list_history", ITS_ID),
+            ("change", "change_variant", ITS_ID),
+            ("delete", "delete_variant", ITS_ID),
+        ],
+    ),
     (
         "reserve",
+        "201",
         &[
-            ("get", "get_reservation"),
-            ("extend", "extend_reservation"),
-            ("confirm", "confirm_reservation"),
-            ("release", "release_reservation"),
+            ("get", "get_reservation", ITS_ID),
+            ("resize", "resize_reservation", ITS_ID),
+            ("extend", "extend_reservation", ITS_ID),
+            ("confirm", "confirm_reservation", ITS_ID),
+            ("release", "release_reservation", ITS_ID),
         ],
     ),
-    ("create_cart", &[("get", "get_cart"), ("add", "add_item_to_cart")]),
-    ("add_item", ON_FROM_A_LINE),
-    ("add_item_to_cart", ON_FROM_A_LINE),
+    (
+        "confirm_reservation",
+        "200",
+        &[
+            ("fulfil", "fulfil_reservation", ITS_ID),
+            ("cancel", "cancel_reservation", ITS_ID),
+        ],
+    ),
+    (
+        "fulfil_reservation",
+        "200",
+        &[("return", "return_reservation", ITS_ID)],
+    ),
+    (
+        "create_cart",
+        "201",
+        &[
+            ("get", "get_cart", ITS_ID),
+            ("add", "add_item_to_cart", ITS_ID),
+            ("merge", "merge_carts", ITS_ID),
+            ("delete", "delete_cart", ITS_ID),
+        ],
+    ),
+    ("add_item", "201", ON_FROM_A_LINE),
+    ("add_item_to_cart", "201", ON_FROM_A_LINE),
     (
         "check_out_cart",
+        "201",
         &[
-            ("get", "get_order"),
-            ("confirm", "confirm_order"),
-            ("fail", "fail_order"),
-            ("cancel", "cancel_order"),
+            ("get", "get_order", ITS_ID),
+            ("confirm", "confirm_order", ITS_ID),
+            ("fail", "fail_order", ITS_ID),
+            ("cancel", "cancel_order", ITS_ID),
         ],
     ),
+    (
+        "confirm_order",
+        "200",
+        &[
+            ("fulfil", "fulfil_order", ITS_ID),
+            ("cancel", "cancel_order", ITS_ID),
+            ("refunded", "close_refund", ITS_REFUND),
+        ],
+    ),
+    ("cancel_order", "200", &[("refunded", "close_refund", ITS_REFUND)]),
+    ("fulfil_order", "200", &[("return", "return_order", ITS_ID)]),
+    (
+        "create_snapshot",
+        "201",
+        &[
+            ("get", "get_snapshot", ITS_ID),
+            ("verify", "verify_snapshot", ITS_ID),
+            ("delete", "delete_snapshot", ITS_ID),
+        ],
+    ),
+    ("restore", "202", &[("operation", "get_operation", ITS_ID)]),
+    ("list_variants", "200", &[("next", "list_variants", NEXT_PAGE)]),
+    (
+        "list_reservations",
+        "200",
+        &[("next", "list_reservations", NEXT_PAGE)],
+    ),
+    ("list_orders", "200", &[("next", "list_orders", NEXT_PAGE)]),
+    ("list_ledger", "200", &[("next", "list_ledger", ITS_NEXT_PAGE)]),
+    ("list_history", "200", &[("next", "list_history", ITS_NEXT_PAGE)]),
 ];
 
-const ON_FROM_A_LINE: &[(&str, &str)] = &[
-    ("get", "get_cart"),
-    ("add", "add_item_to_cart"),
-    ("extend", "extend_cart"),
-    ("checkout", "check_out_cart"),
+const ON_FROM_A_LINE: &[Onto] = &[
+    ("get", "get_cart", ITS_ID),
+    ("add", "add_item_to_cart", ITS_ID),
+    ("change", "change_item", ITS_LINE),
+    ("remove", "remove_item", ITS_LINE),
+    ("extend", "extend_cart", ITS_ID),
+    ("checkout", "check_out_cart", ITS_ID),
 ];
 
-/// From what was made to what can be done with it.
-fn link_onward(operation: &mut Operation, onward: &[(&str, &str)]) {
-    let Some(RefOr::T(created)) = operation.responses.responses.get_mut("201") else {
+/// From what was answered to what can be done with it.
+fn link_onward(operation: &mut Operation, (_, status, onward): &Onward) {
+    let Some(RefOr::T(answer)) = operation.responses.responses.get_mut(*status) else {
         return;
     };
-    for (link, target) in onward {
-        let onward = Link::builder()
-            .operation_id(*target)
-            .parameter("id", "$response.body#/id")
-            .build();
-        created.links.insert((*link).to_owned(), RefOr::T(onward));
+    for (link, target, parameters) in *onward {
+        let mut onward = Link::builder().operation_id(*target);
+        for (parameter, place) in *parameters {
+            onward = onward.parameter(*parameter, *place);
+        }
+        answer.links.insert((*link).to_owned(), RefOr::T(onward.build()));
     }
 }
 

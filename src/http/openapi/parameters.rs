@@ -3,9 +3,10 @@ use crate::http::auth::GUEST_ROUTES;
 use crate::http::extract::bodies::{BodyKind, LINES_MAX};
 use crate::http::extract::header::{KEY_BYTES_MAX, VERSION_DIGITS_MAX};
 use crate::http::extract::query::{CURSOR_BYTES_MAX, LIMIT_DEFAULT, LIMIT_MAX};
-use crate::http::extract::shape::id_text;
+use crate::http::extract::shape::{id_text, moment};
 use crate::http::problem::Code;
 use crate::http::routes::{orders, reservations};
+use crate::http::stock_file::Format;
 use crate::http::view::order_status;
 use std::collections::BTreeSet;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
@@ -112,6 +113,18 @@ fn text(pattern: String) -> ObjectBuilder {
 fn limit(parameter: &mut Parameter, operation: &str) {
     let schema = match parameter.name.as_str() {
         "variantId" | "customerId" | "cartId" | "reservationId" => id_text(),
+        "at" => moment(),
+        "number" => ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(0_u64))
+            .maximum(Some(u64::MAX)),
+        "format" => ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(Format::ALL.map(Format::word))),
+        // What is always refused is no value that a caller may send.
+        "atomic" => ObjectBuilder::new()
+            .schema_type(Type::Boolean)
+            .enum_values(Some([false])),
         "status" => ObjectBuilder::new()
             .schema_type(Type::String)
             .enum_values(Some(statuses(operation))),

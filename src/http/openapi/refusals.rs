@@ -172,7 +172,12 @@ const REFUSALS: &[(&str, &[Code])] = &[
     ("remove_item", &[Code::LineNotFound]),
     (
         "extend_cart",
-        &[Code::ExtensionLimit, Code::SaleNotOpen, Code::ReservationExpired],
+        &[
+            Code::CartEmpty,
+            Code::ExtensionLimit,
+            Code::SaleNotOpen,
+            Code::ReservationExpired,
+        ],
     ),
     (
         "merge_carts",
@@ -292,4 +297,6 @@ const AFTER_SALE: &[Code] = &[
     Code::TooManyUnits,
     Code::ReservationReleased,
     Code::ReservationExpired,
+    // It was deleted since, and what it sold is remembered.
+    Code::VariantNotFound,
 ];

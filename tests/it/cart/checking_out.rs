@@ -2,6 +2,7 @@
 use super::house::{Fate, House};
 use holdfast::domain::{
     cart::{Command, LineStatus, Refusal, Status},
+    ids::OrderId,
     order, variant,
 };
 
@@ -219,4 +220,43 @@ fn an_ended_cart_is_not_created_again() {
     house.ask(&cart, &create).unwrap();
     house.ask(&cart, &Command::Delete).unwrap();
     assert_eq!(house.ask(&cart, &create), Err(Refusal::Abandoned));
+}
+
+#[test]
+fn every_outcome_of_an_order_is_another_version_of_it() {
+    type Ends = fn(&mut House, &OrderId);
+    let ends: [Ends; 3] = [
+        |house, order| house.pay(order, "p").unwrap(),
+        |house, order| house.fail(order).unwrap(),
+        |house, _| {
+            house.wait(120_001);
+            house.lapse();
+        },
+    ];
+    for end in ends {
+        let mut house = House::new(&[9]);
+        let cart = house.guest();
+        house.add(&cart, 0, 2).unwrap();
+        let order = house.check_out(&cart).unwrap();
+        let before = house.orders[&order].version;
+        end(&mut house, &order);
+        let after = &house.orders[&order];
+        assert!(after.version > before, "{:?} {}", after.status, after.version);
+    }
+}
+
+#[test]
+fn a_refund_that_is_done_is_another_version_of_its_order() {
+    let mut house = House::new(&[9]);
+    let cart = house.guest();
+    house.add(&cart, 0, 2).unwrap();
+    let order = house.check_out(&cart).unwrap();
+    house.pay(&order, "p").unwrap();
+    house.pay(&order, "another").unwrap_err();
+    let before = house.orders[&order].version;
+    let reference = "another".to_owned();
+    house
+        .ask_order(&order, &order::Command::RefundDone { reference })
+        .unwrap();
+    assert_eq!(house.orders[&order].version, before + 1);
 }

@@ -5,4 +5,5 @@ mod house;
 mod interleaved;
 mod merging;
 mod model;
+mod rewound;
 mod rules;

@@ -1,7 +1,7 @@
 //! What a cart promises its shopper, a test each.
 use super::house::{Fate, House, POLICY, price};
 use holdfast::domain::{
-    agent::Agent,
+    agent::{Agent, Answer, Told},
     cart::{Cart, Command, ENDED_KEPT_MS, Happened, LineHold, MergeStrategy, Refusal, Status},
     key::KeyMark,
     policy::{ExpiredLines, Limits},
@@ -344,6 +344,20 @@ fn expired_lines_stay_or_leave_as_the_store_wants() {
 }
 
 #[test]
+fn a_line_that_ended_while_they_stayed_leaves_when_the_store_wants_it() {
+    let mut house = House::new(&[5, 5]);
+    let cart = house.guest();
+    house.add(&cart, 0, 1).unwrap();
+    house.wait(60_000);
+    house.add(&cart, 1, 1).unwrap();
+    assert_eq!(house.told(&cart), "v0 1 expired, v1 1 active");
+    house.policy.expired_lines = ExpiredLines::Remove;
+    house.add(&cart, 1, 1).unwrap();
+    house.add(&cart, 1, 1).unwrap();
+    assert_eq!(house.carts[&cart].lines.len(), 1);
+}
+
+#[test]
 fn a_line_that_cannot_be_asked_about_is_unconfirmed_and_asked_again_with_backoff() {
     let mut house = House::new(&[5]);
     let cart = house.guest();
@@ -547,6 +561,36 @@ fn a_hold_that_ended_without_notice_is_held_anew() {
 }
 
 #[test]
+fn a_hold_that_is_lost_ends_its_line_at_once() {
+    let mut house = House::new(&[9]);
+    let cart = house.guest();
+    house.add(&cart, 0, 2).unwrap();
+    house.wait(10_000);
+    let reservation = house.carts[&cart].lines[0].hold.maybe_live().unwrap();
+    house.ask(&cart, &Command::HoldLost { reservation }).unwrap();
+    assert_eq!(
+        (house.told(&cart).as_str(), house.until(&cart, 0)),
+        ("v0 2 expired", 10)
+    );
+}
+
+#[test]
+fn word_of_a_hold_that_comes_by_itself_is_a_word_to_the_cart() {
+    let mut house = House::new(&[9]);
+    let cart = house.guest();
+    house.add(&cart, 0, 2).unwrap();
+    let hold = Box::new(house.variants[0].variant.holds().next().unwrap().clone());
+    let told = |told| Answer::Variant { told, quote: None };
+    let word = |answer| <Cart as Agent>::word_of(answer);
+    assert_eq!(
+        word(told(Told::Hold(hold.clone()))),
+        Some(Command::HoldFound(hold))
+    );
+    assert_eq!(word(told(Told::Nothing)), None);
+    assert_eq!(word(Answer::Unanswered), None);
+}
+
+#[test]
 fn a_line_says_when_it_needs_an_extension() {
     let mut house = House::new(&[9]);
     let cart = house.guest();
@@ -560,6 +604,10 @@ fn a_line_says_when_it_needs_an_extension() {
     let needs = |at: Timestamp| house.carts[&other].view_at(at).needs_extension;
     assert!(!needs(at.saturating_add(-300_000)) && needs(at.saturating_add(-299_999)) && !needs(at));
     assert!(matches!(house.carts[&other].lines[0].hold, LineHold::Held(_)));
+    for _ in 0..house.policy.guest.max_extensions {
+        house.extend(&cart).unwrap();
+    }
+    assert!(!view(&house, house.now), "it has had all of them");
 }
 
 #[test]

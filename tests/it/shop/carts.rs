@@ -429,9 +429,12 @@ fn two_carts_become_one_and_the_capped_line_is_named(backend: JournalBackend) {
         );
         assert_eq!(web.keyed(&merge, "m", ask).await.ok(200).text, merged.text);
         let own = mine.rsplit('/').next().unwrap();
-        web.post(&merge, json!({"fromCartId": own}))
-            .await
-            .refused(409, "merge-conflict");
+        // Itself, and what was never made here and so is nobody who could be asked.
+        for other in [json!(own), json!("x"), json!(1550)] {
+            web.post(&merge, json!({"fromCartId": other}))
+                .await
+                .refused(409, "merge-conflict");
+        }
     });
 }
 

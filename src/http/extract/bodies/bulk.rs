@@ -6,6 +6,7 @@ use crate::http::extract::body::Object;
 use crate::http::extract::member::{
     CartRef, CustomerRef, Id, List, QUANTITY_MAX, Quantity, ReservationRef, Seconds, SessionRef, VariantRef,
 };
+use crate::http::extract::shape::foreign_cart;
 use crate::http::problem::Problem;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -74,7 +75,7 @@ pub struct BulkBody {
     #[schema(inline)]
     pub session_id: Option<SessionRef>,
     /// For `reserve`: for which cart.
-    #[schema(inline)]
+    #[schema(schema_with = foreign_cart)]
     pub cart_id: Option<CartRef>,
     /// For `reserve`: for how long.
     #[schema(inline)]

@@ -4,6 +4,7 @@ use crate::domain::variant::{Phase, Shopper};
 use crate::http::extract::member::{
     CartRef, CustomerRef, HandleRef, OrderRef, Quantity, Seconds, SessionRef, VariantRef,
 };
+use crate::http::extract::shape::{foreign_cart, foreign_order};
 use crate::http::problem::Problem;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -26,7 +27,7 @@ pub struct ReserveBody {
     #[schema(inline)]
     pub session_id: Option<SessionRef>,
     /// For which cart.
-    #[schema(inline)]
+    #[schema(schema_with = foreign_cart)]
     pub cart_id: Option<CartRef>,
     /// For how long; the variant's or the store's ttl without.
     #[schema(inline)]
@@ -85,7 +86,7 @@ pub struct ReservationActionBody {
     /// For `extend`.
     pub phase: Option<PhaseWord>,
     /// For `confirm`.
-    #[schema(inline)]
+    #[schema(schema_with = foreign_order)]
     pub order_id: Option<OrderRef>,
 }
 
@@ -160,7 +161,7 @@ pub struct ConfirmBody {
     #[schema(inline)]
     pub quantity: Option<Quantity>,
     /// The shop's order.
-    #[schema(inline)]
+    #[schema(schema_with = foreign_order)]
     pub order_id: Option<OrderRef>,
 }
 
