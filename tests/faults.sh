@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # What proptest finds in a build with faults is no regression of ours.
 export PROPTEST_DISABLE_FAILURE_PERSISTENCE=true
 
-# fault, step of the ladder, test program, names of the tests
+# fault, step of the ladder, test program, names of the tests; the simulation has seeds, and runs its short form
 table='
 AnswerBeforeSync   durability-story  it   shop::durability::
 AnswerBeforeSync   crash-states      it   crash_states::a_crash_loses_nothing_on_files
@@ -31,6 +31,13 @@ ReplayReadsClock   restart           it   recovery::restart::
 UnboundedQueue     limits            lib  actor::admission::
 SilentCut          disk-damage       it   recovery::damage::
 SilentCut          stops             it   stops::damage_in
+AnswerBeforeSync   simulation        sim  sim
+ForgetKeys         simulation        sim  sim
+OffByOneStock      simulation        sim  sim
+ExpireEarly        simulation        sim  sim
+ConfirmAfterExpiry simulation        sim  sim
+ReorderedAnswers   simulation        sim  sim
+ReplayReadsClock   simulation        sim  sim
 '
 wanted=" $* "
 
@@ -43,18 +50,20 @@ grep -q 'nobody is to be served' "${TMPDIR:-/tmp}/holdfast-faults.$$" || { cat "
 rm "${TMPDIR:-/tmp}/holdfast-faults.$$"
 echo "a build without debug assertions refuses the feature"
 
-built=$(cargo test --locked --features planted-faults --lib --test it --no-run 2>&1)
+built=$(cargo test --locked --features planted-faults --lib --test it --test sim --no-run 2>&1)
 program() { sed -n "s#.*Executable $1 (\(.*\))#\1#p" <<<"$built"; }
 lib=$(program 'unittests src/lib.rs')
 it=$(program 'tests/it/main.rs')
-[ -x "$lib" ] && [ -x "$it" ] || { echo "$built" >&2; exit 1; }
+sim=$(program 'tests/sim/main.rs')
+[ -x "$lib" ] && [ -x "$it" ] && [ -x "$sim" ] || { echo "$built" >&2; exit 1; }
 
 run() { # fault program names; the output goes to a file
-  local program=$it
-  [ "$2" = lib ] && program=$lib
+  local command=("$it" "$3" --nocapture)
+  [ "$2" = lib ] && command[0]=$lib
+  [ "$2" = sim ] && command=("$sim")
   if [ -n "$1" ]; then export HOLDFAST_PLANTED_FAULT=$1; else unset HOLDFAST_PLANTED_FAULT; fi
   # A fault may keep somebody waiting for ever: that it never ends is a way of being caught.
-  timeout 100 "$program" "$3" --nocapture >"$output" 2>&1
+  timeout 100 "${command[@]}" >"$output" 2>&1
 }
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
@@ -66,7 +75,7 @@ while read -r fault step program names; do
   [ "$wanted" = '  ' ] || [[ $wanted == *" $fault "* ]] || continue
   if [[ $passed != *" $names "* ]]; then
     run '' "$program" "$names" || { cat "$output" >&2; echo "$names fails without a fault" >&2; exit 1; }
-    grep -q 'test result: ok. [1-9]' "$output" || { echo "$names: no such test" >&2; exit 1; }
+    grep -q 'test result: ok. [1-9]\|^violations: 0' "$output" || { echo "$names: no such test" >&2; exit 1; }
     passed+="$names "
   fi
   begin=$SECONDS
@@ -75,7 +84,8 @@ while read -r fault step program names; do
     printf '%-19s %-17s MISSED by %s\n' "$fault" "$step" "$names"
     missed=1
   else
-    first=$(sed -n "/^thread '[^']*::[^']*'.* panicked/{s/^thread '\([^']*\)'.*/\1/p;q}" "$output")
+    first=$(sed -n "/^thread '[^']*::[^']*'.* panicked/{s/^thread '\([^']*\)'.*/\1/p;q}
+      /^seed [0-9]*: .* broken/{s/^\(seed [0-9]*: [A-Z_]*\) .*/\1/p;q}" "$output")
     printf '%-19s %-17s caught after %3d s by %s%s\n' "$fault" "$step" "$((SECONDS - begin))" "${first:-$names}" "$([ "$status" -ne 124 ] || echo ", which never ended")"
   fi
 done <<<"$table"
