@@ -50,9 +50,10 @@ impl PageOptions {
         });
         let after = page.and_then(|page| page.after(house.epoch(), read));
         after.map_err(|told| {
-            let why = match told.code() {
-                Code::CursorTooOld => "that is of before a restore; read the list again from its start",
-                _ => "wanted the cursor of the page before",
+            let why = if told.code() == Code::CursorTooOld {
+                "that is of before a restore; read the list again from its start"
+            } else {
+                "wanted the cursor of the page before"
             };
             Failure::new(Exit::Usage, format!("--cursor: {why}"))
         })

@@ -190,6 +190,16 @@ fn a_server_and_what_it_leaves_behind_tell_the_same() {
         for (question, (online, offline)) in questions.iter().zip(online.iter().zip(&offline)) {
             assert_eq!(online, offline, "{backend}: {question:?}");
         }
+        // A cursor of the epoch before is told from one that no list gave out.
+        for (cursor, why) in [
+            ("000000000000000100000d00", "of before a restore"),
+            ("0000000000000002", "wanted the cursor"),
+        ] {
+            let data = data.to_str().unwrap();
+            let (code, told) = ended(&["variant", "list", "--cursor", cursor, "--data-dir", data]);
+            assert_eq!(code, 2, "{told}");
+            assert!(told.contains(why), "{told}");
+        }
         assert_eq!(online[2]["items"].as_array().unwrap().len(), 214);
         assert_eq!(online[4]["items"].as_array().unwrap().len(), 3);
         assert_eq!(online[7]["items"], json!([]));
