@@ -197,6 +197,11 @@ impl Shop {
         &self.clock
     }
 
+    /// The epoch of its log: a restore begins the next.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     fn place(&self) -> house::Place {
         self.place.clone()
     }

@@ -83,6 +83,11 @@ impl Offline {
         self.at
     }
 
+    /// The epoch of its log.
+    pub fn epoch(&self) -> u64 {
+        self.data_dir.epoch()
+    }
+
     /// A variant.
     ///
     /// # Errors

@@ -8,7 +8,6 @@ use super::table::{Cell, Column, Look, Table, Tone, facts};
 use super::{Failure, Output};
 use crate::app::{AppError, HistoryAsk, Moment};
 use crate::domain::ids::VariantId;
-use crate::http::extract::query::Cursor;
 use crate::http::routes::history::place;
 use crate::http::time::read;
 use crate::http::view::HistoryView;
@@ -70,7 +69,7 @@ fn story(options: &HistoryOptions, output: Output) -> Result<Value, Failure> {
                     (None, Some(number)) => Moment::Number(number),
                     (None, None) => Moment::Now,
                 },
-                before: options.page.after(|key| place(&Cursor(key.to_vec())))?,
+                before: options.page.after(&house, place)?,
                 limit: options.page.limit as usize,
             };
             let Ok(id) = VariantId::parse(&options.id) else {
@@ -80,7 +79,7 @@ fn story(options: &HistoryOptions, output: Output) -> Result<Value, Failure> {
             no_such(
                 "variant",
                 &options.id,
-                story.map(|story| body(&HistoryView::new(&id, &story))),
+                story.map(|story| body(&HistoryView::new(&id, &story, house.epoch()))),
             )
         }
     }

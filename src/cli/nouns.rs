@@ -11,7 +11,8 @@ use super::online::{Place, Server};
 use super::table::{Cell, Column, Look, Table, facts};
 use super::{ConfigOptions, Exit, Failure, Output};
 use crate::app::{AppError, Offline};
-use crate::http::extract::query::{Cursor, LIMIT_DEFAULT, LIMIT_MAX};
+use crate::http::extract::query::{Cursor, LIMIT_DEFAULT, LIMIT_MAX, Page};
+use crate::http::problem::Code;
 use crate::http::site::default_store;
 use crate::http::time::Moment;
 use crate::http::view::ListPage;
@@ -36,12 +37,26 @@ impl PageOptions {
         ]
     }
 
-    /// The sort key behind which the page begins; `read` knows its form.
-    pub(super) fn after<T>(&self, read: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>, Failure> {
-        let refused = || Failure::new(Exit::Usage, "--cursor: wanted the cursor of the page before");
-        let Some(text) = &self.cursor else { return Ok(None) };
-        let cursor = Cursor::parse(text).map_err(|_| refused())?;
-        read(&cursor.0).map(Some).ok_or_else(refused)
+    /// The sort key behind which the page of a house begins; `read` knows its form.
+    pub(super) fn after<T>(
+        &self,
+        house: &Offline,
+        read: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, Failure> {
+        let cursor = self.cursor.as_deref().map(Cursor::parse).transpose();
+        let page = cursor.map(|cursor| Page {
+            limit: self.limit,
+            cursor,
+        });
+        let after = page.and_then(|page| page.after(house.epoch(), read));
+        after.map_err(|told| {
+            let why = if told.code() == Code::CursorTooOld {
+                "that is of before a restore; read the list again from its start"
+            } else {
+                "wanted the cursor of the page before"
+            };
+            Failure::new(Exit::Usage, format!("--cursor: {why}"))
+        })
     }
 }
 
@@ -72,10 +87,11 @@ pub(super) fn body(view: &impl Serialize) -> Value {
 }
 
 /// One page of a house, as the API would give it.
-pub(super) fn page<T: Serialize>(items: Vec<T>, next: Option<Vec<u8>>) -> Value {
+pub(super) fn page<T: Serialize>(house: &Offline, items: Vec<T>, next: Option<Vec<u8>>) -> Value {
+    let epoch = house.epoch();
     body(&ListPage {
         items,
-        next_cursor: next.map(|next| Cursor(next).to_string()),
+        next_cursor: next.map(|key| Cursor { epoch, key }.to_string()),
     })
 }
 

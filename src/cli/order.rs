@@ -182,7 +182,7 @@ fn list_in(house: &Offline, options: &ListOptions) -> Result<Value, Failure> {
             .into_iter()
             .find(|status| Some(order_status(*status)) == word),
     };
-    let after = options.page.after(|key| {
+    let after = options.page.after(house, |key| {
         let bits = u128::from_be_bytes(key.try_into().ok()?);
         OrderId::from_bits(bits)
     })?;
@@ -195,5 +195,5 @@ fn list_in(house: &Offline, options: &ListOptions) -> Result<Value, Failure> {
         .map(|order| OrderView::new(order, listed.at))
         .collect();
     let next = listed.next.and_then(|next| next.bits());
-    Ok(page(items, next.map(|bits| bits.to_be_bytes().to_vec())))
+    Ok(page(house, items, next.map(|bits| bits.to_be_bytes().to_vec())))
 }

@@ -159,7 +159,7 @@ fn list_in(house: &Offline, options: &ListOptions) -> Result<Value, Failure> {
             .find(|(known, _)| Some(*known) == word)
             .map(|(_, status)| *status),
     };
-    let after = options.page.after(|key| {
+    let after = options.page.after(house, |key| {
         let bits = u128::from_be_bytes(key.try_into().ok()?);
         ReservationId::from_u128(bits)
     })?;
@@ -172,7 +172,7 @@ fn list_in(house: &Offline, options: &ListOptions) -> Result<Value, Failure> {
         .map(|item| ReservationView::new(&item.hold, &item.variant, listed.at))
         .collect();
     let next = listed.next.map(|next| next.as_u128().to_be_bytes().to_vec());
-    Ok(page(items, next))
+    Ok(page(house, items, next))
 }
 
 /// An id of a filter, if one was given.

@@ -121,7 +121,7 @@ fn list(options: &ListOptions, output: Output) -> Result<Value, Failure> {
     match Source::at(&options.place, output)? {
         Source::Server(server) => server.get(&with_query(COLLECTION, &options.page.query()))?.json(),
         Source::House(house) => {
-            let after = options.page.after(|key| {
+            let after = options.page.after(&house, |key| {
                 let bytes = key.try_into().ok()?;
                 Some(VariantOrdinal(u32::from_be_bytes(bytes)))
             })?;
@@ -129,7 +129,11 @@ fn list(options: &ListOptions, output: Output) -> Result<Value, Failure> {
                 .variants(after, options.page.limit as usize)
                 .map_err(|error| failed(&error))?;
             let views = views.iter().map(VariantView::from).collect();
-            Ok(page(views, next.map(|next| next.0.to_be_bytes().to_vec())))
+            Ok(page(
+                &house,
+                views,
+                next.map(|next| next.0.to_be_bytes().to_vec()),
+            ))
         }
     }
 }

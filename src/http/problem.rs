@@ -147,6 +147,8 @@ codes! {
         "It was deleted or left alone too long, and everything in it was given back. Make a new one.";
     HistoryTooOld "history-too-old" 410 false "The past is not known so far back"
         "`oldestNumber` is the first record behind which the variant's state is known: the log and its archive have let the records before it go.";
+    CursorTooOld "cursor-too-old" 410 false "The cursor is of before a restore"
+        "The shop was put back since the page before was read, so that what the cursor stands behind may be gone. Read the list again from its start.";
     StaleVersion "stale-version" 412 false "It changed since you read it"
         "Read it again, decide again, and send its new ETag in If-Match. `version` is the version now.";
     BodyTooLarge "body-too-large" 413 false "The body is too large"

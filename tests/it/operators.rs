@@ -154,7 +154,15 @@ fn a_server_and_what_it_leaves_behind_tell_the_same() {
         let questions: Vec<Vec<&str>> = vec![
             vec!["variant", "get", "123"],
             vec!["variant", "list", "--limit", "4"],
-            vec!["variant", "list", "--limit", "500", "--cursor", "00000d00"],
+            // The demo shop was put in by a restore, so that its log is of epoch 2.
+            vec![
+                "variant",
+                "list",
+                "--limit",
+                "500",
+                "--cursor",
+                "000000000000000200000d00",
+            ],
             vec!["reservation", "get", &reservation],
             vec!["reservation", "list"],
             vec!["reservation", "list", "--status", "confirmed"],
@@ -181,6 +189,16 @@ fn a_server_and_what_it_leaves_behind_tell_the_same() {
         let offline = ask(&["--data-dir", data.to_str().unwrap()]);
         for (question, (online, offline)) in questions.iter().zip(online.iter().zip(&offline)) {
             assert_eq!(online, offline, "{backend}: {question:?}");
+        }
+        // A cursor of the epoch before is told from one that no list gave out.
+        for (cursor, why) in [
+            ("000000000000000100000d00", "of before a restore"),
+            ("0000000000000002", "wanted the cursor"),
+        ] {
+            let data = data.to_str().unwrap();
+            let (code, told) = ended(&["variant", "list", "--cursor", cursor, "--data-dir", data]);
+            assert_eq!(code, 2, "{told}");
+            assert!(told.contains(why), "{told}");
         }
         assert_eq!(online[2]["items"].as_array().unwrap().len(), 214);
         assert_eq!(online[4]["items"].as_array().unwrap().len(), 3);

@@ -134,11 +134,41 @@ pub struct Page {
     pub cursor: Option<Cursor>,
 }
 
-/// Where a list goes on: the app's own sort key, opaque to callers. It travels as lower-case hexadecimal.
+impl Page {
+    /// The sort key behind which the page begins, in a shop whose log is of `epoch`; `read` knows its form.
+    ///
+    /// # Errors
+    /// `cursor-too-old` when the shop was put back since the cursor was given out, [`Cursor::refused`] when no list gave
+    /// it out.
+    pub fn after<T>(&self, epoch: u64, read: impl FnOnce(&[u8]) -> Option<T>) -> Result<Option<T>, Problem> {
+        let Some(cursor) = &self.cursor else {
+            return Ok(None);
+        };
+        if cursor.epoch != epoch {
+            return Err(Cursor::too_old());
+        }
+        read(&cursor.key).map(Some).ok_or_else(Cursor::refused)
+    }
+}
+
+/// Where a list goes on: the app's own sort key, opaque to callers, behind the epoch it was read in. A restore begins a new
+/// epoch: what stood before the key may be gone then, and a page behind it would look whole with a hole in it.
+///
+/// It travels as lower-case hexadecimal: eight bytes of epoch, most significant first, then the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursor(pub Vec<u8>);
+pub struct Cursor {
+    /// The epoch of the log that the list was read from.
+    pub epoch: u64,
+    /// The sort key of the last item of the page before.
+    pub key: Vec<u8>,
+}
 
 impl Cursor {
+    /// What a cursor of before a restore is answered.
+    pub fn too_old() -> Problem {
+        Problem::new(Code::CursorTooOld)
+    }
+
     /// What a cursor is answered that no list gave out.
     pub fn refused() -> Problem {
         Problem::invalid_parameter("cursor", "the nextCursor of an earlier answer")
@@ -158,7 +188,12 @@ impl Cursor {
             .iter()
             .map(|[high, low]| Some(nibble(*high)? << 4 | nibble(*low)?))
             .collect();
-        bytes.map(Self).ok_or_else(refused)
+        let bytes = bytes.ok_or_else(refused)?;
+        let (epoch, key) = bytes.split_first_chunk().ok_or_else(refused)?;
+        Ok(Self {
+            epoch: u64::from_be_bytes(*epoch),
+            key: key.to_vec(),
+        })
     }
 }
 
@@ -172,7 +207,9 @@ fn nibble(digit: u8) -> Option<u8> {
 
 impl std::fmt::Display for Cursor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        let epoch = self.epoch.to_be_bytes();
+        let bytes = epoch.iter().chain(&self.key);
+        bytes.into_iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -199,14 +236,29 @@ mod tests {
 
     #[test]
     fn a_cursor_comes_back_as_it_was() {
-        let cursor = Cursor(vec![0, 1, 0xab, 0xff]);
-        assert_eq!(
-            params(&format!("cursor={cursor}")).page().unwrap().cursor,
-            Some(cursor)
-        );
-        for refused in ["", "0", "zz", "AB", "0x"] {
+        let cursor = Cursor {
+            epoch: 3,
+            key: vec![0, 1, 0xab, 0xff],
+        };
+        assert_eq!(cursor.to_string(), "00000000000000030001abff");
+        let page = params(&format!("cursor={cursor}")).page().unwrap();
+        assert_eq!(page.cursor, Some(cursor));
+        for refused in ["", "0", "zz", "AB", "0x", "00000000000003"] {
             assert!(params(&format!("cursor={refused}")).page().is_err(), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_cursor_is_good_for_the_epoch_it_was_given_out_in() {
+        let page = params("cursor=000000000000000205").page().unwrap();
+        let code = |epoch, read: fn(&[u8]) -> Option<u8>| page.after(epoch, read).map_err(|told| told.code());
+        assert_eq!(code(2, |key| key.first().copied()), Ok(Some(5)));
+        assert_eq!(code(2, |_| None), Err(Code::InvalidParameter));
+        for other in [1, 3] {
+            assert_eq!(code(other, |key| key.first().copied()), Err(Code::CursorTooOld));
+        }
+        let start = params("").page().unwrap();
+        assert_eq!(start.after(3, |_| Some(())).unwrap(), None);
     }
 
     #[test]

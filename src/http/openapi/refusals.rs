@@ -28,6 +28,9 @@ pub(super) fn of(path: &str, method: &str, name: &str, body: Option<BodyKind>) -
     if path.starts_with("/api/stock/") && !NO_VARIANT.contains(&name) {
         codes.extend(ASKING_A_VARIANT);
     }
+    if name.starts_with("list_") {
+        codes.insert(Code::CursorTooOld);
+    }
     let own = REFUSALS.iter().find(|(operation, _)| *operation == name);
     codes.extend(own.into_iter().flat_map(|(_, codes)| codes.iter().copied()));
     codes

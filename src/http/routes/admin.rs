@@ -5,7 +5,7 @@ use crate::domain::ids::VariantId;
 use crate::http::extract::ask::{Ask, Look, NoBody, RequiredIfMatch};
 use crate::http::extract::bodies::PolicyBody;
 use crate::http::extract::header::Expected;
-use crate::http::extract::query::{Cursor, Params, id};
+use crate::http::extract::query::{Params, id};
 use crate::http::failure;
 use crate::http::problem::{Code, Problem};
 use crate::http::refusal::Subject;
@@ -93,6 +93,7 @@ pub(crate) async fn get_hot_variants(
     params.finish()?;
     let hot = site.shop.hot_variants(&context, limit as usize);
     Ok(Reply::ok(&page(
+        &site,
         hot.into_iter().map(HotVariantView::from).collect(),
         None,
     )))
@@ -108,7 +109,7 @@ pub(crate) async fn list_quarantine(
 ) -> Result<Reply, Problem> {
     let wanted = params.page()?;
     params.finish()?;
-    let after = wanted.cursor.as_ref().map(last_seen).transpose()?;
+    let after = wanted.after(site.shop.epoch(), last_seen)?;
     let mut closed = site.shop.quarantined(&context);
     closed.sort_by(|a, b| a.id.cmp(&b.id));
     closed.retain(|one| after.as_ref().is_none_or(|after| one.id > *after));
@@ -117,14 +118,14 @@ pub(crate) async fn list_quarantine(
     let next = closed.last().filter(|_| more);
     let next = next.map(|last| last.id.as_str().as_bytes().to_vec());
     Ok(Reply::ok(&page(
+        &site,
         closed.into_iter().map(QuarantinedView::from).collect(),
         next,
     )))
 }
 
-fn last_seen(cursor: &Cursor) -> Result<VariantId, Problem> {
-    let text = std::str::from_utf8(&cursor.0).map_err(|_| Cursor::refused())?;
-    id("cursor", text).map_err(|_| Cursor::refused())
+fn last_seen(key: &[u8]) -> Option<VariantId> {
+    VariantId::parse(std::str::from_utf8(key).ok()?).ok()
 }
 
 /// Has a quarantined variant read again from its stored state and the log.

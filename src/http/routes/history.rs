@@ -5,7 +5,7 @@ use crate::app::{EventPlace, HistoryAsk, Moment};
 use crate::domain::ids::VariantId;
 use crate::domain::time::Timestamp;
 use crate::http::extract::ask::Look;
-use crate::http::extract::query::{Cursor, Params, id};
+use crate::http::extract::query::{Params, id};
 use crate::http::problem::Problem;
 use crate::http::site::Site;
 use crate::http::view::HistoryView;
@@ -33,15 +33,12 @@ pub(crate) async fn list_history(
     params.finish()?;
     let ask = HistoryAsk {
         at,
-        before: wanted
-            .cursor
-            .map(|cursor| place(&cursor).ok_or_else(Cursor::refused))
-            .transpose()?,
+        before: wanted.after(site.shop.epoch(), place)?,
         limit: wanted.limit as usize,
     };
     let story = site.shop.history(&context, &variant, ask).await;
     let story = story.map_err(|error| problem(&error, &variant))?;
-    Ok(Reply::ok(&HistoryView::new(&variant, &story)))
+    Ok(Reply::ok(&HistoryView::new(&variant, &story, site.shop.epoch())))
 }
 
 fn moment(params: &mut Params) -> Result<Moment, Problem> {
@@ -66,9 +63,9 @@ fn number(text: &str) -> Result<u64, Problem> {
     number.ok_or_else(|| Problem::invalid_parameter("number", "the number of a record"))
 }
 
-/// The place that a cursor names.
-pub(crate) fn place(cursor: &Cursor) -> Option<EventPlace> {
-    let (number, index) = cursor.0.split_first_chunk::<8>()?;
+/// The place that a cursor's key names.
+pub(crate) fn place(key: &[u8]) -> Option<EventPlace> {
+    let (number, index) = key.split_first_chunk::<8>()?;
     Some(EventPlace {
         number: u64::from_be_bytes(*number),
         index: u32::from_be_bytes(index.try_into().ok()?),

@@ -14,6 +14,7 @@ pub(crate) mod variants;
 
 use super::extract::header::{CART_TOKEN, Expected, IDEMPOTENT_REPLAYED, etag};
 use super::extract::query::Cursor;
+use super::site::Site;
 use super::view::ListPage;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -128,10 +129,11 @@ const fn version(expected: Expected) -> Option<u64> {
     }
 }
 
-fn page<T>(items: Vec<T>, next: Option<Vec<u8>>) -> ListPage<T> {
+fn page<T>(site: &Site, items: Vec<T>, next: Option<Vec<u8>>) -> ListPage<T> {
+    let epoch = site.shop.epoch();
     ListPage {
         items,
-        next_cursor: next.map(|next| Cursor(next).to_string()),
+        next_cursor: next.map(|key| Cursor { epoch, key }.to_string()),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::http::extract::bodies::{
     OrderCancelBody, OrderFulfilBody, OrderReturnBody, PaymentConfirmBody, after_sale_lines,
 };
 use crate::http::extract::member::Handle;
-use crate::http::extract::query::{Cursor, Params, id};
+use crate::http::extract::query::{Params, id};
 use crate::http::failure;
 use crate::http::problem::Problem;
 use crate::http::refusal::Subject;
@@ -51,7 +51,7 @@ pub(crate) async fn list_orders(
     };
     let wanted = params.page()?;
     params.finish()?;
-    let after = wanted.cursor.map(|cursor| created_after(&cursor)).transpose()?;
+    let after = wanted.after(site.shop.epoch(), created_after)?;
     let listed = site
         .shop
         .list_orders(&context, &filter, after, wanted.limit as usize)
@@ -62,7 +62,7 @@ pub(crate) async fn list_orders(
     let next = next
         .and_then(|next| next.bits())
         .map(|bits| bits.to_be_bytes().to_vec());
-    Ok(Reply::ok(&page(items, next)))
+    Ok(Reply::ok(&page(&site, items, next)))
 }
 
 /// The states that are shown; one that is being made or was refused is its cart's business.
@@ -78,9 +78,9 @@ pub(crate) const STATUSES: [Status; 9] = [
     Status::RefundRequired,
 ];
 
-fn created_after(cursor: &Cursor) -> Result<OrderId, Problem> {
-    let bits = cursor.0.as_slice().try_into().ok().map(u128::from_be_bytes);
-    bits.and_then(OrderId::from_bits).ok_or_else(Cursor::refused)
+fn created_after(key: &[u8]) -> Option<OrderId> {
+    let bits = key.try_into().ok().map(u128::from_be_bytes);
+    bits.and_then(OrderId::from_bits)
 }
 
 /// Reads an order.

@@ -9,7 +9,7 @@ use crate::http::extract::bodies::{
     ReserveBody, ValidateBody, millis,
 };
 use crate::http::extract::member::{Handle, Id, Quantity};
-use crate::http::extract::query::{Cursor, Params, id};
+use crate::http::extract::query::{Params, id};
 use crate::http::failure::{self, about};
 use crate::http::problem::{Code, Problem};
 use crate::http::refusal::Subject;
@@ -266,7 +266,7 @@ pub(crate) async fn list_reservations(
     };
     let wanted = params.page()?;
     params.finish()?;
-    let after = wanted.cursor.map(|cursor| created_after(&cursor)).transpose()?;
+    let after = wanted.after(site.shop.epoch(), created_after)?;
     let listed = site
         .shop
         .list_reservations(&context, &filter, after, wanted.limit as usize)
@@ -278,6 +278,7 @@ pub(crate) async fn list_reservations(
         .map(|item| ReservationView::new(&item.hold, &item.variant, listed.at))
         .collect();
     Ok(Reply::ok(&page(
+        &site,
         items,
         listed.next.map(|next| next.as_u128().to_be_bytes().to_vec()),
     )))
@@ -291,10 +292,9 @@ pub(crate) const STATUSES: [(&str, HoldStatus); 4] = [
     ("expired", HoldStatus::Expired),
 ];
 
-fn created_after(cursor: &Cursor) -> Result<ReservationId, Problem> {
-    let bits = cursor.0.as_slice().try_into().ok().map(u128::from_be_bytes);
+fn created_after(key: &[u8]) -> Option<ReservationId> {
+    let bits = key.try_into().ok().map(u128::from_be_bytes);
     bits.and_then(ReservationId::from_u128)
-        .ok_or_else(Cursor::refused)
 }
 
 /// Says how reservations have gone so far.

@@ -3,7 +3,7 @@ use super::{Reply, page};
 use crate::app::{Answered, AppError};
 use crate::http::extract::ask::{Ask, Look, NoBody};
 use crate::http::extract::member::Handle;
-use crate::http::extract::query::{Cursor, Params, id};
+use crate::http::extract::query::{Params, id};
 use crate::http::failure;
 use crate::http::problem::Problem;
 use crate::http::refusal::Subject;
@@ -36,11 +36,11 @@ pub(crate) async fn list_snapshots(
 ) -> Result<Reply, Problem> {
     let wanted = params.page()?;
     params.finish()?;
-    let after = wanted.cursor.map(|Cursor(id)| String::from_utf8(id));
-    let after = after.transpose().map_err(|_| Cursor::refused())?;
+    let after = wanted.after(site.shop.epoch(), |id| String::from_utf8(id.to_vec()).ok())?;
     let listed = site.shop.list_snapshots(after, wanted.limit as usize).await;
     let listed = listed.map_err(problem)?;
     Ok(Reply::ok(&page(
+        &site,
         listed.items.iter().map(SnapshotView::from).collect(),
         listed.next.map(String::into_bytes),
     )))

@@ -6,7 +6,7 @@ use crate::domain::ids::VariantId;
 use crate::http::extract::ask::{Ask, IfMatch, Look, RequiredIfMatch};
 use crate::http::extract::bodies::{AdjustmentBody, AvailabilityBody, StockBody};
 use crate::http::extract::member::{Id, Units};
-use crate::http::extract::query::{Cursor, Params, id};
+use crate::http::extract::query::{Params, id};
 use crate::http::failure;
 use crate::http::problem::Problem;
 use crate::http::refusal::Subject;
@@ -79,7 +79,7 @@ pub(crate) async fn list_ledger(
     let variant = id::<VariantId>("id", &variant)?;
     let wanted = params.page()?;
     params.finish()?;
-    let after = wanted.cursor.map(|cursor| seq(&cursor)).transpose()?.unwrap_or(0);
+    let after = wanted.after(site.shop.epoch(), seq)?.unwrap_or(0);
     let lines = site
         .shop
         .ledger(&context, &variant, after, wanted.limit as usize)
@@ -90,18 +90,14 @@ pub(crate) async fn list_ledger(
         .filter(|_| more)
         .map(|line| line.seq.to_be_bytes().to_vec());
     Ok(Reply::ok(&page(
+        &site,
         lines.iter().map(LedgerEntryView::from).collect(),
         next,
     )))
 }
 
-fn seq(cursor: &Cursor) -> Result<u64, Problem> {
-    cursor
-        .0
-        .as_slice()
-        .try_into()
-        .map(u64::from_be_bytes)
-        .map_err(|_| Cursor::refused())
+fn seq(key: &[u8]) -> Option<u64> {
+    key.try_into().ok().map(u64::from_be_bytes)
 }
 
 /// Reads what is free of a variant. A display: the hold decides.

@@ -5,7 +5,7 @@ use crate::domain::ids::{VariantId, VariantOrdinal};
 use crate::domain::variant::{SaleState, View};
 use crate::http::extract::ask::{Ask, IfMatch, Look, NoBody, RequiredIfMatch};
 use crate::http::extract::bodies::{VariantBody, VariantPatchBody};
-use crate::http::extract::query::{Cursor, Params, id};
+use crate::http::extract::query::{Params, id};
 use crate::http::failure;
 use crate::http::problem::Problem;
 use crate::http::refusal::Subject;
@@ -64,7 +64,7 @@ pub(crate) async fn list_variants(
 ) -> Result<Reply, Problem> {
     let wanted = params.page()?;
     params.finish()?;
-    let after = wanted.cursor.map(|cursor| ordinal(&cursor)).transpose()?;
+    let after = wanted.after(site.shop.epoch(), ordinal)?;
     let listed = site
         .shop
         .list_variants(&context, after, wanted.limit as usize)
@@ -72,14 +72,15 @@ pub(crate) async fn list_variants(
     let (views, next) = listed.map_err(|error| failure::problem(&error, Subject::default()))?;
     let items = views.iter().map(VariantView::from).collect();
     Ok(Reply::ok(&page(
+        &site,
         items,
         next.map(|next| next.0.to_be_bytes().to_vec()),
     )))
 }
 
-fn ordinal(cursor: &Cursor) -> Result<VariantOrdinal, Problem> {
-    let bytes = cursor.0.as_slice().try_into().map_err(|_| Cursor::refused())?;
-    Ok(VariantOrdinal(u32::from_be_bytes(bytes)))
+fn ordinal(key: &[u8]) -> Option<VariantOrdinal> {
+    let ordinal = key.try_into().ok().map(u32::from_be_bytes);
+    ordinal.map(VariantOrdinal)
 }
 
 /// Reads a variant.

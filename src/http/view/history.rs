@@ -130,8 +130,8 @@ pub struct HistoryEventView {
 }
 
 impl HistoryView {
-    /// A variant's story.
-    pub fn new(variant: &VariantId, story: &Story) -> Self {
+    /// A variant's story, read in `epoch`.
+    pub fn new(variant: &VariantId, story: &Story, epoch: u64) -> Self {
         let last = story.events.last().filter(|_| story.more);
         Self {
             variant_id: Shown(variant.clone()),
@@ -147,8 +147,8 @@ impl HistoryView {
             items: story.events.iter().map(HistoryEventView::from).collect(),
             next_cursor: last.map(|last| {
                 let place = last.place;
-                let bytes = [&place.number.to_be_bytes()[..], &place.index.to_be_bytes()[..]];
-                Cursor(bytes.concat()).to_string()
+                let key = [&place.number.to_be_bytes()[..], &place.index.to_be_bytes()[..]].concat();
+                Cursor { epoch, key }.to_string()
             }),
         }
     }

@@ -3,10 +3,11 @@
 //! units themselves, the other shoppers who go the whole way from cart to payment (AGREE too).
 //!
 //! `HOLDFAST_KILL_CYCLES=1000 HOLDFAST_KILL_SEED=7 cargo test --test it kill:: -- --nocapture` runs more of it and says
-//! what it did. Half of the kills fall into start-up, checkpoint and trim.
+//! what it did. More than half of the kills fall into start-up, checkpoint, trim and snapshot.
 mod answers;
 pub(crate) mod ledger;
 mod moment;
+mod shelf;
 mod shopper;
 
 use std::collections::BTreeMap;
@@ -23,11 +24,12 @@ use crate::server::wire::Connection;
 use crate::server::{Server, Starting};
 use ledger::Ledger;
 use moment::{Moment, calls, kill_at_call, wait_for};
+use shelf::{Shelf, half_written};
 use shopper::Shopper;
 
 const CLIENTS: u64 = 4;
 
-/// Of each four cycles one dies in its start, half of the others in a checkpoint or a trim.
+/// Of each four cycles one dies in its start, half of the others in a checkpoint, a trim or a snapshot.
 const MOMENTS: [Moment; 8] = [
     Moment::Load,
     Moment::StartUp,
@@ -35,7 +37,7 @@ const MOMENTS: [Moment; 8] = [
     Moment::Load,
     Moment::Trim,
     Moment::StartUp,
-    Moment::Load,
+    Moment::Snapshot,
     Moment::Load,
 ];
 
@@ -75,6 +77,7 @@ struct Loop<C> {
     rng: Rng,
     kills: BTreeMap<Moment, u64>,
     total: Checked,
+    shelf: Shelf,
     /// Read and write calls of the last start that came to its end.
     start_calls: u64,
 }
@@ -99,6 +102,7 @@ impl<C: Client> Loop<C> {
             replays,
             unknown,
         } = C::check(&server, &mut self.clients);
+        self.shelf.served_by(&server, &self.data_dir);
         self.total.answers += answers;
         self.total.holds = holds;
         self.total.replays += replays;
@@ -118,13 +122,17 @@ impl<C: Client> Loop<C> {
         } else {
             let server = self.start();
             self.load_until_killed(server, moment);
+            if moment == Moment::Snapshot && !half_written(&self.data_dir) {
+                died = Moment::Load;
+            }
         }
+        self.shelf.judge(&self.data_dir);
         *self.kills.entry(died).or_default() += 1;
     }
 
     fn load_until_killed(&mut self, server: Server, moment: Moment) {
         let answers = self.rng.usize(1..300);
-        let journal = self.data_dir.join("epochs/1/journal");
+        let data_dir = &self.data_dir;
         let (tell, heard) = mpsc::channel();
         std::thread::scope(|scope| {
             for client in &mut self.clients {
@@ -133,8 +141,9 @@ impl<C: Client> Loop<C> {
                 scope.spawn(move || client.ask_until_lost(connection, || _ = tell.send(())));
             }
             drop(tell);
-            wait_for(moment, &server, answers, &heard, &journal);
+            let operator = wait_for(moment, &server, answers, &heard, data_dir);
             server.kill();
+            drop(operator);
         });
     }
 }
@@ -163,6 +172,7 @@ fn nothing_answered_is_lost<C: Client>(back_end: &str) {
         rng: Rng::with_seed(seed),
         kills: BTreeMap::new(),
         total: Checked::default(),
+        shelf: Shelf::default(),
         start_calls: 0,
     };
     for cycle in 0..cycles {
@@ -183,7 +193,8 @@ fn nothing_answered_is_lost<C: Client>(back_end: &str) {
     let kills = run.kills;
     let story = format!(
         "{back_end}, seed {seed}: {cycles} kills {kills:?}, {answers} answers and {replays} replays checked, \
-         {unknown} unanswered settled, {holds} holds at the end, 0 violations"
+         {unknown} unanswered settled, {holds} holds at the end, {} snapshots whole, 0 violations",
+        run.shelf.count()
     );
     let mut out = std::io::stdout();
     writeln!(out, "{story}").unwrap();

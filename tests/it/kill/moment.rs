@@ -3,6 +3,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
+use super::shelf::{half_written, whole};
+use crate::server::wire::{Connection, request};
 use crate::server::{Server, Starting};
 
 /// Where the kill falls.
@@ -14,6 +16,8 @@ pub(super) enum Moment {
     Checkpoint,
     /// When a part of the log has just gone away.
     Trim,
+    /// While a snapshot lies half written under its temporary name.
+    Snapshot,
     /// Anywhere between two answers.
     Load,
 }
@@ -47,14 +51,16 @@ pub(super) fn kill_at_call(mut starting: Starting, call: u64, log: &Path) -> boo
     !ready()
 }
 
-/// Waits under load until `answers` were given, and then for the moment itself.
+/// Waits under load until `answers` were given, and then for the moment itself. Whoever asked for what it waits for is handed
+/// back, to stay on the line until the kill.
 pub(super) fn wait_for(
     moment: Moment,
     server: &Server,
     answers: usize,
     heard: &Receiver<()>,
-    journal: &Path,
-) {
+    data_dir: &Path,
+) -> Option<Connection> {
+    let journal = &data_dir.join("epochs/1/journal");
     assert_eq!(
         heard.iter().take(answers).count(),
         answers,
@@ -63,22 +69,44 @@ pub(super) fn wait_for(
     );
     match moment {
         Moment::StartUp | Moment::Load => {}
-        Moment::Checkpoint => spin(heard, || checkpoint_runs(server.id())),
+        Moment::Checkpoint => _ = spin(heard, || checkpoint_runs(server.id())),
         Moment::Trim => {
             let before = parts(journal);
             spin(heard, || !before.is_subset(&parts(journal)));
         }
+        Moment::Snapshot => return Some(until_half_written(server, heard, data_dir)),
+    }
+    None
+}
+
+/// Asks for one snapshot that comes to its end, so that there is one to stay, and then for more until one is seen half
+/// written; one may be whole before anybody looked.
+fn until_half_written(server: &Server, heard: &Receiver<()>, data_dir: &Path) -> Connection {
+    let mut operator = server.connect();
+    let ask = request("POST", "/api/admin/snapshots", "", "");
+    loop {
+        let taken = operator.exchange(&ask).unwrap();
+        assert_eq!(taken.status, 201, "{}", taken.text());
+        let before = whole(data_dir);
+        operator.write(&ask).unwrap();
+        let ended = spin(heard, || half_written(data_dir) || whole(data_dir) != before);
+        if ended || half_written(data_dir) {
+            return operator;
+        }
+        let taken = operator.read().unwrap();
+        assert_eq!(taken.status, 201, "{}", taken.text());
     }
 }
 
-/// Waits for a condition as long as somebody is being answered.
-fn spin(heard: &Receiver<()>, is_true: impl Fn() -> bool) {
+/// Waits for a condition as long as somebody is being answered. Whether nobody is any more.
+fn spin(heard: &Receiver<()>, is_true: impl Fn() -> bool) -> bool {
     while !is_true() {
         if heard.try_recv() == Err(TryRecvError::Disconnected) {
-            return;
+            return true;
         }
         std::thread::yield_now();
     }
+    false
 }
 
 /// Whether the checkpoint's thread is on a processor or waits for the disk, instead of for its next round.

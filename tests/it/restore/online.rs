@@ -199,6 +199,12 @@ fn restored(backend: &str) {
         assert_eq!(plan["holdsLive"], 1);
         let before = served.plan(json!({})).await;
 
+        let list = "/api/stock/reservations?limit=1";
+        let first = served.get(list).await.body;
+        let cursor = first["nextCursor"].as_str().unwrap().to_owned();
+        let rest = format!("{list}&cursor={cursor}");
+        assert_eq!(served.get(&rest).await.body["items"].as_array().unwrap().len(), 1);
+
         // Ten minutes later the plan is worth nothing.
         served.home.clock.advance(10 * 60_000 + 1);
         let stale = served.run(&plan["planToken"]).await;
@@ -244,6 +250,10 @@ fn restored(backend: &str) {
                 .unwrap()
                 .contains("\"variantId\":\"soap\"")
         );
+
+        // A page of before does not go on in the shop that was put back, which lacks what stood before it.
+        let told = served.get(&rest).await;
+        assert_eq!((told.status, told.code.as_str()), (410, "cursor-too-old"));
 
         // As it was then, and paused because it was sold since.
         let soap = served.get("/api/stock/variants/soap").await.body;
