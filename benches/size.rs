@@ -25,7 +25,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 /// The server's.
@@ -90,7 +90,8 @@ async fn main() {
     );
     told("as they were made", before, after, count);
     // Idle ones fall asleep, and everything durable goes to the rows.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    let clock = shop.clock();
+    clock.sleep_until(clock.now().saturating_add(5_000)).await;
     shop.checkpoint().await.unwrap();
     told("asleep, behind a checkpoint", before, rss(), count);
     shop.close().await;
