@@ -91,6 +91,7 @@ fn holds_of_what_is_at_work_stay_as_they_were() {
     };
     let paying = house.orders[&order].decide(&pay, None, house.now).unwrap().after;
     assert!(paying.is_working());
+    assert_eq!(paying.version, house.orders[&order].version + 1, "it was paid");
     busy.order(&paying);
     assert!(events(&house, &busy).is_empty());
 }

@@ -266,6 +266,7 @@ fn the_laws_of_an_order_bite() {
         with(&open, &|order| {
             order.refunds = vec![refund.clone(), refund.clone()]
         }),
+        with(&open, &|order| order.status = Status::Opening),
         with(&open, &|order| order.status = Status::RefundRequired),
         with(&sold, &|order| order.refunds = vec![refund.clone()]),
         with(&sold, &|order| order.lines[0].fulfilment.shipped = 3),
