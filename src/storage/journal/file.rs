@@ -15,7 +15,7 @@ use parking_lot::RwLock;
 use crate::clock::Stopwatch;
 
 use super::disk::{Disk, DiskFile};
-use super::format::LogHead;
+use super::format::{self, LogHead};
 use super::owner::{DurableEnd, TailKeeper};
 use super::segment::{self, GROUPS_AT, Index, ScanPlan, Segment};
 use super::survey::{EachGroup, GroupPlace};
@@ -457,17 +457,19 @@ fn check_adjacent(before: &Segment, tail: &Anchor, next: &Anchor) -> Result<(), 
     .into())
 }
 
-/// Overwrites a torn tail with zeros, so that the space stays allocated, and syncs. The first bytes go last: should this be
-/// interrupted, what is left is still a torn tail.
+/// Overwrites a torn tail with zeros, so that the space stays allocated, and syncs. The header goes last, when nothing lies behind
+/// it on the device: should this be interrupted anywhere, what is left is still a torn tail.
 fn cut(file: &dyn DiskFile, torn: &TornTail) -> io::Result<()> {
-    let mut left = torn.bytes;
-    while left > 0 {
-        let length = left.min(ZEROS.len() as u64);
-        left -= length;
-        file.write_at(
-            torn.offset + left,
-            &ZEROS[..usize::try_from(length).expect("it is at most the length of a slice")],
-        )?;
+    let head = torn.bytes.min(format::HEAD_BYTES as u64);
+    for part in [head..torn.bytes, 0..head] {
+        let mut end = part.end;
+        while end > part.start {
+            let length = (end - part.start).min(ZEROS.len() as u64);
+            end -= length;
+            let zeros = &ZEROS[..usize::try_from(length).expect("it is at most the length of a slice")];
+            file.write_at(torn.offset + end, zeros)?;
+        }
+        file.sync_data()?;
     }
-    file.sync_data()
+    Ok(())
 }

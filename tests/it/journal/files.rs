@@ -1,7 +1,11 @@
 //! What segment files promise about ends and damage: see the head of `storage/journal/segment.rs`.
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-use holdfast::storage::journal::simulated::SimulatedDisk;
+use holdfast::storage::journal::simulated::{Operation, SimulatedDisk};
 use holdfast::storage::journal::verify::verify_files;
 use holdfast::storage::journal::{Anchor, Damage, OpenError, ReadError, RecordNumber};
 
@@ -78,6 +82,36 @@ fn a_torn_tail_is_cut_once() {
     );
     assert!(home.open().acquire(PARTITION).unwrap().cut.is_some());
     assert!(home.open().acquire(PARTITION).unwrap().cut.is_none());
+}
+
+/// A cut that broke off once left half a header of zeros before bytes of the record: that looked like a group that had been complete.
+#[test]
+fn a_cut_that_breaks_off_leaves_a_torn_tail() {
+    let (home, offsets) = three_groups();
+    let whole = home.disk.content(&segment(1)).unwrap();
+    for end in offsets[2] + 1..offsets[3] {
+        for failing in 0..4 {
+            let mut torn = whole.clone();
+            torn[end..].fill(0);
+            home.disk.overwrite(&segment(1), &torn);
+            let left = AtomicU64::new(failing);
+            home.disk.set_plan(move |operation, _| {
+                let counts = matches!(operation, Operation::Write | Operation::Sync);
+                if !counts || left.fetch_sub(1, Ordering::Relaxed) != 0 {
+                    return Ok(());
+                }
+                Err(io::Error::from_raw_os_error(5))
+            });
+            let _ = home.open_at(Anchor::GENESIS);
+            home.disk.clear_plan();
+            let tail = home.open().acquire(PARTITION).unwrap();
+            assert_eq!(
+                tail.last,
+                RecordNumber(4),
+                "torn at {end}, operation {failing} failed"
+            );
+        }
+    }
 }
 
 #[test]
