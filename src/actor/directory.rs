@@ -93,6 +93,9 @@ pub struct Services {
     pub limits: ActorLimits,
 }
 
+/// Coordinators; one that is resumed and waits for its slots is not there yet, but its id is taken.
+type Bulks = HashMap<BulkId, Option<ActorRef<BulkMessage>>>;
+
 /// Where every variant and every running coordinator lives.
 pub struct Directory {
     myself: Weak<Self>,
@@ -103,7 +106,7 @@ pub struct Directory {
     next_ordinal: AtomicU32,
     homes: Homes,
     generations: AtomicU64,
-    bulks: Mutex<HashMap<BulkId, ActorRef<BulkMessage>>>,
+    bulks: Mutex<Bulks>,
     /// Whose actor is whose, for the supervisor.
     actors: Mutex<HashMap<ActorId, Who>>,
     sleepers: Arc<Sleepers>,
@@ -514,29 +517,37 @@ impl Directory {
 
     /// Starts a coordinator. One with the same id that is still settling refuses the second, whose key is free again.
     pub(super) fn enter_bulk(&self, start: BulkStart) -> Result<(), StillSettling> {
-        let id = start.bulk.id;
         let mut bulks = self.bulks.lock();
-        if bulks.contains_key(&id) {
+        if bulks.contains_key(&start.bulk.id) {
             return Err(StillSettling);
         }
-        let supervisor = self.supervisor.get().expect("set at start").clone();
-        let (actor, _) = ActorRuntime::<BulkActor>::spawn_linked_instant(None, BulkActor, start, supervisor)
-            .expect("an actor without a name cannot clash with another");
-        bulks.insert(id, actor);
+        self.seat_bulk(&mut bulks, start);
         Ok(())
     }
 
-    /// Brings an unfinished coordinator of before the restart to its end, with its last record queued. Waits for the slots
-    /// it needs.
-    pub async fn resume_bulk(&self, bulk: Bulk) {
-        let slots = records_max(bulk.plan.lines.len());
-        let permit = self.services.admission.reserve_when_free(slots).await;
-        let (done, finished) = oneshot::channel();
-        let directory = self.myself.upgrade().expect("a call on it holds it");
-        // Ids are unique among stored coordinators, and nobody else has started one yet.
-        let _ = self.enter_bulk(BulkStart::resumed(bulk, permit, done, directory));
-        // Answered or not, it is never dropped half way.
-        let _ = finished.await;
+    fn seat_bulk(&self, bulks: &mut Bulks, start: BulkStart) {
+        let id = start.bulk.id;
+        let supervisor = self.supervisor.get().expect("set at start").clone();
+        let (actor, _) = ActorRuntime::<BulkActor>::spawn_linked_instant(None, BulkActor, start, supervisor)
+            .expect("an actor without a name cannot clash with another");
+        bulks.insert(id, Some(actor));
+    }
+
+    /// Brings an unfinished coordinator of before the restart to its end, with its last record queued, once there are the slots
+    /// it needs. Its id is taken from the call on, whenever that is: a request that comes earlier would start a second one.
+    pub fn resume_bulk(self: &Arc<Self>, bulk: Bulk) -> impl Future<Output = ()> + Send + 'static {
+        self.bulks.lock().insert(bulk.id, None);
+        let directory = Arc::clone(self);
+        async move {
+            let slots = records_max(bulk.plan.lines.len());
+            let permit = directory.services.admission.reserve_when_free(slots).await;
+            let (done, finished) = oneshot::channel();
+            let start = BulkStart::resumed(bulk, permit, done, Arc::clone(&directory));
+            directory.seat_bulk(&mut directory.bulks.lock(), start);
+            drop(directory);
+            // Answered or not, it is never dropped half way.
+            let _ = finished.await;
+        }
     }
 
     pub(super) fn leave_bulk(&self, id: BulkId) {
@@ -544,7 +555,7 @@ impl Directory {
     }
 
     pub(super) fn tell_bulk(&self, id: BulkId, message: BulkMessage) {
-        if let Some(bulk) = self.bulks.lock().get(&id) {
+        if let Some(Some(bulk)) = self.bulks.lock().get(&id) {
             // One that has just ended needs no answer.
             let _ = bulk.cast(message);
         }

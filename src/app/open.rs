@@ -310,15 +310,17 @@ impl Shop {
             directory.restore(head, variant.encoded, variant.number, variant.next_deadline);
         }
         if opened.settled > 0 {
-            // In a task of its own: what is not settled in time goes on in the background.
-            let resuming = tokio::spawn({
-                let directory = Arc::clone(&directory);
-                async move {
-                    for bulk in bulks {
-                        directory.resume_bulk(bulk).await;
-                    }
+            // In tasks of their own: what is not settled in time goes on in the background, and holds up no other.
+            let tasks = bulks
+                .into_iter()
+                .map(|bulk| tokio::spawn(directory.resume_bulk(bulk)));
+            let tasks: Vec<_> = tasks.collect();
+            let resuming = async {
+                for task in tasks {
+                    task.await?;
                 }
-            });
+                Ok::<(), tokio::task::JoinError>(())
+            };
             if let Some(resumed) = settled(&directory, &clock, "bulk requests", resuming).await {
                 resumed.map_err(std::io::Error::other)?;
             }

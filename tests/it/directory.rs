@@ -7,8 +7,9 @@ use holdfast::{
     },
     clock::ManualClock,
     domain::{
+        bulk::{Action, Bulk, Line, Mode, Plan},
         cart::{self, Cart, LineHold},
-        ids::{CartId, ReservationId, Slot, StoreId, VariantId, VariantOrdinal},
+        ids::{BulkId, CartId, ReservationId, Slot, StoreId, VariantId, VariantOrdinal},
         policy::Terms,
         time::Timestamp,
         variant::{Command, Flows, Head, Hold, Reserve, Settings, Shopper, Variant},
@@ -381,5 +382,37 @@ async fn an_ask_keeps_its_room_while_it_is_on_its_way_and_is_not_sent_again() {
         3,
         "the variant's record, and two more of the cart"
     );
+    house.close();
+}
+
+/// The coordinator of before the restart once took its id only when it had its slots, and refused itself when a request with the same
+/// key had been quicker: nobody settled what it had promised.
+#[tokio::test]
+async fn a_coordinator_of_before_the_restart_has_its_id_before_it_has_its_slots() {
+    let house = House::open().await;
+    let plan = Plan {
+        store: StoreId::parse("default").unwrap(),
+        mode: Mode::AllOrNothing,
+        action: Action::Release,
+        lines: vec![Line {
+            variant: None,
+            variant_id: VariantId::parse("gone").unwrap(),
+            reservation: ReservationId::FIRST,
+            quantity: 0,
+        }],
+        terms: Terms::NONE,
+    };
+    let id = BulkId(7);
+    let others = house.admission.reserve(40).unwrap();
+    let resumed = house.directory.resume_bulk(Bulk::intended(id, plan.clone()));
+    let second = || {
+        let permit = house.admission.admit().unwrap();
+        let (port, _) = oneshot::channel();
+        house.directory.start_bulk(id, plan.clone(), None, permit, port)
+    };
+    assert!(second().is_err(), "its id is taken");
+    drop(others);
+    resumed.await;
+    assert!(second().is_ok(), "it has come to its end");
     house.close();
 }
