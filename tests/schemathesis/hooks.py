@@ -76,6 +76,7 @@ OF_THE_STATE = {
     "reservation-expired",  # 410
     "cart-abandoned",  # 410
     "history-too-old",  # 410
+    "cursor-too-old",  # 410: a well-formed cursor of another epoch than the log's
     "cut-unreachable",  # 422: a log does not reach to the record or the moment that is asked for
 }
 
@@ -108,6 +109,8 @@ NOT_IN_A_SCHEMA = {
     ("POST", "/api/orders/{id}/return", "lines[].variantId"),
     # Lines of one variant are summed, and the sum has a bound.
     ("POST", "/api/stock/reservations/bulk", "lines"),
+    # Not 0, which lies between the bounds.
+    ("POST", "/api/stock/variants/{id}/adjustments", "delta"),
     # At most what the store's policy says at the time.
     ("POST", "/api/stock/reservations", "ttlSeconds"),
     ("POST", "/api/stock/reservations/bulk", "ttlSeconds"),
