@@ -10,11 +10,13 @@
     clippy::cast_precision_loss,
     reason = "a measurement prints its figures and stops when something fails"
 )]
+mod house;
+
 use holdfast::{
-    app::{Context, NewItem, ReserveAsk, Shop, ShopOptions, Time, Whose, configured_journal},
+    app::{NewItem, ReserveAsk, Shop, Whose},
     config::Config,
     domain::{
-        ids::{CustomerId, StoreId, VariantId},
+        ids::{CustomerId, VariantId},
         variant::{ReservationMode, Settings, Shopper},
     },
 };
@@ -31,6 +33,9 @@ use std::{
 /// The server's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long whoever asks waits, ms.
+const PATIENCE_MS: i64 = 60_000;
 
 /// Requests on their way at once.
 const AT_ONCE: u64 = 512;
@@ -71,7 +76,7 @@ async fn main() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");
     let config = config(&data, &backend);
-    let shop = open(&config).await;
+    let shop = house::open(&config).await.unwrap();
     if what != What::Variants {
         make(&shop, VARIANTS, variant).await;
     }
@@ -112,7 +117,7 @@ async fn main() {
 async fn weigh_again(data: &str, backend: &str, count: u64) {
     let before = rss();
     let begun = Instant::now();
-    let shop = open(&config(Path::new(data), backend)).await;
+    let shop = house::open(&config(Path::new(data), backend)).await.unwrap();
     let seconds = begun.elapsed().as_secs_f64();
     told(
         &format!("after a restart of {seconds:.2} s"),
@@ -167,9 +172,14 @@ async fn variant(shop: Arc<Shop>, number: u64) {
         },
         ..Settings::default()
     };
-    shop.create_variant(&context(&shop), &id_of(number), settings, 1_000_000_000)
-        .await
-        .unwrap();
+    shop.create_variant(
+        &house::context(&shop, PATIENCE_MS),
+        &id_of(number),
+        settings,
+        1_000_000_000,
+    )
+    .await
+    .unwrap();
 }
 
 async fn hold(shop: Arc<Shop>, number: u64) {
@@ -183,7 +193,9 @@ async fn hold(shop: Arc<Shop>, number: u64) {
         ttl_ms: None,
         allow_partial: false,
     };
-    shop.reserve(&context(&shop), ask).await.unwrap();
+    shop.reserve(&house::context(&shop, PATIENCE_MS), ask)
+        .await
+        .unwrap();
 }
 
 async fn cart(shop: Arc<Shop>, number: u64) {
@@ -196,22 +208,13 @@ async fn cart(shop: Arc<Shop>, number: u64) {
         quantity: 1,
         campaign: None,
     };
-    shop.add_item_to_new_cart(&context(&shop), whose, item)
+    shop.add_item_to_new_cart(&house::context(&shop, PATIENCE_MS), whose, item)
         .await
         .unwrap();
 }
 
 fn id_of(number: u64) -> VariantId {
     VariantId::parse(&format!("variant-{number}")).unwrap()
-}
-
-fn context(shop: &Shop) -> Context {
-    Context {
-        store: StoreId::parse("default").unwrap(),
-        caller: "size".into(),
-        key: None,
-        deadline: shop.clock().now().saturating_add(60_000),
-    }
 }
 
 fn config(data: &Path, backend: &str) -> Arc<Config> {
@@ -222,22 +225,6 @@ fn config(data: &Path, backend: &str) -> Arc<Config> {
     ];
     let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned()));
     Arc::new(Config::load(None, std::iter::empty(), &flags).unwrap().config)
-}
-
-async fn open(config: &Arc<Config>) -> Arc<Shop> {
-    let opening = Shop::open(ShopOptions {
-        config: Arc::clone(config),
-        journal: configured_journal(config),
-        time: Time::System { accept_gap: false },
-        seed: None,
-        progress: Box::new(|_| {}),
-        workers: holdfast::workers::threads(),
-        on_fatal: Arc::new(|why| {
-            println!("{why}");
-            std::process::exit(1);
-        }),
-    });
-    opening.await.unwrap().0
 }
 
 /// What the process has in memory, bytes.

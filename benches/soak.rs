@@ -11,13 +11,13 @@
     clippy::cast_precision_loss,
     reason = "a measurement prints its figures and stops when something fails"
 )]
+mod house;
+
 use holdfast::{
-    app::{
-        AppError, Context, OpenError, RequestKey, ReserveAsk, Shop, ShopOptions, Time, configured_journal,
-    },
+    app::{AppError, RequestKey, ReserveAsk, Shop},
     config::Config,
     domain::{
-        ids::{StoreId, VariantId},
+        ids::VariantId,
         variant::{Settings, Shopper},
     },
 };
@@ -30,6 +30,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How long a shopper waits, ms.
+const PATIENCE_MS: i64 = 30_000;
 const SHOPPERS: u64 = 512;
 const VARIANTS: u64 = 200;
 const ON_HAND: u64 = 1_000_000_000;
@@ -51,10 +53,9 @@ async fn main() {
     ]
     .map(|(key, value)| (key.to_owned(), value));
     let config = Arc::new(Config::load(None, std::iter::empty(), &flags).unwrap().config);
-    let shop = open(&config).await;
-    let store = StoreId::parse("default").unwrap();
+    let shop = house::open(&config).await.unwrap();
     for number in 0..VARIANTS {
-        let ctx = context(&shop, &store);
+        let ctx = house::context(&shop, PATIENCE_MS);
         let id = VariantId::parse(&format!("v{number}")).unwrap();
         shop.create_variant(&ctx, &id, Settings::default(), ON_HAND)
             .await
@@ -69,15 +70,7 @@ async fn main() {
     );
     let logged = Arc::new(AtomicU64::new(0));
     let shoppers: Vec<_> = (0..SHOPPERS)
-        .map(|number| {
-            tokio::spawn(shopper(
-                Arc::clone(&shop),
-                store.clone(),
-                number,
-                Arc::clone(&logged),
-                records,
-            ))
-        })
+        .map(|number| tokio::spawn(shopper(Arc::clone(&shop), number, Arc::clone(&logged), records)))
         .collect();
     let (begun, mut largest, mut last) = (Instant::now(), 0, (Instant::now(), 0));
     let mut ticks = tokio::time::interval(Duration::from_secs(10));
@@ -118,15 +111,13 @@ async fn main() {
 
 /// One of many: holds, asks for more time half of the time, gives it back. Nothing is shipped: the ledger keeps a line per
 /// shipment for ever, and that is no leak.
-async fn shopper(shop: Arc<Shop>, store: StoreId, number: u64, logged: Arc<AtomicU64>, records: u64) {
+async fn shopper(shop: Arc<Shop>, number: u64, logged: Arc<AtomicU64>, records: u64) {
     let mut turn = number;
     while logged.load(Ordering::Relaxed) < records {
         turn += SHOPPERS;
-        let key = RequestKey::new(&store, "soak", &turn.to_string(), ("POST /soak", "", b""));
-        let ctx = Context {
-            key: Some(key),
-            ..context(&shop, &store)
-        };
+        let mut ctx = house::context(&shop, PATIENCE_MS);
+        let key = turn.to_string();
+        ctx.key = Some(RequestKey::new(&ctx.store, "soak", &key, ("POST /soak", "", b"")));
         let variant = VariantId::parse(&format!("v{}", turn % VARIANTS)).unwrap();
         let ask = ReserveAsk {
             variant,
@@ -144,7 +135,7 @@ async fn shopper(shop: Arc<Shop>, store: StoreId, number: u64, logged: Arc<Atomi
             }
             Err(error) => panic!("{error:?}"),
         };
-        let ctx = context(&shop, &store);
+        let ctx = house::context(&shop, PATIENCE_MS);
         if turn.is_multiple_of(2) {
             shop.extend(&ctx, held, None, None).await.unwrap();
             logged.fetch_add(1, Ordering::Relaxed);
@@ -154,48 +145,18 @@ async fn shopper(shop: Arc<Shop>, store: StoreId, number: u64, logged: Arc<Atomi
     }
 }
 
-fn context(shop: &Shop, store: &StoreId) -> Context {
-    let deadline = shop.clock().now().saturating_add(30_000);
-    Context {
-        store: store.clone(),
-        caller: "soak".into(),
-        key: None,
-        deadline,
-    }
-}
-
-async fn open(config: &Arc<Config>) -> Arc<Shop> {
-    try_open(config).await.unwrap()
-}
-
 /// Opens again, and says how long that took. A restart is another process; in this one whoever held the shop last may still be
 /// ending its databases, and until then an opening finds them locked.
 async fn reopen(config: &Arc<Config>) -> (Arc<Shop>, Duration) {
     let waiting = Instant::now();
     loop {
         let begun = Instant::now();
-        match try_open(config).await {
+        match house::open(config).await {
             Ok(shop) => return (shop, begun.elapsed()),
             Err(error) => assert!(waiting.elapsed() < Duration::from_secs(60), "{error:?}"),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-async fn try_open(config: &Arc<Config>) -> Result<Arc<Shop>, OpenError> {
-    let opening = Shop::open(ShopOptions {
-        config: Arc::clone(config),
-        journal: configured_journal(config),
-        time: Time::System { accept_gap: false },
-        seed: None,
-        progress: Box::new(|_| {}),
-        workers: holdfast::workers::threads(),
-        on_fatal: Arc::new(|why| {
-            println!("{why}");
-            std::process::exit(1);
-        }),
-    });
-    opening.await.map(|(shop, _)| shop)
 }
 
 /// What the files below a directory occupy.

@@ -11,7 +11,7 @@ use super::online::{Place, Server};
 use super::table::{Cell, Column, Look, Table, facts};
 use super::{ConfigOptions, Exit, Failure, Output};
 use crate::app::{AppError, Offline};
-use crate::http::extract::query::{Cursor, LIMIT_DEFAULT, LIMIT_MAX, Page};
+use crate::http::extract::query::{Cursor, LIMIT_DEFAULT, LIMIT_MAX};
 use crate::http::problem::Code;
 use crate::http::site::default_store;
 use crate::http::time::Moment;
@@ -43,13 +43,9 @@ impl PageOptions {
         house: &Offline,
         read: impl FnOnce(&[u8]) -> Option<T>,
     ) -> Result<Option<T>, Failure> {
-        let cursor = self.cursor.as_deref().map(Cursor::parse).transpose();
-        let page = cursor.map(|cursor| Page {
-            limit: self.limit,
-            cursor,
-        });
-        let after = page.and_then(|page| page.after(house.epoch(), read));
-        after.map_err(|told| {
+        let Some(text) = &self.cursor else { return Ok(None) };
+        let after = Cursor::parse(text).and_then(|cursor| cursor.key(house.epoch(), read));
+        after.map(Some).map_err(|told| {
             let why = if told.code() == Code::CursorTooOld {
                 "that is of before a restore; read the list again from its start"
             } else {
@@ -88,11 +84,7 @@ pub(super) fn body(view: &impl Serialize) -> Value {
 
 /// One page of a house, as the API would give it.
 pub(super) fn page<T: Serialize>(house: &Offline, items: Vec<T>, next: Option<Vec<u8>>) -> Value {
-    let epoch = house.epoch();
-    body(&ListPage {
-        items,
-        next_cursor: next.map(|key| Cursor { epoch, key }.to_string()),
-    })
+    body(&ListPage::new(house.epoch(), items, next))
 }
 
 /// Something of ours that failed while a house was read.

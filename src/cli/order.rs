@@ -13,6 +13,7 @@ use super::{Failure, Output};
 use crate::app::{Offline, OrderFilter};
 use crate::domain::ids::{CustomerId, OrderId};
 use crate::http::ORDER_STATUSES;
+use crate::http::routes::orders::created_after;
 use crate::http::view::{OrderView, order_status};
 
 /// The commands under `order`.
@@ -182,10 +183,7 @@ fn list_in(house: &Offline, options: &ListOptions) -> Result<Value, Failure> {
             .into_iter()
             .find(|status| Some(order_status(*status)) == word),
     };
-    let after = options.page.after(house, |key| {
-        let bits = u128::from_be_bytes(key.try_into().ok()?);
-        OrderId::from_bits(bits)
-    })?;
+    let after = options.page.after(house, created_after)?;
     let listed = house
         .orders(&filter, after.as_ref(), options.page.limit as usize)
         .map_err(|error| failed(&error))?;

@@ -12,6 +12,7 @@ use super::{Exit, Failure, Output};
 use crate::app::{HoldFilter, Offline};
 use crate::domain::ids::{CartId, CustomerId, InvalidId, ReservationId, VariantId};
 use crate::http::RESERVATION_STATUSES;
+use crate::http::routes::reservations::created_after;
 use crate::http::view::ReservationView;
 
 /// The commands under `reservation`.
@@ -159,10 +160,7 @@ fn list_in(house: &Offline, options: &ListOptions) -> Result<Value, Failure> {
             .find(|(known, _)| Some(*known) == word)
             .map(|(_, status)| *status),
     };
-    let after = options.page.after(house, |key| {
-        let bits = u128::from_be_bytes(key.try_into().ok()?);
-        ReservationId::from_u128(bits)
-    })?;
+    let after = options.page.after(house, created_after)?;
     let listed = house
         .reservations(&filter, after, options.page.limit as usize)
         .map_err(|error| failed(&error))?;

@@ -9,7 +9,8 @@ use super::nouns::{
 use super::online::{Place, segment, with_query};
 use super::table::Column;
 use super::{Failure, Output};
-use crate::domain::ids::{VariantId, VariantOrdinal};
+use crate::domain::ids::VariantId;
+use crate::http::routes::variants::ordinal;
 use crate::http::view::VariantView;
 
 /// The commands under `variant`.
@@ -121,10 +122,7 @@ fn list(options: &ListOptions, output: Output) -> Result<Value, Failure> {
     match Source::at(&options.place, output)? {
         Source::Server(server) => server.get(&with_query(COLLECTION, &options.page.query()))?.json(),
         Source::House(house) => {
-            let after = options.page.after(&house, |key| {
-                let bytes = key.try_into().ok()?;
-                Some(VariantOrdinal(u32::from_be_bytes(bytes)))
-            })?;
+            let after = options.page.after(&house, ordinal)?;
             let (views, next) = house
                 .variants(after, options.page.limit as usize)
                 .map_err(|error| failed(&error))?;

@@ -249,7 +249,7 @@ mod tests {
         cart::{Kept, Line, Merge, MergeStage, MergeStrategy, Task, Work},
         ids::{BulkId, OrderId, Slot, StoreId, VariantId, VariantOrdinal},
         order::Step,
-        policy::{ExpiredLines, HoldLengths, Limits, Policy},
+        policy::Policy,
         variant::{Fulfilment, Head, Hold, Intent, Phase, Pin, Shopper},
     };
 
@@ -300,29 +300,6 @@ mod tests {
         }
     }
 
-    fn policy() -> Policy {
-        let lengths = HoldLengths {
-            ttl_ms: 1,
-            extension_ms: 1,
-            max_extensions: 1,
-        };
-        Policy {
-            cart: lengths,
-            guest: lengths,
-            payment_ttl_ms: 1,
-            limits: Limits {
-                units_per_order: None,
-                units_per_customer_per_variant: None,
-                lines_per_cart: 9,
-                window_days: None,
-            },
-            cart_idle_ms: 1,
-            max_ttl_ms: 1,
-            expired_lines: ExpiredLines::Keep,
-            version: 1,
-        }
-    }
-
     /// An active cart with these lines.
     fn cart(lines: impl IntoIterator<Item = LineHold>) -> Cart {
         let line = |(id, hold)| Line {
@@ -346,7 +323,7 @@ mod tests {
             created_at: NOW,
             touched_at: NOW,
             ended_at: None,
-            policy: policy(),
+            policy: Policy::sample(),
             version: 1,
             revision: 1,
             work: None,
@@ -371,7 +348,7 @@ mod tests {
                 hold: None,
                 fulfilment: Fulfilment::default(),
             }],
-            terms: policy().terms(true),
+            terms: Policy::sample().terms(true),
             payment_deadline: LATER,
             grace_ms: 1,
             payment: None,

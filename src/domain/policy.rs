@@ -129,31 +129,43 @@ pub struct PolicyChanged {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_change_is_the_next_version_whatever_it_says_itself() {
-        let at = Timestamp::from_millis(7);
+impl Policy {
+    /// One like another.
+    pub(super) fn sample() -> Self {
         let lengths = HoldLengths {
             ttl_ms: 1,
             extension_ms: 1,
             max_extensions: 1,
         };
-        let now = Policy {
+        Self {
             cart: lengths,
             guest: lengths,
             payment_ttl_ms: 1,
             limits: Limits {
                 units_per_order: None,
                 units_per_customer_per_variant: None,
-                lines_per_cart: 1,
+                lines_per_cart: 9,
                 window_days: None,
             },
             cart_idle_ms: 1,
-            max_ttl_ms: 2,
+            max_ttl_ms: 1,
             expired_lines: ExpiredLines::Keep,
+            version: 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_the_next_version_whatever_it_says_itself() {
+        let at = Timestamp::from_millis(7);
+        let now = Policy {
+            max_ttl_ms: 2,
             version: 3,
+            ..Policy::sample()
         };
         let wanted = Policy {
             max_ttl_ms: 1,

@@ -141,13 +141,8 @@ impl Page {
     /// `cursor-too-old` when the shop was put back since the cursor was given out, [`Cursor::refused`] when no list gave
     /// it out.
     pub fn after<T>(&self, epoch: u64, read: impl FnOnce(&[u8]) -> Option<T>) -> Result<Option<T>, Problem> {
-        let Some(cursor) = &self.cursor else {
-            return Ok(None);
-        };
-        if cursor.epoch != epoch {
-            return Err(Cursor::too_old());
-        }
-        read(&cursor.key).map(Some).ok_or_else(Cursor::refused)
+        let key = self.cursor.as_ref().map(|cursor| cursor.key(epoch, read));
+        key.transpose()
     }
 }
 
@@ -164,9 +159,15 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// What a cursor of before a restore is answered.
-    pub fn too_old() -> Problem {
-        Problem::new(Code::CursorTooOld)
+    /// The sort key, in a shop whose log is of `epoch`; `read` knows its form.
+    ///
+    /// # Errors
+    /// As [`Page::after`].
+    pub fn key<T>(&self, epoch: u64, read: impl FnOnce(&[u8]) -> Option<T>) -> Result<T, Problem> {
+        if self.epoch != epoch {
+            return Err(Problem::new(Code::CursorTooOld));
+        }
+        read(&self.key).ok_or_else(Self::refused)
     }
 
     /// What a cursor is answered that no list gave out.

@@ -13,7 +13,6 @@ pub(crate) mod stock_file;
 pub(crate) mod variants;
 
 use super::extract::header::{CART_TOKEN, Expected, IDEMPOTENT_REPLAYED, etag};
-use super::extract::query::Cursor;
 use super::site::Site;
 use super::view::ListPage;
 use axum::body::Body;
@@ -130,11 +129,7 @@ const fn version(expected: Expected) -> Option<u64> {
 }
 
 fn page<T>(site: &Site, items: Vec<T>, next: Option<Vec<u8>>) -> ListPage<T> {
-    let epoch = site.shop.epoch();
-    ListPage {
-        items,
-        next_cursor: next.map(|key| Cursor { epoch, key }.to_string()),
-    }
+    ListPage::new(site.shop.epoch(), items, next)
 }
 
 #[cfg(test)]

@@ -78,7 +78,8 @@ pub(crate) const STATUSES: [Status; 9] = [
     Status::RefundRequired,
 ];
 
-fn created_after(key: &[u8]) -> Option<OrderId> {
+/// Behind whom a page begins, by a cursor's key.
+pub(crate) fn created_after(key: &[u8]) -> Option<OrderId> {
     let bits = key.try_into().ok().map(u128::from_be_bytes);
     bits.and_then(OrderId::from_bits)
 }

@@ -292,7 +292,8 @@ pub(crate) const STATUSES: [(&str, HoldStatus); 4] = [
     ("expired", HoldStatus::Expired),
 ];
 
-fn created_after(key: &[u8]) -> Option<ReservationId> {
+/// Behind whom a page begins, by a cursor's key.
+pub(crate) fn created_after(key: &[u8]) -> Option<ReservationId> {
     let bits = key.try_into().ok().map(u128::from_be_bytes);
     bits.and_then(ReservationId::from_u128)
 }

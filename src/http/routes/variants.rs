@@ -78,7 +78,8 @@ pub(crate) async fn list_variants(
     )))
 }
 
-fn ordinal(key: &[u8]) -> Option<VariantOrdinal> {
+/// Behind whom a page begins, by a cursor's key.
+pub(crate) fn ordinal(key: &[u8]) -> Option<VariantOrdinal> {
     let ordinal = key.try_into().ok().map(u32::from_be_bytes);
     ordinal.map(VariantOrdinal)
 }

@@ -32,6 +32,7 @@ pub use variant::{
     AdjustmentView, AvailabilitiesView, AvailabilityView, LedgerEntryView, MoneyView, VariantView,
 };
 
+use super::extract::query::Cursor;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use utoipa::ToSchema;
@@ -55,4 +56,14 @@ pub struct ListPage<T> {
     pub items: Vec<T>,
     /// Where the next page starts: give it back as `cursor`. Null on the last page.
     pub next_cursor: Option<String>,
+}
+
+impl<T> ListPage<T> {
+    /// A page that was read in `epoch`; `next` is the sort key of its last item, unless it is the last page.
+    pub fn new(epoch: u64, items: Vec<T>, next: Option<Vec<u8>>) -> Self {
+        Self {
+            items,
+            next_cursor: next.map(|key| Cursor { epoch, key }.to_string()),
+        }
+    }
 }

@@ -17,7 +17,7 @@ use crate::storage::{
     data_dir::DataDir,
     dto,
     journal::{
-        Anchor, Group, RecordNumber,
+        Anchor, Damage, Group, RecordNumber,
         survey::{Chained, GroupPlace, Log, Survey},
     },
     record_words::{kinds, touched},
@@ -44,6 +44,18 @@ pub struct Break {
     pub reason: String,
     /// Whether it is the end of a write that was never completed, so that nobody was answered for it.
     pub torn: bool,
+}
+
+impl From<&Damage> for Break {
+    fn from(damage: &Damage) -> Self {
+        Self {
+            file: damage.file.clone(),
+            offset: damage.offset,
+            record: damage.record.0,
+            reason: damage.reason.clone(),
+            torn: false,
+        }
+    }
 }
 
 /// Good records behind the break.
@@ -293,13 +305,7 @@ fn cut_behind(
     let begin = begins.values().next().copied();
     let tail = tail.or(if unfit.is_some() { begin } else { survey.tail });
     let tail = tail.unwrap_or(Anchor::GENESIS);
-    let damage = survey.damage.as_ref().map(|damage| Break {
-        file: damage.file.clone(),
-        offset: damage.offset,
-        record: damage.record.0,
-        reason: damage.reason.clone(),
-        torn: false,
-    });
+    let damage = survey.damage.as_ref().map(Break::from);
     let torn = survey.torn.as_ref().map(|torn| Break {
         file: torn.file.clone(),
         offset: torn.offset,
@@ -371,13 +377,7 @@ fn begin_behind_rows(
             ),
             torn: false,
         },
-        |damage| Break {
-            file: damage.file.clone(),
-            offset: damage.offset,
-            record: damage.record.0,
-            reason: damage.reason.clone(),
-            torn: false,
-        },
+        Break::from,
     );
     Ok(RepairPlan {
         lost: lost(log, kept.tail().last, true)?,
