@@ -14,7 +14,7 @@ use crate::{
         },
         ids::{BulkId, ReservationId, VariantOrdinal},
         time::Timestamp,
-        variant::{Command, Refusal, settled},
+        variant::{Command, Hold, Refusal, settled},
     },
     storage::{
         dto,
@@ -226,14 +226,19 @@ impl Running {
             BulkMessage::AskAgain { number, line } => {
                 // The reminder may be of an earlier coordinator with this id, over other lines.
                 let known = line < self.bulk.plan.lines.len();
-                if known && self.bulk.stage == Stage::Trying && number == self.gather.number() {
+                if known && self.is_trying(number) {
                     self.ask(line);
                 }
             }
             BulkMessage::SettleAgain => self.settle_again(),
-            BulkMessage::LookedBack { commit, ended } if self.bulk.stage == Stage::Trying => {
-                self.gather.looked_back(ended);
-                self.decide(commit);
+            BulkMessage::LookedBack { number, ended } if self.is_trying(number) => {
+                match self.gather.looked_back(&self.bulk.plan.action, ended) {
+                    // What there was to look up has been.
+                    Next::Decide { commit } => self.decide(commit),
+                    next @ (Next::Wait | Next::Ask(_) | Next::AskAgain(_) | Next::TryInOrder) => {
+                        self.go_on(next)
+                    }
+                }
             }
             // Whether or not somebody is still looking back: the decision is the same, and says what is known.
             BulkMessage::TimedOut if self.bulk.stage == Stage::Trying => {
@@ -245,6 +250,11 @@ impl Running {
         }
     }
 
+    /// Whether nothing is decided and this try is the one that goes on.
+    fn is_trying(&self, number: u32) -> bool {
+        self.bulk.stage == Stage::Trying && number == self.gather.number()
+    }
+
     fn go_on(&mut self, next: Next) {
         match next {
             Next::Wait => {}
@@ -253,7 +263,7 @@ impl Running {
             Next::TryInOrder => {
                 self.settle(self.gather.number(), &[], self.directory.now());
                 let first = self.gather.try_in_order();
-                self.ask(first);
+                self.go_on(first);
             }
             Next::Decide { commit } => self.look_back(commit),
         }
@@ -291,6 +301,7 @@ impl Running {
             return self.decide(commit);
         }
         let (rebuild, myself) = (self.directory.rebuilder(), self.myself.clone());
+        let number = self.gather.number();
         let workers = self.directory.workers();
         // The records they ended with may still be on their way.
         let told = self.directory.caught_up();
@@ -298,11 +309,11 @@ impl Running {
             if !told.await {
                 return; // The journal has ended, and with it the process.
             }
-            let looked = aside(&*workers, move || refusals(&*rebuild, gone)).await;
+            let looked = aside(&*workers, move || remembered(&*rebuild, gone)).await;
             // What could not be looked up is said to be unknown.
             let ended = looked.unwrap_or_default();
             // A coordinator that is out of time has decided without.
-            let _ = myself.cast(BulkMessage::LookedBack { commit, ended });
+            let _ = myself.cast(BulkMessage::LookedBack { number, ended });
         });
     }
 
@@ -495,10 +506,10 @@ impl Running {
     }
 }
 
-/// Why nothing can be done with reservations that have ended, for those that are remembered. Blocks on the disk.
-fn refusals(rebuild: &dyn Rebuild, gone: Vec<(usize, ReservationId)>) -> Vec<(usize, Refusal)> {
+/// The reservations that have ended, those that are remembered. Blocks on the disk.
+fn remembered(rebuild: &dyn Rebuild, gone: Vec<(usize, ReservationId)>) -> Vec<(usize, Hold)> {
     let ended = gone.into_iter().filter_map(|(line, id)| match rebuild.ended(id) {
-        Ok(hold) => hold.map(|hold| (line, hold.ended_refusal())),
+        Ok(hold) => hold.map(|hold| (line, hold)),
         Err(error) => {
             tracing::error!(reservation = %id, %error, "a reservation that has ended cannot be read");
             None

@@ -167,6 +167,7 @@ fn is_done_to_a_cart(happened: &cart::Happened) -> bool {
         | Of::Abandoned => true,
         Of::Began
         | Of::LineRefused(_)
+        | Of::NotExtended(..)
         | Of::LineEnded(_)
         | Of::Frozen
         | Of::MergedInto(_)

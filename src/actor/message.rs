@@ -86,10 +86,10 @@ pub(super) enum BulkMessage {
     SettleAgain,
     /// It is known what became of reservations that their variants keep no longer.
     LookedBack {
-        /// What was to be decided.
-        commit: bool,
+        /// In which try it was asked.
+        number: u32,
         /// By line, those that are remembered.
-        ended: Vec<(usize, Refusal)>,
+        ended: Vec<(usize, Hold)>,
     },
     /// Time is up.
     TimedOut,

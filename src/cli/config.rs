@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::options::environment;
 use super::{ConfigOptions, Exit, Failure, Output};
 use crate::config::{Config, Problem};
 
@@ -12,7 +13,7 @@ use crate::config::{Config, Problem};
 pub(super) enum ConfigCommand {
     /// Print every key with its value and source; secrets are masked
     Print(ConfigOptions),
-    /// Check a configuration file, whatever the environment says
+    /// Check a configuration file, whatever the environment says, or without one what `serve` would start with
     Check(CheckOptions),
 }
 
@@ -21,7 +22,7 @@ pub(super) enum ConfigCommand {
 pub(super) struct CheckOptions {
     /// Configuration file (TOML)
     #[arg(value_name = "FILE")]
-    file: PathBuf,
+    file: Option<PathBuf>,
 }
 
 pub(super) fn run(command: ConfigCommand, output: Output) -> Result<(), Failure> {
@@ -35,22 +36,28 @@ pub(super) fn run(command: ConfigCommand, output: Output) -> Result<(), Failure>
 }
 
 fn check(options: &CheckOptions, output: Output) -> Result<(), Failure> {
-    let file = options.file.display();
-    let problems = match Config::load(Some(&options.file), [], &[]) {
+    let (file, loaded) = match &options.file {
+        Some(file) => (
+            Some(file.display().to_string()),
+            Config::load(Some(file), [], &[]),
+        ),
+        None => (None, Config::load(None, environment()?, &[])),
+    };
+    let problems = match loaded {
         Ok(_) => Vec::new(),
         Err(error) => error.problems.iter().map(Problem::to_string).collect(),
     };
     let valid = problems.is_empty();
     let verdict = || {
         if valid {
-            format!("{file}: valid\n")
+            format!("{}: valid\n", file.as_deref().unwrap_or("the configuration"))
         } else {
             String::new()
         }
     };
     output.data(
         verdict,
-        &json!({ "file": file.to_string(), "valid": valid, "problems": problems }),
+        &json!({ "file": file, "valid": valid, "problems": problems }),
     )?;
     if valid {
         Ok(())

@@ -31,7 +31,7 @@ impl ConfigOptions {
 }
 
 /// The environment as text. Only a variable of ours must be text; others are nobody's business here.
-fn environment() -> Result<Vec<(String, String)>, Failure> {
+pub(super) fn environment() -> Result<Vec<(String, String)>, Failure> {
     let mut variables = Vec::new();
     for (name, value) in std::env::vars_os() {
         let Some(name) = name.to_str().filter(|name| name.starts_with("HOLDFAST__")) else {

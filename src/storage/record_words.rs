@@ -62,6 +62,7 @@ fn cart_kind(happened: &cart::Happened) -> &'static str {
         Happened::LineHeld(_) => "cart.line_held",
         Happened::LineUnconfirmed(_) => "cart.line_unconfirmed",
         Happened::LineRefused(_) => "cart.line_refused",
+        Happened::NotExtended(..) => "cart.line_not_extended",
         Happened::LineChanged(_) => "cart.line_changed",
         Happened::LineEnded(_) => "cart.line_ended",
         Happened::LineRemoved(_) => "cart.line_removed",

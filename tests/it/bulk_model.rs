@@ -281,9 +281,8 @@ impl House {
                     });
                 }
                 let gather = self.bulks[bulk].gather.as_mut().unwrap();
-                let line = gather.try_in_order();
-                let number = gather.number();
-                self.network.push_back(Message::Ask { bulk, number, line });
+                let first = gather.try_in_order();
+                self.act(bulk, first);
             }
             Next::Decide { commit } => {
                 let outcomes = self.bulks[bulk].gather.take().unwrap().outcomes();

@@ -138,7 +138,7 @@ fn hold(hold: &Hold) -> Value {
         "shopper": shopper(&hold.shopper),
         "orderId": hold.order.as_ref().map(|order| order.as_str()),
         "expiresAt": Moment(hold.expires_at),
-        "maxExpiresAt": Moment(hold.max_expires_at),
+        "maxExpiresAt": Moment(hold.latest_deadline()),
         "extensionsLeft": hold.extensions_left,
         "endedAt": hold.ended.map(|ended| Moment(ended.at)),
         "endReason": hold.ended.map(|ended| ended.reason.as_str()),

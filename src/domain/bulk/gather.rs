@@ -1,7 +1,7 @@
 //! Gathering the lines' answers: which line to ask next, and when it is decided. Not logged: after a crash a
 //! coordinator without a decision gives up.
-use super::{Line, LineOutcome, Mode};
-use crate::domain::variant::Refusal;
+use super::{Action, Line, LineOutcome, Mode};
+use crate::domain::variant::{EndReason, Hold, Refusal};
 
 /// Tries of one coordinator: all at once, and after a collision once more in id order, waiting at a
 /// line that another coordinator has.
@@ -85,18 +85,30 @@ impl Gather {
         }
     }
 
-    /// Lines were refused because their reservations have ended, as somebody else remembers.
-    pub fn looked_back(&mut self, ended: Vec<(usize, Refusal)>) {
-        for (line, refusal) in ended {
-            self.outcomes[line] = Some(LineOutcome::Refused(refusal));
+    /// Lines were refused because their reservations have ended, as somebody else remembers: one that ended as it was to
+    /// be is done. What comes next by that.
+    pub fn looked_back(&mut self, action: &Action, ended: Vec<(usize, Hold)>) -> Next {
+        for (line, hold) in ended {
+            self.outcomes[line] = Some(outcome_of_ended(action, hold));
         }
+        self.next()
     }
 
-    /// The second try, in order: nothing has answered yet. The line to ask first.
-    pub fn try_in_order(&mut self) -> usize {
+    /// The second try, in order: only lines that are not promised, because they were before what they should become,
+    /// have their answers. The line to ask first.
+    pub fn try_in_order(&mut self) -> Next {
         self.number += 1;
-        self.earlier = std::mem::replace(&mut self.outcomes, vec![None; self.earlier.len()]);
-        self.order[0]
+        let is_settled = |outcome: &Option<LineOutcome>| match outcome {
+            Some(LineOutcome::Done(hold)) => hold.pin.is_none(),
+            Some(LineOutcome::Refused(_) | LineOutcome::Unanswered) | None => false,
+        };
+        let kept = self
+            .outcomes
+            .iter()
+            .map(|outcome| outcome.clone().filter(|_| is_settled(outcome)));
+        let kept = kept.collect();
+        self.earlier = std::mem::replace(&mut self.outcomes, kept);
+        self.next()
     }
 
     /// Every line's outcome. A line that was not asked any more stands as the earlier try left it, so that a refusal
@@ -143,6 +155,21 @@ impl Gather {
     }
 }
 
+/// What a line comes to whose reservation has ended: giving back what was given back and selling what was sold are done
+/// already, as when they are asked for one by one.
+fn outcome_of_ended(action: &Action, hold: Hold) -> LineOutcome {
+    let done = match (action, hold.ended.map(|ended| ended.reason)) {
+        (Action::Release, Some(EndReason::Released | EndReason::Expired)) => true,
+        (Action::Confirm, Some(EndReason::Confirmed)) => hold.owning_order().is_none(),
+        (Action::Reserve { .. } | Action::Extend { .. } | Action::Release | Action::Confirm, _) => false,
+    };
+    if done {
+        LineOutcome::Done(hold)
+    } else {
+        LineOutcome::Refused(hold.ended_refusal())
+    }
+}
+
 fn is_collision(outcome: &LineOutcome) -> bool {
     matches!(
         outcome,
@@ -171,7 +198,11 @@ mod tests {
             let mut gather = Gather::new(Mode::AllOrNothing, &lines(&variants));
             gather.answered(1, 0, refused(true));
             gather.answered(1, 1, refused(true));
-            assert_eq!(gather.try_in_order(), order[0], "x first: {variants:?}");
+            assert_eq!(
+                gather.try_in_order(),
+                Next::Ask(order[0]),
+                "x first: {variants:?}"
+            );
             assert_eq!(gather.order, order);
         }
     }

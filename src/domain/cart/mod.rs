@@ -468,4 +468,19 @@ pub enum Happened {
     Abandoned,
     /// It is forgotten.
     Forgotten,
+    /// A line got no more time.
+    NotExtended(LineId, NotExtended),
+}
+
+/// Why a live hold got no more time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotExtended {
+    /// Its deadline can move no further.
+    Limit,
+    /// The sale is ending.
+    SaleNotOpen,
+    /// A coordinator is deciding about it.
+    InFlight,
+    /// An order has it.
+    OwnedByOrder,
 }

@@ -1,6 +1,6 @@
 //! The work on lines: what variants are asked, and what their answers come to.
 use super::{
-    Cart, Happened, Kept, Line, LineHold, LineId, Refusal, Status, Task, Work,
+    Cart, Happened, Kept, Line, LineHold, LineId, NotExtended, Refusal, Status, Task, Work,
     turn::{Turn, again_at, is_over, never_held},
 };
 use crate::domain::{
@@ -261,7 +261,7 @@ impl Cart {
                     if is_over(refusal) {
                         turn.end_line(line.id, kept);
                     } else {
-                        turn.say(Happened::LineRefused(line.id));
+                        turn.say(Happened::NotExtended(line.id, why_not_extended(refusal)));
                     }
                     refused.get_or_insert_with(|| Refusal::Line {
                         variant: line.variant.clone(),
@@ -525,5 +525,34 @@ pub(super) fn is_released(told: &Told) -> bool {
         Told::Hold(hold) => hold.status != HoldStatus::Active && hold.status != HoldStatus::Tentative,
         Told::Nothing => true,
         Told::Refused(refusal) => is_over(refusal),
+    }
+}
+
+/// Why a hold that lives got no more time.
+fn why_not_extended(refusal: &variant::Refusal) -> NotExtended {
+    use variant::Refusal as Of;
+    match refusal {
+        Of::SaleNotOpen { .. } => NotExtended::SaleNotOpen,
+        Of::InFlight => NotExtended::InFlight,
+        Of::OwnedByOrder { .. } => NotExtended::OwnedByOrder,
+        // An extension is refused for nothing else while the hold lives.
+        Of::ExtensionLimit { .. }
+        | Of::VariantNotFound
+        | Of::AlreadyExists
+        | Of::ReservationNotFound
+        | Of::InsufficientStock { .. }
+        | Of::LimitReached { .. }
+        | Of::AlreadyHeld { .. }
+        | Of::TtlTooLong { .. }
+        | Of::ReservationExpired { .. }
+        | Of::ReservationReleased { .. }
+        | Of::ReservationConfirmed { .. }
+        | Of::NotConfirmed
+        | Of::QuantityExceeds { .. }
+        | Of::BelowHeld { .. }
+        | Of::ExpectedMismatch { .. }
+        | Of::VersionMismatch { .. }
+        | Of::HasActiveHolds { .. }
+        | Of::OutOfRange => NotExtended::Limit,
     }
 }

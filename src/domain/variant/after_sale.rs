@@ -120,7 +120,7 @@ impl Variant {
                 ..hold.fulfilment
             },
             version: hold.version + 1,
-            expires_at: now.saturating_add(ask.keep_ms),
+            max_expires_at: now.saturating_add(ask.keep_ms),
             ..hold.clone()
         };
         Ok(granted(Event::Returned {

@@ -453,19 +453,20 @@ impl Variant {
         if quantity < hold.quantity {
             return Ok(granted(Event::Resized(resized)));
         }
-        // More units: judged like a new hold of the difference, next to the shopper's own.
+        // More units: the wish is judged as if the shopper's own were free.
         self.expect_open(now)?;
-        let more = u64::from(quantity - hold.quantity);
+        let (wanted, own) = (u64::from(quantity), u64::from(hold.quantity));
+        let more = wanted - own;
         let expired = self.expiries_for(more, &hold.shopper, now);
         if self.head.tracks_stock() {
             let available = self.free(expired.iter().map(|hold| u64::from(hold.quantity)).sum());
             if available < more {
-                return Err(self.insufficient(more, available, now));
+                return Err(self.insufficient(wanted, available + own, now));
             }
         }
         within(
-            self.allowance(&hold.shopper, terms, &expired, &[], now),
-            more,
+            self.allowance(&hold.shopper, terms, &expired, &[hold], now),
+            wanted,
             false,
         )?;
         let expiries = expired.into_iter().map(|hold| self::expired(hold, now));

@@ -174,7 +174,8 @@ pub struct Hold {
     pub order: Option<OrderId>,
     /// The deadline.
     pub expires_at: Timestamp,
-    /// The latest deadline extensions can reach in the cart phase.
+    /// The latest deadline extensions can reach in the cart phase. Once all units are shipped or cancelled, which no
+    /// extension follows: until when the variant keeps the reservation, see [`Hold::closes_at`].
     pub max_expires_at: Timestamp,
     /// Extensions left.
     pub extensions_left: u8,
@@ -256,9 +257,23 @@ impl Hold {
         self.status == HoldStatus::Active && self.pin.is_none()
     }
 
-    /// When a reservation brought back by a return leaves the variant again: its deadline is reused for that.
+    /// When a reservation brought back by a return leaves the variant again.
     pub fn closes_at(&self) -> Option<Timestamp> {
-        (self.status == HoldStatus::Confirmed && self.committed_units() == 0).then_some(self.expires_at)
+        self.is_fulfilled().then_some(self.max_expires_at)
+    }
+
+    /// The latest deadline that it can have, or had: none of the sold ones moves any more.
+    pub fn latest_deadline(&self) -> Timestamp {
+        if self.is_fulfilled() {
+            self.expires_at
+        } else {
+            self.max_expires_at
+        }
+    }
+
+    /// Sold, and every unit shipped or cancelled.
+    fn is_fulfilled(&self) -> bool {
+        self.status == HoldStatus::Confirmed && self.committed_units() == 0
     }
 
     /// Whether a shopper should be asked to extend: little time left and extensions left.

@@ -1,7 +1,7 @@
 //! A whole request that changes something: its body, and the key that makes a retry safe.
 use super::bodies::Body;
 use super::body::{check_content_type, parse};
-use super::header::{Expected, idempotency_key, if_match, required_if_match};
+use super::header::{Expected, idempotency_key, if_match};
 use super::query::Params;
 use crate::app::Context;
 use crate::http::problem::{Code, Problem};
@@ -128,15 +128,25 @@ impl<S: HasEdge> FromRequestParts<S> for Look {
     }
 }
 
-/// If-Match where it is required.
+/// If-Match where it is required: that it is missing is said after what is wrong with the request itself.
 #[derive(Clone, Copy, Debug)]
-pub struct RequiredIfMatch(pub Expected);
+pub struct RequiredIfMatch(Option<Expected>);
+
+impl RequiredIfMatch {
+    /// What the caller believes is there.
+    ///
+    /// # Errors
+    /// `precondition-required` without the header.
+    pub fn expected(self) -> Result<Expected, Problem> {
+        self.0.ok_or_else(|| Problem::new(Code::PreconditionRequired))
+    }
+}
 
 impl<S: Sync> FromRequestParts<S> for RequiredIfMatch {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        required_if_match(&parts.headers).map(Self)
+        if_match(&parts.headers).map(Self)
     }
 }
 

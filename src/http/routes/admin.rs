@@ -36,10 +36,10 @@ pub(crate) async fn get_policy(
     responses((status = 200, body = PolicyView, description = "Replaced", headers(("ETag" = String)))))]
 pub(crate) async fn put_policy(
     State(site): State<Arc<Site>>,
-    RequiredIfMatch(expected): RequiredIfMatch,
+    seen: RequiredIfMatch,
     Ask { body, context }: Ask<PolicyBody>,
 ) -> Result<Reply, Problem> {
-    let expected = match expected {
+    let expected = match seen.expected()? {
         Expected::Version(version) => version,
         Expected::Any => site.shop.policy(&context).body.version,
     };

@@ -358,7 +358,10 @@ pub(crate) async fn check_reservations(
 ) -> Result<Reply, Problem> {
     let text = params.text("ids")?.unwrap_or_default();
     params.finish()?;
-    let ids: Vec<String> = text.split(',').map(|id| id.trim().to_owned()).collect();
+    let ids: Vec<String> = text
+        .split(',')
+        .map(|id| id.trim_matches(' ').to_owned())
+        .collect();
     if ids.len() > LINES_MAX {
         return Err(Problem::invalid_parameter(
             "ids",

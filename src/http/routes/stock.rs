@@ -24,13 +24,18 @@ use std::sync::Arc;
 pub(crate) async fn set_stock(
     State(site): State<Arc<Site>>,
     Path(variant): Path<String>,
-    RequiredIfMatch(expected): RequiredIfMatch,
+    seen: RequiredIfMatch,
     Ask { body, context }: Ask<StockBody>,
 ) -> Result<Reply, Problem> {
     let variant = id::<VariantId>("id", &variant)?;
     let set = site
         .shop
-        .set_stock(&context, &variant, body.on_hand.as_u64(), version(expected))
+        .set_stock(
+            &context,
+            &variant,
+            body.on_hand.as_u64(),
+            version(seen.expected()?),
+        )
         .await;
     let set = set.map_err(|error| problem(&error, &variant))?;
     let view = VariantView::from(&set.body);

@@ -109,14 +109,14 @@ pub(crate) async fn get_variant(
 pub(crate) async fn change_variant(
     State(site): State<Arc<Site>>,
     Path(variant): Path<String>,
-    RequiredIfMatch(expected): RequiredIfMatch,
+    seen: RequiredIfMatch,
     Ask { body, context }: Ask<VariantPatchBody>,
 ) -> Result<Reply, Problem> {
     let variant = id::<VariantId>("id", &variant)?;
     let change = |settings: &mut _| body.write(settings);
     let changed = site
         .shop
-        .change_variant(&context, &variant, version(expected), change)
+        .change_variant(&context, &variant, version(seen.expected()?), change)
         .await;
     Ok(reply(
         StatusCode::OK,
@@ -130,13 +130,13 @@ pub(crate) async fn change_variant(
 pub(crate) async fn delete_variant(
     State(site): State<Arc<Site>>,
     Path(variant): Path<String>,
-    RequiredIfMatch(expected): RequiredIfMatch,
+    seen: RequiredIfMatch,
     Ask { context, .. }: Ask<NoBody>,
 ) -> Result<Reply, Problem> {
     let variant = id::<VariantId>("id", &variant)?;
     let deleted = site
         .shop
-        .delete_variant(&context, &variant, version(expected))
+        .delete_variant(&context, &variant, version(seen.expected()?))
         .await;
     let deleted = deleted.map_err(|error| problem(&error, &variant))?;
     Ok(Reply::no_content().replayed(deleted.replayed))

@@ -1,11 +1,12 @@
 //! A cart as its shopper sees it: every line with what stands behind it at the moment it is told.
 use super::{MoneyView, Shown};
 use crate::app::CartDone;
-use crate::domain::cart::{Capped, Cart, Happened, Kept, Line, LineHold, LineId, Status};
+use crate::domain::cart::{Capped, Cart, Happened, Kept, Line, LineHold, LineId, NotExtended, Status};
 use crate::domain::ids::{CartId, CustomerId, OrderId, ReservationId, SessionId, VariantId};
 use crate::domain::money::{Currency, Money};
 use crate::domain::policy::ExpiredLines;
 use crate::domain::time::Timestamp;
+use crate::http::problem::Code;
 use crate::http::time::Moment;
 use serde::Serialize;
 use std::fmt;
@@ -419,7 +420,8 @@ pub struct ExtendedLine {
     pub variant_id: Shown<VariantId>,
     /// Whether it got more time.
     pub extended: bool,
-    /// Why not: `extension-limit`, `reservation-expired`, `line-unconfirmed` or `not-held`.
+    /// Why not: `extension-limit`, `sale-not-open`, `request-in-flight`, `owned-by-order`, `reservation-expired`,
+    /// `line-unconfirmed` or `not-held`.
     #[schema(value_type = Option<String>)]
     pub code: Option<&'static str>,
     /// Its deadline now.
@@ -432,11 +434,20 @@ pub struct ExtendedLine {
 impl ExtendedCart {
     /// A cart as an extension left it: a line that said no is named in the record.
     pub fn new(done: &CartDone, at: Timestamp) -> Self {
-        let refused = |line: &Line| done.happened.contains(&Happened::LineRefused(line.id));
+        let refused = |line: &Line| {
+            done.happened.iter().find_map(|happened| {
+                if let Happened::NotExtended(of, why) = happened
+                    && *of == line.id
+                {
+                    Some(code_of(*why).as_str())
+                } else {
+                    None
+                }
+            })
+        };
         let result = |line: &Line| {
             let (code, kept) = match Behind::of(line, &done.cart.status, at) {
-                Behind::Held(kept, _) if refused(line) => (Some("extension-limit"), Some(kept)),
-                Behind::Held(kept, _) => (None, Some(kept)),
+                Behind::Held(kept, _) => (refused(line), Some(kept)),
                 Behind::Expired(_) => (Some("reservation-expired"), None),
                 Behind::Unconfirmed(_) => (Some("line-unconfirmed"), None),
                 Behind::Nothing => (Some("not-held"), None),
@@ -454,6 +465,15 @@ impl ExtendedCart {
             results: done.cart.lines.iter().map(result).collect(),
             cart: CartView::after(done, at),
         }
+    }
+}
+
+fn code_of(why: NotExtended) -> Code {
+    match why {
+        NotExtended::Limit => Code::ExtensionLimit,
+        NotExtended::SaleNotOpen => Code::SaleNotOpen,
+        NotExtended::InFlight => Code::RequestInFlight,
+        NotExtended::OwnedByOrder => Code::OwnedByOrder,
     }
 }
 

@@ -91,7 +91,7 @@ impl ReservationView {
             } else {
                 0
             },
-            max_expires_at: Moment(hold.max_expires_at),
+            max_expires_at: Moment(hold.latest_deadline()),
             extensions_left: hold.extensions_left,
             needs_extension: hold.needs_extension(at),
             ended_at: hold.ended.map(|ended| Moment(ended.at)),

@@ -2,7 +2,7 @@
 use super::house::{Fate, House, POLICY, price};
 use holdfast::domain::{
     agent::{Agent, Answer, Told},
-    cart::{Cart, Command, ENDED_KEPT_MS, Happened, LineHold, MergeStrategy, Refusal, Status},
+    cart::{Cart, Command, ENDED_KEPT_MS, Happened, LineHold, MergeStrategy, NotExtended, Refusal, Status},
     key::KeyMark,
     policy::{ExpiredLines, Limits},
     time::Timestamp,
@@ -38,7 +38,7 @@ fn a_failed_plus_moves_no_deadline_and_changes_nothing() {
     for _ in 0..2 {
         assert!(matches!(
             line_refused(house.add(&cart, 0, 2)),
-            variant::Refusal::InsufficientStock { available: 1, .. }
+            variant::Refusal::InsufficientStock { available: 3, .. }
         ));
     }
     let after = house.carts[&cart].clone();
@@ -175,7 +175,8 @@ fn extending_moves_every_line_that_can_and_refuses_when_none_can() {
     house.add(&cart, 1, 1).unwrap();
     let first = house.line(&cart, 0);
     let told = house.extend(&cart).unwrap();
-    assert!(told.contains(&Happened::LineRefused(first)), "{told:?}");
+    let refused = Happened::NotExtended(first, NotExtended::Limit);
+    assert!(told.contains(&refused), "{told:?}");
     assert_eq!((house.until(&cart, 0), house.until(&cart, 1)), (120, 90));
     house.extend(&cart).unwrap();
     let version = house.carts[&cart].version;

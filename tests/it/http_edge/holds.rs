@@ -87,6 +87,12 @@ async fn a_hold_is_made_extended_sold_and_shipped() {
         (&variant["available"], &variant["onHand"], &variant["committed"]),
         (&json!(9), &json!(9), &json!(0))
     );
+    let returned = house.post(&format!("{path}/return"), json!({})).await.json();
+    assert_eq!(
+        (&returned["fulfilment"]["returned"], &returned["expiresAt"]),
+        (&json!(1), &extended.json()["expiresAt"]),
+        "the deadline that it had"
+    );
 }
 
 #[tokio::test]
@@ -159,6 +165,15 @@ async fn a_shortage_says_how_many_are_left_and_when_more_may_come() {
     assert_eq!(
         body["lines"],
         json!([{"variantId": "123", "requested": 2, "available": 1}])
+    );
+    // A change to more is told by what was wished for, and what of it could be had.
+    let path = format!("/api/stock/reservations/{}", held["id"].as_str().unwrap());
+    let changed = Body::from(json!({"quantity": 12}).to_string());
+    let json = [("content-type", "application/json")];
+    let refused = house.send("PATCH", &path, &json, changed).await.json();
+    assert_eq!(
+        (&refused["code"], &refused["requested"], &refused["available"]),
+        (&json!("insufficient-stock"), &json!(12), &json!(10))
     );
     let partial = json!({"variantId": "123", "quantity": 2, "allowPartial": true});
     assert_eq!(

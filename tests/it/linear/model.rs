@@ -229,7 +229,7 @@ impl Variant {
             return (Answer::Ended(hold.stand), None);
         }
         if quantity > hold.quantity && self.free() < quantity - hold.quantity {
-            let available = self.free();
+            let available = self.free() + hold.quantity;
             return (Answer::Short { available }, None);
         }
         let mut after = self.clone();

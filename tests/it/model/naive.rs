@@ -371,9 +371,13 @@ impl Model {
                 return Err(Said::NotOpen);
             }
             if !self.rules.untracked && self.free() < more {
-                return Err(Said::Insufficient(self.free()));
+                return Err(Said::Insufficient(self.free() + u64::from(had)));
             }
-            self.within_limit(self.all[at].who, more, false)?;
+            let who = self.all[at].who;
+            self.within_limit(who, more, false).map_err(|said| match said {
+                Said::Limit(taken) => Said::Limit(taken - u64::from(had)),
+                other => other,
+            })?;
         }
         self.all[at].quantity = quantity;
         Ok(Said::Done)

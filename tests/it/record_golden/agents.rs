@@ -1,7 +1,7 @@
 //! Carts and orders of the golden bytes: every state, every work, everything that happens.
 use super::{at, hold, policy, refusals, reservation};
 use holdfast::domain::{
-    cart::{self, Capped, Cart, Kept, LineHold, LineId, Merge, MergeStage, MergeStrategy, Task},
+    cart::{self, Capped, Cart, Kept, LineHold, LineId, Merge, MergeStage, MergeStrategy, NotExtended, Task},
     ids::{CartId, CustomerId, OrderId, SessionId, StoreId, VariantId, VariantOrdinal},
     key::KeyMark,
     money::{Currency, Money},
@@ -177,7 +177,22 @@ pub(super) fn facts() -> Vec<(String, Fact)> {
         let fact = OrderFact { order, happened };
         (format!("turn order_{name}"), Fact::Order(Box::new(fact)))
     });
-    carts.chain(orders).collect()
+    let limits = [
+        NotExtended::Limit,
+        NotExtended::SaleNotOpen,
+        NotExtended::InFlight,
+        NotExtended::OwnedByOrder,
+    ];
+    let [(_, cart), ..] = self::carts();
+    let limited = CartFact {
+        cart,
+        happened: limits
+            .map(|why| cart::Happened::NotExtended(LineId(1), why))
+            .into(),
+    };
+    let limited = Fact::Cart(Box::new(limited));
+    let limited = ("turn cart_not_extended".to_owned(), limited);
+    carts.chain(orders).chain([limited]).collect()
 }
 
 fn capped() -> Capped {

@@ -29,6 +29,8 @@ on_both_logs! {
     existing_reservations_are_changed_all_or_none,
     best_effort_does_what_it_can,
     a_bulk_confirms_what_was_live_when_it_asked,
+    a_bulk_takes_what_is_done_already_for_done,
+    a_line_that_cannot_be_had_does_not_borrow_from_the_line_beside_it,
     a_repeated_bulk_tells_of_reservations_that_nobody_remembers_any_more,
     a_settlement_that_was_lost_with_its_actor_is_told_again,
 }
@@ -300,6 +302,95 @@ fn a_bulk_confirms_what_was_live_when_it_asked(backend: JournalBackend) {
     house.audit();
 }
 
+/// As a single request does: giving back what has been given back, and selling what has been sold.
+fn a_bulk_takes_what_is_done_already_for_done(backend: JournalBackend) {
+    let mut house = House::new(backend);
+    house.run(async |shop| {
+        stock(&shop, "a", 4).await;
+        let released = hold(&shop, "a", 1).await.id;
+        let live = hold(&shop, "a", 1).await.id;
+        let sold = hold(&shop, "a", 1).await.id;
+        let shipped = hold(&shop, "a", 1).await.id;
+        shop.release(&ctx(), released).await.unwrap();
+        for id in [sold, shipped] {
+            shop.confirm(&ctx(), id, None, None).await.unwrap();
+        }
+        // Nothing is left to ship: the variant closes it.
+        shop.fulfil(&ctx(), shipped, None).await.unwrap();
+        let all = async |what| {
+            let mode = Mode::AllOrNothing;
+            shop.bulk(&ctx(), BulkAsk { mode, what }).await
+        };
+        let refused = all(BulkWhat::Confirm(vec![live, released])).await;
+        assert!(
+            matches!(refused, Err(AppError::BulkRefused { .. })),
+            "{refused:?}"
+        );
+        let refused = all(BulkWhat::Release(vec![live, sold])).await;
+        assert!(
+            matches!(refused, Err(AppError::BulkRefused { .. })),
+            "{refused:?}"
+        );
+        let extended = all(BulkWhat::Extend {
+            ids: vec![released],
+            by_ms: None,
+        })
+        .await;
+        assert!(
+            matches!(extended, Err(AppError::BulkRefused { .. })),
+            "{extended:?}"
+        );
+
+        let confirmed = all(BulkWhat::Confirm(vec![sold, shipped])).await.unwrap();
+        assert!(confirmed.body.is_complete(), "{confirmed:?}");
+        let given_back = all(BulkWhat::Release(vec![released, live])).await.unwrap();
+        assert!(given_back.body.is_complete(), "{given_back:?}");
+        assert_eq!(get(&shop, live).await.status, HoldStatus::Released);
+        let seen = view(&shop, "a").await;
+        assert_eq!((seen.head.on_hand, seen.held), (3, 0));
+    });
+    house.crash();
+    house.audit();
+}
+
+/// Two lines of one request, one with too few units: not one of the other's is taken for it, in either mode.
+fn a_line_that_cannot_be_had_does_not_borrow_from_the_line_beside_it(backend: JournalBackend) {
+    let mut house = House::new(backend);
+    house.run(async |shop| {
+        stock(&shop, "x", 2).await;
+        stock(&shop, "y", 9).await;
+        let refused = shop.bulk(&ctx(), all_or_nothing(&[("x", 3), ("y", 3)])).await;
+        let Err(AppError::BulkRefused { lines, .. }) = refused else {
+            panic!("{refused:?}");
+        };
+        let LineOutcome::Refused(Refusal::InsufficientStock {
+            requested, available, ..
+        }) = lines[0].1
+        else {
+            panic!("{lines:?}");
+        };
+        assert_eq!((requested, available, lines[1].1.is_done()), (3, 2, true));
+        let ask = BulkAsk {
+            mode: Mode::BestEffort,
+            ..all_or_nothing(&[("x", 3), ("y", 3)])
+        };
+        let done = shop.bulk(&ctx(), ask).await.unwrap();
+        assert_eq!(
+            done.body
+                .lines
+                .iter()
+                .map(|(_, outcome)| outcome.is_done())
+                .collect::<Vec<_>>(),
+            [false, true]
+        );
+        for (id, held) in [("x", 0), ("y", 3)] {
+            assert_eq!(view(&shop, id).await.held, held, "{id}");
+        }
+    });
+    house.crash();
+    house.audit();
+}
+
 /// The answer is what the decision's record says, however the shop's memory changes after it.
 fn a_repeated_bulk_tells_of_reservations_that_nobody_remembers_any_more(backend: JournalBackend) {
     let mut house = House::new(backend);
@@ -312,23 +403,29 @@ fn a_repeated_bulk_tells_of_reservations_that_nobody_remembers_any_more(backend:
         house.clock.advance(retention - 10 * MINUTE);
         until_expired(&shop, 1).await;
         let live = hold(&shop, "a", 1).await.id;
+        let sold = hold(&shop, "a", 1).await.id;
+        shop.confirm(&ctx(), sold, None, None).await.unwrap();
         let ask = BulkAsk {
             mode: Mode::BestEffort,
-            what: BulkWhat::Release(vec![released, expired, live]),
+            what: BulkWhat::Release(vec![released, expired, live, sold]),
         };
         let told = shop.bulk(&keyed("k", "k"), ask.clone()).await.unwrap();
-        let [released_line, expired_line, live_line] = &told.body.lines[..] else {
+        let [released_line, expired_line, live_line, sold_line] = &told.body.lines[..] else {
             panic!("{told:?}");
         };
-        assert!(matches!(
-            released_line.1,
-            LineOutcome::Refused(Refusal::ReservationReleased { .. })
-        ));
-        assert!(matches!(
-            expired_line.1,
-            LineOutcome::Refused(Refusal::ReservationExpired { .. })
-        ));
-        assert!(live_line.1.is_done());
+        let LineOutcome::Refused(Refusal::ReservationConfirmed { .. }) = sold_line.1 else {
+            panic!("{told:?}");
+        };
+        for (line, end) in [
+            (released_line, EndReason::Released),
+            (expired_line, EndReason::Expired),
+            (live_line, EndReason::Released),
+        ] {
+            let LineOutcome::Done(hold) = &line.1 else {
+                panic!("{told:?}");
+            };
+            assert_eq!(hold.ended.unwrap().reason, end, "{told:?}");
+        }
         (ask, format!("{:?} {:?}", told.at, told.body), released)
     });
     house.run(async |shop| {

@@ -108,9 +108,11 @@ fn bulk_cut_everywhere(backend: JournalBackend, mode: Mode, doing: Doing) {
             .unwrap();
         shop.release(&ctx(), from.body.hold.id).await.unwrap();
         let told = shop.bulk(&retry, ask(doing, mode, &ids)).await.unwrap();
+        // The third was given back long ago: there is nothing to do but to give it back.
+        let third = matches!(doing, Doing::Release);
         assert_eq!(
             done_lines(&told.body),
-            [true, true, false][..told.body.lines.len()]
+            [true, true, third][..told.body.lines.len()]
         );
         (ids, told.body, from.body.hold.id)
     });

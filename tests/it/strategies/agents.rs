@@ -4,7 +4,7 @@ use super::{
     text, variant_id,
 };
 use holdfast::domain::{
-    cart::{self, Capped, Cart, Kept, LineHold, LineId, Merge, MergeStage, MergeStrategy, Task},
+    cart::{self, Capped, Cart, Kept, LineHold, LineId, Merge, MergeStage, MergeStrategy, NotExtended, Task},
     ids::{CartId, OrderId, Slot, VariantOrdinal},
     order::{self, Late, Movement, Order, Payment, Refund, RefundReason, Status, Step, Then},
     time::Timestamp,
@@ -375,6 +375,16 @@ fn cart_happened() -> BoxedStrategy<cart::Happened> {
             .prop_map(|(order, of)| of(order)),
         order().prop_map(|order| Of::CheckedOut(Box::new(order))),
         capped().prop_map(Of::Capped),
+        (
+            line_id(),
+            select(vec![
+                NotExtended::Limit,
+                NotExtended::SaleNotOpen,
+                NotExtended::InFlight,
+                NotExtended::OwnedByOrder,
+            ])
+        )
+            .prop_map(|(line, why)| Of::NotExtended(line, why)),
     ]
     .boxed()
 }

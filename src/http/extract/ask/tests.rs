@@ -20,7 +20,8 @@ fn router(change: impl FnOnce(&mut Config)) -> Router {
     let reserve = |ask: Ask<ReserveBody>| async move { ask.body.quantity.as_u32().to_string() };
     let keyed = |ask: Ask<ExtendBody>| async move { format!("{:?}", ask.context.key) };
     let validate = |ask: Ask<ValidateBody>| async move { ask.body.reservation_ids.0.len().to_string() };
-    let versioned = |RequiredIfMatch(expected): RequiredIfMatch| async move { format!("{expected:?}") };
+    let versioned =
+        |seen: RequiredIfMatch| async move { seen.expected().map(|expected| format!("{expected:?}")) };
     Router::new()
         .route("/api/reserve", post(reserve))
         .route("/api/{id}/extend", post(keyed))

@@ -147,12 +147,19 @@ fn an_extended_cart_says_what_came_of_each_line() {
     );
     let body = serde_json::to_value(&view).unwrap();
     assert_eq!((&body["status"], &body["version"]), (&"active".into(), &7.into()));
-    let refused = CartDone {
-        happened: vec![Happened::LineRefused(LineId(1))],
-        ..done
-    };
-    let view = ExtendedCart::new(&refused, AT);
-    assert_eq!(view.results[0].code, Some("extension-limit"));
+    for (why, code) in [
+        (NotExtended::Limit, "extension-limit"),
+        (NotExtended::SaleNotOpen, "sale-not-open"),
+        (NotExtended::InFlight, "request-in-flight"),
+        (NotExtended::OwnedByOrder, "owned-by-order"),
+    ] {
+        let refused = CartDone {
+            happened: vec![Happened::NotExtended(LineId(1), why)],
+            ..done.clone()
+        };
+        let view = ExtendedCart::new(&refused, AT);
+        assert_eq!(view.results[0].code, Some(code));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     domain::{
-        cart::{self, LineId, MergeStrategy},
+        cart::{self, LineId, MergeStrategy, NotExtended},
         ids::{CartId, CustomerId, ReservationId, SessionId, StoreId, VariantId, VariantOrdinal},
     },
     storage::dto::FormatError,
@@ -15,6 +15,11 @@ use bincode::{BorrowDecode, Encode};
 words!(
     /// Whose quantities count.
     StrategyWord of MergeStrategy { Sum, Max, Keep }
+);
+
+words!(
+    /// Why a line got no more time.
+    NotExtendedWord of NotExtended { Limit, SaleNotOpen, InFlight, OwnedByOrder }
 );
 
 #[derive(Encode, BorrowDecode)]
@@ -568,6 +573,7 @@ pub(in crate::storage::dto) enum Happened<'a> {
     Abandoned,
     Forgotten,
     Capped(Capped<'a>),
+    NotExtended(u32, NotExtendedWord),
 }
 
 impl<'a> Mirror<'a> for Happened<'a> {
@@ -596,6 +602,7 @@ impl<'a> Mirror<'a> for Happened<'a> {
             Of::Abandoned => Self::Abandoned,
             Of::Forgotten => Self::Forgotten,
             Of::Capped(capped) => Self::Capped(Capped::of(capped)),
+            Of::NotExtended(line, why) => Self::NotExtended(line.0, (*why).into()),
         }
     }
 
@@ -622,6 +629,7 @@ impl<'a> Mirror<'a> for Happened<'a> {
             Self::Abandoned => Of::Abandoned,
             Self::Forgotten => Of::Forgotten,
             Self::Capped(capped) => Of::Capped(capped.restore()?),
+            Self::NotExtended(line, why) => Of::NotExtended(LineId(line), why.into()),
         })
     }
 }
