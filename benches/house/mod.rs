@@ -1,4 +1,8 @@
 //! The whole house in the process of a bench.
+#![allow(
+    dead_code,
+    reason = "a bench that goes through the router asks the shop nothing itself"
+)]
 use holdfast::{
     app::{Context, OpenError, Shop, ShopOptions, Time, configured_journal},
     config::Config,

@@ -1,0 +1,194 @@
+//! The shape of the hot path: how many allocations a request costs, from its head and body to the answer's, with the record
+//! behind it on the disk. Counted over the whole process, so the actor's, the writer's and the completion's are among them.
+//! A clock says how busy the machine was; this says how much work was done, and is the same on every machine.
+//!
+//! ```text
+//! cargo test --bench shape              compares with benches/shape.txt; more than 5 % off, either way, is a failure
+//! cargo test --bench shape -- write     writes the file, for a change that was meant
+//! ```
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a measurement prints its figures and stops when something fails"
+)]
+mod house;
+
+use axum::{
+    Router,
+    body::Body,
+    http::{Method, Request, StatusCode},
+};
+use holdfast::{
+    app::{House, configured_journal},
+    config::Config,
+    http::{frame::Frame, router::router, site::Site},
+};
+use http_body_util::BodyExt;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use std::{alloc::System, fmt::Write, process::ExitCode, sync::Arc};
+use tower::ServiceExt;
+
+/// Figures that are accepted, a line each: a name and allocations a request.
+const FIGURES: &str = "benches/shape.txt";
+
+/// How far a figure may be off, in percent of the accepted one.
+const TOLERANCE_PERCENT: f64 = 5.0;
+
+/// Requests before anything is counted: tables and buffers have grown by then.
+const WARM_UP: u32 = 2_000;
+
+/// The median of so many windows is told: one in which a table grows, or the rows are written, is not the rule.
+const WINDOWS: usize = 7;
+
+/// Requests in a window.
+const WINDOW: u32 = 500;
+
+/// The system's allocator, counted: how often it is asked does not depend on who answers.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let write = std::env::args().any(|word| word == "write");
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data").display().to_string();
+    let flags = [
+        ("data.dir", data.as_str()),
+        ("journal.backend", "file"),
+        // What is not a request's own work stays out of the windows.
+        ("checkpoint.every", "1h"),
+    ];
+    let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let loaded = Arc::new(Config::load(None, [], &flags).unwrap());
+    let config = Arc::new(loaded.config.clone());
+    let shop = house::open(&config).await.unwrap();
+    let whole = House::new(
+        Arc::clone(&shop),
+        configured_journal(&config),
+        Arc::new(|why| panic!("{why}")),
+    );
+    let frame = Frame::new(&config.server);
+    let router = router(Site::new(Arc::clone(&shop), whole, loaded), frame);
+
+    let stocked = |id: &str, units: u64| format!(r#"{{"id":"{id}","name":"{id}","onHand":{units}}}"#);
+    for (id, units) in [("hot", 1_000_000), ("none", 0)] {
+        let made = post(
+            &router,
+            "/api/stock/variants",
+            &format!("make-{id}"),
+            stocked(id, units),
+        )
+        .await;
+        assert_eq!(made.0, StatusCode::CREATED);
+    }
+    let mut figures = Vec::new();
+    let mut measured = Measured { router, asked: 0 };
+    let reserve = measured.reserve("hot", StatusCode::CREATED).await;
+    figures.push(("reserve", reserve));
+    figures.push(("sold-out", measured.reserve("none", StatusCode::CONFLICT).await));
+    figures.push(("availability", measured.availability().await));
+    shop.close().await;
+
+    if write {
+        let mut text = String::new();
+        for (name, count) in &figures {
+            writeln!(text, "{name} {count}").unwrap();
+        }
+        std::fs::write(FIGURES, text).unwrap();
+        return ExitCode::SUCCESS;
+    }
+    compare(&figures)
+}
+
+/// Tells every figure beside the accepted one.
+fn compare(figures: &[(&str, u64)]) -> ExitCode {
+    let accepted = std::fs::read_to_string(FIGURES).unwrap();
+    let mut off = 0;
+    println!("allocations a request (accepted, off by):");
+    for (name, count) in figures {
+        let line = accepted
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        let wanted: u32 = line.unwrap_or_else(|| panic!("{FIGURES} has no line for {name}"));
+        let count = u32::try_from(*count).unwrap();
+        let percent = (f64::from(count) - f64::from(wanted)) / f64::from(wanted) * 100.0;
+        println!("{name:<14}{count:>6} ({wanted}, {percent:+.1} %)");
+        off += u32::from(percent.abs() > TOLERANCE_PERCENT);
+    }
+    if off == 0 {
+        return ExitCode::SUCCESS;
+    }
+    println!(
+        "{off} of them more than {TOLERANCE_PERCENT} % off: find out why, or accept it with \
+         `cargo test --bench shape -- write`"
+    );
+    ExitCode::FAILURE
+}
+
+/// Sends requests one after the other and counts.
+struct Measured {
+    router: Router,
+    asked: u32,
+}
+
+impl Measured {
+    /// Allocations of one reservation of a unit under a key of its own.
+    async fn reserve(&mut self, variant: &str, expected: StatusCode) -> u64 {
+        let mut windows = Vec::new();
+        for window in 0..=WINDOWS {
+            let count = if window == 0 { WARM_UP } else { WINDOW };
+            let mut spent = 0;
+            for _ in 0..count {
+                self.asked += 1;
+                let body = format!(
+                    r#"{{"variantId":"{variant}","quantity":1,"customerId":"c{}"}}"#,
+                    self.asked
+                );
+                let key = format!("key-{}", self.asked);
+                let (status, allocations) = post(&self.router, "/api/stock/reservations", &key, body).await;
+                assert_eq!(status, expected);
+                spent += allocations;
+            }
+            windows.push(spent / u64::from(count));
+        }
+        median(windows.split_off(1))
+    }
+
+    /// Allocations of one look at a variant's units.
+    async fn availability(&self) -> u64 {
+        let mut windows = Vec::new();
+        for _ in 0..WINDOWS {
+            let mut spent = 0;
+            for _ in 0..WINDOW {
+                let request = Request::get("/api/stock/variants/hot/availability");
+                let (status, allocations) = send(&self.router, request.body(Body::empty()).unwrap()).await;
+                assert_eq!(status, StatusCode::OK);
+                spent += allocations;
+            }
+            windows.push(spent / u64::from(WINDOW));
+        }
+        median(windows)
+    }
+}
+
+fn median(mut windows: Vec<u64>) -> u64 {
+    windows.sort_unstable();
+    windows[windows.len() / 2]
+}
+
+async fn post(router: &Router, path: &str, key: &str, body: String) -> (StatusCode, u64) {
+    let request = Request::builder().method(Method::POST).uri(path);
+    let request = request
+        .header("content-type", "application/json")
+        .header("idempotency-key", key);
+    send(router, request.body(Body::from(body)).unwrap()).await
+}
+
+/// The answer's status, and the allocations from the request to its answer, to the last byte.
+async fn send(router: &Router, request: Request<Body>) -> (StatusCode, u64) {
+    let counted = Region::new(ALLOCATOR);
+    let (head, body) = router.clone().oneshot(request).await.unwrap().into_parts();
+    body.collect().await.unwrap();
+    let change = counted.change();
+    (head.status, (change.allocations + change.reallocations) as u64)
+}
