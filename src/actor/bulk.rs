@@ -240,7 +240,7 @@ impl Running {
                     }
                 }
             }
-            // Whether or not somebody is still looking back: the decision is the same, and says what is known.
+            // Whether or not somebody is still looking back: what is not known by now is refused.
             BulkMessage::TimedOut if self.bulk.stage == Stage::Trying => {
                 if let Next::Decide { commit } = self.gather.timed_out() {
                     self.decide(commit);
@@ -317,7 +317,7 @@ impl Running {
         });
     }
 
-    /// The lines of which the variant says that there is no such reservation.
+    /// The lines whose reservations their variants keep no longer.
     fn gone(&self) -> Vec<(usize, ReservationId)> {
         let plan = &self.bulk.plan;
         if matches!(plan.action, Action::Reserve { .. }) {
@@ -326,10 +326,12 @@ impl Running {
         let outcomes = self.gather.outcomes();
         let lines = plan.lines.iter().zip(&outcomes).enumerate();
         let gone = lines.filter(|(_, (line, outcome))| {
-            let unknown = matches!(
-                outcome,
-                LineOutcome::Refused(Refusal::ReservationNotFound | Refusal::VariantNotFound)
-            );
+            let unknown = match outcome {
+                LineOutcome::Refused(Refusal::ReservationNotFound | Refusal::VariantNotFound) => true,
+                // Its deadline came with the question: given back all the same.
+                LineOutcome::Refused(Refusal::ReservationExpired { .. }) => plan.action == Action::Release,
+                LineOutcome::Refused(_) | LineOutcome::Done(_) | LineOutcome::Unanswered => false,
+            };
             unknown && line.variant.is_some()
         });
         gone.map(|(place, (line, _))| (place, line.reservation)).collect()

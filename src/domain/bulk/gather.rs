@@ -158,9 +158,14 @@ impl Gather {
 /// What a line comes to whose reservation has ended: giving back what was given back and selling what was sold are done
 /// already, as when they are asked for one by one.
 fn outcome_of_ended(action: &Action, hold: Hold) -> LineOutcome {
+    if matches!(action, Action::Confirm)
+        && let Some(order) = hold.owning_order()
+    {
+        return LineOutcome::Refused(Refusal::OwnedByOrder { order: order.clone() });
+    }
     let done = match (action, hold.ended.map(|ended| ended.reason)) {
-        (Action::Release, Some(EndReason::Released | EndReason::Expired)) => true,
-        (Action::Confirm, Some(EndReason::Confirmed)) => hold.owning_order().is_none(),
+        (Action::Release, Some(EndReason::Released | EndReason::Expired))
+        | (Action::Confirm, Some(EndReason::Confirmed)) => true,
         (Action::Reserve { .. } | Action::Extend { .. } | Action::Release | Action::Confirm, _) => false,
     };
     if done {

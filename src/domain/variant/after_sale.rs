@@ -114,13 +114,19 @@ impl Variant {
         let back = || self.sale_entry(LedgerKind::Returned, i64::from(quantity), "returned", ask, now);
         let entry = ask.restock.then(back).flatten();
         let returned = hold.fulfilment.returned + quantity;
+        // While units are to leave, the variant keeps it for that.
+        let max_expires_at = if hold.committed_units() == 0 {
+            now.saturating_add(ask.keep_ms)
+        } else {
+            hold.max_expires_at
+        };
         let hold = Hold {
             fulfilment: Fulfilment {
                 returned,
                 ..hold.fulfilment
             },
             version: hold.version + 1,
-            max_expires_at: now.saturating_add(ask.keep_ms),
+            max_expires_at,
             ..hold.clone()
         };
         Ok(granted(Event::Returned {

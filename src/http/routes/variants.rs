@@ -45,6 +45,10 @@ pub(crate) async fn create_variant(
     Ask { body, context }: Ask<VariantBody>,
 ) -> Result<Reply, Problem> {
     let variant = body.id.0.clone();
+    // As a path segment these two mean another place (RFC 3986, 5.2.4), however they are escaped: clients could not ask for it.
+    if matches!(variant.as_str(), "." | "..") {
+        return Err(Problem::invalid_member("id", "an id other than . and .."));
+    }
     let on_hand = body.on_hand.map_or(0, |units| units.as_u64());
     let created = site
         .shop

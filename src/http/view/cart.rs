@@ -436,13 +436,15 @@ impl ExtendedCart {
     pub fn new(done: &CartDone, at: Timestamp) -> Self {
         let refused = |line: &Line| {
             done.happened.iter().find_map(|happened| {
-                if let Happened::NotExtended(of, why) = happened
-                    && *of == line.id
-                {
-                    Some(code_of(*why).as_str())
+                let (of, why) = if let Happened::NotExtended(of, why) = happened {
+                    (of, *why)
+                } else if let Happened::LineRefused(of) = happened {
+                    // A record of before the reasons were told.
+                    (of, NotExtended::Limit)
                 } else {
-                    None
-                }
+                    return None;
+                };
+                (*of == line.id).then(|| code_of(why).as_str())
             })
         };
         let result = |line: &Line| {

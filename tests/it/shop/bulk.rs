@@ -346,6 +346,13 @@ fn a_bulk_takes_what_is_done_already_for_done(backend: JournalBackend) {
         let given_back = all(BulkWhat::Release(vec![released, live])).await.unwrap();
         assert!(given_back.body.is_complete(), "{given_back:?}");
         assert_eq!(get(&shop, live).await.status, HoldStatus::Released);
+        let due = shop.reserve(&ctx(), wish_for(MINUTE, "a", 1)).await.unwrap();
+        house.clock.advance(MINUTE);
+        let given_back = all(BulkWhat::Release(vec![due.body.hold.id])).await.unwrap();
+        assert!(
+            given_back.body.is_complete(),
+            "whether or not its timer was first: {given_back:?}"
+        );
         let seen = view(&shop, "a").await;
         assert_eq!((seen.head.on_hand, seen.held), (3, 0));
     });

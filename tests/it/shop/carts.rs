@@ -1,6 +1,6 @@
 //! The contract's `/api/cart`, over the router: hold, change, merge, hand over to an order.
 use super::{House, MINUTE, TTL, on_both_logs, web::Web};
-use holdfast::config::JournalBackend;
+use holdfast::{config::JournalBackend, domain::cart::Happened, storage::record::Fact};
 use serde_json::{Value, json};
 
 on_both_logs! {
@@ -18,6 +18,7 @@ on_both_logs! {
     a_customer_whose_first_line_was_refused_tries_another,
     whoever_has_paid_or_called_off_shops_on_at_once,
     as_many_wait_in_front_of_one_cart_as_may,
+    a_cart_left_alone_gives_everything_back_and_says_so_once,
 }
 
 fn a_cart_is_filled_changed_and_emptied(backend: JournalBackend) {
@@ -281,6 +282,50 @@ fn a_stale_view_changes_nothing(backend: JournalBackend) {
         web.send("POST", &items, &[("if-match", "*")], item).await.ok(201);
         assert_eq!(web.figures("a").await, (7, 3, 0));
     });
+}
+
+/// Abandoned by idling, across a restart: the units are free, the cart says so, and one record tells whoever reads the log.
+fn a_cart_left_alone_gives_everything_back_and_says_so_once(backend: JournalBackend) {
+    let idle = TTL - 5 * MINUTE;
+    let mut house = House::with(backend, |config| {
+        config.policy.cart_idle = format!("{}m", idle / MINUTE).parse().unwrap();
+    });
+    let cart = house.run(async |shop| {
+        let web = Web::new(&house, &shop);
+        web.stock("a", 5).await;
+        let cart = web.cart("u1", "a", 2).await;
+        house.clock.advance(idle - 1);
+        assert_eq!(web.get(&cart).await.word("/status"), "active");
+        assert_eq!(web.figures("a").await, (3, 2, 0));
+        cart
+    });
+    house.crash_and_open();
+    for _ in 0..2 {
+        house.run(async |shop| {
+            let web = Web::new(&house, &shop);
+            house.clock.advance(1);
+            web.until(&cart, "/status", json!("abandoned")).await;
+            web.until("/api/stock/variants/a/availability", "/available", json!(5))
+                .await;
+            assert_eq!(web.figures("a").await, (5, 0, 0));
+            let more = json!({"variantId": "a", "quantity": 1});
+            web.post(&format!("{cart}/items"), more)
+                .await
+                .refused(410, "cart-abandoned");
+        });
+        house.crash_and_open();
+    }
+    house.close();
+    let said = house
+        .audit()
+        .turns
+        .into_iter()
+        .filter_map(|turn| match turn.fact {
+            Fact::Cart(fact) => Some(fact.happened),
+            _ => None,
+        });
+    let abandoned = said.flatten().filter(|happened| *happened == Happened::Abandoned);
+    assert_eq!(abandoned.count(), 1);
 }
 
 fn every_line_is_extended_by_one_button(backend: JournalBackend) {

@@ -1,6 +1,6 @@
 //! The contract's `/api/orders`, over the router: paid once however often, late, failed, cancelled, shipped, returned.
 use super::{House, MINUTE, TTL, on_both_logs, web::Web};
-use holdfast::config::JournalBackend;
+use holdfast::{config::JournalBackend, domain::order::Happened, storage::record::Fact};
 use serde_json::{Value, json};
 
 /// The default policy's time for a payment, ms.
@@ -21,6 +21,47 @@ on_both_logs! {
     two_guests_who_turn_out_to_be_one_customer_have_one_limit,
     a_late_payment_takes_what_its_cart_holds_again,
     a_checkout_is_held_until_the_payments_deadline,
+    a_refund_is_asked_for_by_one_record,
+}
+
+/// A late payment, told twice at once, again after a crash, and again after that: whoever pays money back reads one record.
+fn a_refund_is_asked_for_by_one_record(backend: JournalBackend) {
+    let mut house = House::new(backend);
+    let confirm = house.run(async |shop| {
+        let web = Web::new(&house, &shop);
+        web.stock("a", 1).await;
+        let (_, order) = web.order("u1", "a", 1).await;
+        house.clock.advance(PAYMENT + MINUTE);
+        web.until(&order, "/status", json!("expired")).await;
+        web.until("/api/stock/variants/a/availability", "/available", json!(1))
+            .await;
+        web.cart("u2", "a", 1).await;
+        let confirm = format!("{order}/confirm");
+        let (one, two) = tokio::join!(web.post(&confirm, pay("p")), web.post(&confirm, pay("p")));
+        one.refused(409, "refund-required");
+        two.refused(409, "refund-required");
+        confirm
+    });
+    for _ in 0..2 {
+        house.crash_and_open();
+        house.run(async |shop| {
+            let web = Web::new(&house, &shop);
+            web.post(&confirm, pay("p")).await.refused(409, "refund-required");
+        });
+    }
+    house.close();
+    let said = house
+        .audit()
+        .turns
+        .into_iter()
+        .filter_map(|turn| match turn.fact {
+            Fact::Order(fact) => Some(fact.happened),
+            _ => None,
+        });
+    let wanted = Happened::RefundRequired {
+        reference: "p".to_owned(),
+    };
+    assert_eq!(said.flatten().filter(|happened| *happened == wanted).count(), 1);
 }
 
 fn pay(reference: &str) -> Value {

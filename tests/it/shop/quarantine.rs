@@ -2,7 +2,7 @@
 //! opens it again. The bug that makes it fail is planted from outside: more is admitted than the journal's queue has places,
 //! which no configuration that is loaded can say, so the next record finds none and its actor panics.
 use super::{
-    House, TTL, ctx, expect_lawful,
+    House, MINUTE, TTL, ctx, expect_lawful,
     held::{let_all_run, send, until_held},
     hold, on_both_logs, stock, variant, view,
     web::Web,
@@ -28,6 +28,7 @@ on_both_logs! {
     three_failures_on_one_record_close_a_variant_until_an_operator_has_looked,
     a_repeat_waits_for_the_work_of_a_cart_that_panicked,
     nobody_fails_because_the_shop_has_closed,
+    a_line_of_a_closed_variant_stays_unconfirmed_until_it_can_be_held,
 }
 
 /// Places in the journal's queue.
@@ -237,6 +238,53 @@ fn three_failures_on_one_record_close_a_variant_until_an_operator_has_looked(bac
             (refused.0, &refused.1["code"]),
             (409, &json!("insufficient-stock"))
         );
+    });
+    house.crash();
+    house.audit();
+}
+
+/// The cart never pretends: the line says that nothing is held, the cart goes on with its other lines, and the hold is made
+/// once an operator has opened the variant, whoever asks or not.
+fn a_line_of_a_closed_variant_stays_unconfirmed_until_it_can_be_held(backend: JournalBackend) {
+    let mut house = house(backend);
+    house.run(async |shop| {
+        let web = Web::new(&house, &shop);
+        web.stock("a", 3).await;
+        stock(&shop, "b", 100).await;
+        web.stock("c", 5).await;
+        let id = hold(&shop, "a", 1).await.id;
+        for _ in 0..3 {
+            fail(&house, &shop, id).await;
+        }
+        let cart = web.cart("u1", "c", 1).await;
+        let items = format!("{cart}/items");
+        let kept = web
+            .post(&items, json!({"variantId": "a", "quantity": 2}))
+            .await
+            .ok(201);
+        let line = |told: &super::web::Told| told.word("/items/1/reservationStatus");
+        assert_eq!(line(&kept), "unconfirmed");
+        assert_eq!(kept.at("/warnings/0/variantId"), json!("a"), "{}", kept.text);
+        let read = web.get(&cart).await.ok(200);
+        assert_eq!(
+            (line(&read).as_str(), read.at("/items/1/reservedUntil")),
+            ("unconfirmed", Value::Null)
+        );
+        web.post(&items, json!({"variantId": "c", "quantity": 1}))
+            .await
+            .ok(201);
+        web.post(&format!("{cart}/checkout"), json!({}))
+            .await
+            .refused(503, "overloaded");
+
+        web.post("/api/admin/quarantine/a/rebuild", Value::Null)
+            .await
+            .ok(200);
+        house.clock.advance(MINUTE);
+        web.until(&cart, "/items/1/reservationStatus", json!("active"))
+            .await;
+        assert_eq!(web.figures("a").await, (0, 3, 0));
+        assert_eq!(web.get(&cart).await.at("/warnings"), json!([]));
     });
     house.crash();
     house.audit();

@@ -160,6 +160,14 @@ fn an_extended_cart_says_what_came_of_each_line() {
         let view = ExtendedCart::new(&refused, AT);
         assert_eq!(view.results[0].code, Some(code));
     }
+    let of_before = CartDone {
+        happened: vec![Happened::LineRefused(LineId(1))],
+        ..done
+    };
+    assert_eq!(
+        ExtendedCart::new(&of_before, AT).results[0].code,
+        Some("extension-limit")
+    );
 }
 
 #[test]
