@@ -17,7 +17,7 @@ mod house;
 use axum::{
     Router,
     body::Body,
-    http::{Method, Request, StatusCode},
+    http::{Request, StatusCode},
 };
 use holdfast::{
     app::{House, configured_journal},
@@ -77,21 +77,31 @@ async fn main() -> ExitCode {
 
     let stocked = |id: &str, units: u64| format!(r#"{{"id":"{id}","name":"{id}","onHand":{units}}}"#);
     for (id, units) in [("hot", 1_000_000), ("none", 0)] {
-        let made = post(
-            &router,
-            "/api/stock/variants",
-            &format!("make-{id}"),
-            stocked(id, units),
-        )
-        .await;
-        assert_eq!(made.0, StatusCode::CREATED);
+        let make = post("/api/stock/variants", &format!("make-{id}"), stocked(id, units));
+        assert_eq!(send(&router, make).await.0, StatusCode::CREATED);
     }
-    let mut figures = Vec::new();
-    let mut measured = Measured { router, asked: 0 };
-    let reserve = measured.reserve("hot", StatusCode::CREATED).await;
-    figures.push(("reserve", reserve));
-    figures.push(("sold-out", measured.reserve("none", StatusCode::CONFLICT).await));
-    figures.push(("availability", measured.availability().await));
+    // Every reservation under a key of its own, and for a customer of its own.
+    let mut asked = 0;
+    let mut reserve = |variant: &str| {
+        asked += 1;
+        let body = format!(r#"{{"variantId":"{variant}","quantity":1,"customerId":"c{asked}"}}"#);
+        post("/api/stock/reservations", &format!("key-{asked}"), body)
+    };
+    let look = || {
+        let request = Request::get("/api/stock/variants/hot/availability");
+        request.body(Body::empty()).unwrap()
+    };
+    let figures = [
+        (
+            "reserve",
+            measure(&router, StatusCode::CREATED, || reserve("hot")).await,
+        ),
+        (
+            "sold-out",
+            measure(&router, StatusCode::CONFLICT, || reserve("none")).await,
+        ),
+        ("availability", measure(&router, StatusCode::OK, look).await),
+    ];
     shop.close().await;
 
     if write {
@@ -130,63 +140,28 @@ fn compare(figures: &[(&str, u64)]) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Sends requests one after the other and counts.
-struct Measured {
-    router: Router,
-    asked: u32,
-}
-
-impl Measured {
-    /// Allocations of one reservation of a unit under a key of its own.
-    async fn reserve(&mut self, variant: &str, expected: StatusCode) -> u64 {
-        let mut windows = Vec::new();
-        for window in 0..=WINDOWS {
-            let count = if window == 0 { WARM_UP } else { WINDOW };
-            let mut spent = 0;
-            for _ in 0..count {
-                self.asked += 1;
-                let body = format!(
-                    r#"{{"variantId":"{variant}","quantity":1,"customerId":"c{}"}}"#,
-                    self.asked
-                );
-                let key = format!("key-{}", self.asked);
-                let (status, allocations) = post(&self.router, "/api/stock/reservations", &key, body).await;
-                assert_eq!(status, expected);
-                spent += allocations;
-            }
-            windows.push(spent / u64::from(count));
+/// Allocations of one such request, sent one after the other: the median window's.
+async fn measure(router: &Router, expected: StatusCode, mut ask: impl FnMut() -> Request<Body>) -> u64 {
+    let mut windows = Vec::new();
+    for count in std::iter::once(WARM_UP).chain([WINDOW; WINDOWS]) {
+        let mut spent = 0;
+        for _ in 0..count {
+            let (status, allocations) = send(router, ask()).await;
+            assert_eq!(status, expected);
+            spent += allocations;
         }
-        median(windows.split_off(1))
+        windows.push(spent / u64::from(count));
     }
-
-    /// Allocations of one look at a variant's units.
-    async fn availability(&self) -> u64 {
-        let mut windows = Vec::new();
-        for _ in 0..WINDOWS {
-            let mut spent = 0;
-            for _ in 0..WINDOW {
-                let request = Request::get("/api/stock/variants/hot/availability");
-                let (status, allocations) = send(&self.router, request.body(Body::empty()).unwrap()).await;
-                assert_eq!(status, StatusCode::OK);
-                spent += allocations;
-            }
-            windows.push(spent / u64::from(WINDOW));
-        }
-        median(windows)
-    }
+    let counted = &mut windows[1..];
+    counted.sort_unstable();
+    counted[WINDOWS / 2]
 }
 
-fn median(mut windows: Vec<u64>) -> u64 {
-    windows.sort_unstable();
-    windows[windows.len() / 2]
-}
-
-async fn post(router: &Router, path: &str, key: &str, body: String) -> (StatusCode, u64) {
-    let request = Request::builder().method(Method::POST).uri(path);
-    let request = request
+fn post(path: &str, key: &str, body: String) -> Request<Body> {
+    let request = Request::post(path)
         .header("content-type", "application/json")
         .header("idempotency-key", key);
-    send(router, request.body(Body::from(body)).unwrap()).await
+    request.body(Body::from(body)).unwrap()
 }
 
 /// The answer's status, and the allocations from the request to its answer, to the last byte.

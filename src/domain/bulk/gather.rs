@@ -95,17 +95,15 @@ impl Gather {
     }
 
     /// The second try, in order: only lines that are not promised, because they were before what they should become,
-    /// have their answers. The line to ask first.
+    /// have their answers. What comes next by that.
     pub fn try_in_order(&mut self) -> Next {
         self.number += 1;
-        let is_settled = |outcome: &Option<LineOutcome>| match outcome {
-            Some(LineOutcome::Done(hold)) => hold.pin.is_none(),
-            Some(LineOutcome::Refused(_) | LineOutcome::Unanswered) | None => false,
-        };
+        let as_wished =
+            |outcome: &LineOutcome| matches!(outcome, LineOutcome::Done(hold) if hold.pin.is_none());
         let kept = self
             .outcomes
             .iter()
-            .map(|outcome| outcome.clone().filter(|_| is_settled(outcome)));
+            .map(|outcome| outcome.clone().filter(as_wished));
         let kept = kept.collect();
         self.earlier = std::mem::replace(&mut self.outcomes, kept);
         self.next()

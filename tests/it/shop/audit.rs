@@ -3,7 +3,10 @@
 use super::House;
 use holdfast::{
     app::{Statistics, recover_options},
-    domain::variant::{EndReason, Event, Hold, HoldStatus, Variant},
+    domain::{
+        cart, order,
+        variant::{EndReason, Event, Hold, HoldStatus, Variant},
+    },
     storage::{
         data_dir::DataDir,
         dto,
@@ -94,6 +97,24 @@ impl Audit {
             .variants()
             .flat_map(Variant::holds)
             .filter(move |hold| which(hold))
+    }
+
+    /// What happened to carts, in log order.
+    pub(crate) fn cart_happenings(&self) -> impl Iterator<Item = &cart::Happened> {
+        let carts = self.turns.iter().filter_map(|turn| match &turn.fact {
+            Fact::Cart(fact) => Some(&fact.happened),
+            _ => None,
+        });
+        carts.flatten()
+    }
+
+    /// What happened to orders, in log order.
+    pub(crate) fn order_happenings(&self) -> impl Iterator<Item = &order::Happened> {
+        let orders = self.turns.iter().filter_map(|turn| match &turn.fact {
+            Fact::Order(fact) => Some(&fact.happened),
+            _ => None,
+        });
+        orders.flatten()
     }
 
     /// The events about reservations, in log order.

@@ -1,11 +1,13 @@
 //! All or nothing over several variants (decisions 22), and crashes in between.
 use super::{
-    House, MINUTE, all_or_nothing, checkpoint, ctx, every_hold, expect_lawful, get,
+    House, MINUTE, all_or_nothing, checkpoint, ctx,
+    cuts::done_lines,
+    every_hold, expect_lawful, get,
     held::{let_all_run, send, until_held},
     hold, keyed, on_both_logs, refusal, stock, until_expired, variant, view, wish, wish_for,
 };
 use holdfast::{
-    app::{AppError, BulkAsk, BulkWhat, HoldFilter, Shop},
+    app::{Answered, AppError, BulkAsk, BulkDone, BulkLine, BulkWhat, HoldFilter, Shop},
     config::JournalBackend,
     domain::{
         bulk::{LineOutcome, Mode},
@@ -35,6 +37,14 @@ on_both_logs! {
     a_settlement_that_was_lost_with_its_actor_is_told_again,
 }
 
+/// Line by line what an all-or-nothing request that kept nothing says.
+fn refused_lines(done: Result<Answered<BulkDone>, AppError>) -> Vec<(BulkLine, LineOutcome)> {
+    match done {
+        Err(AppError::BulkRefused { lines, .. }) => lines,
+        done => panic!("{done:?}"),
+    }
+}
+
 fn all_lines_or_none(backend: JournalBackend) {
     let mut house = House::new(backend);
     house.run(async |shop| {
@@ -47,9 +57,7 @@ fn all_lines_or_none(backend: JournalBackend) {
                 all_or_nothing(&[("a", 5), ("b", 2), ("c", 1), ("nowhere", 1)]),
             )
             .await;
-        let Err(AppError::BulkRefused { lines, .. }) = refused else {
-            panic!("{refused:?}");
-        };
+        let lines = refused_lines(refused);
         let failing: Vec<_> = lines.iter().filter(|(_, outcome)| !outcome.is_done()).collect();
         assert_eq!(failing.len(), 3, "every failing line is named: {failing:?}");
         assert!(
@@ -203,9 +211,7 @@ fn existing_reservations_are_changed_all_or_none(backend: JournalBackend) {
         let refused = shop
             .bulk(&ctx(), asked(BulkWhat::Confirm(vec![first, second, gone])))
             .await;
-        let Err(AppError::BulkRefused { lines, .. }) = refused else {
-            panic!("{refused:?}");
-        };
+        let lines = refused_lines(refused);
         assert!(
             matches!(
                 lines[2].1,
@@ -281,9 +287,7 @@ fn a_bulk_confirms_what_was_live_when_it_asked(backend: JournalBackend) {
             what: BulkWhat::Confirm(vec![live, due]),
         };
         let refused = shop.bulk(&ctx(), ask).await;
-        let Err(AppError::BulkRefused { lines, .. }) = refused else {
-            panic!("{refused:?}");
-        };
+        let lines = refused_lines(refused);
         assert!(
             matches!(
                 lines[1].1,
@@ -322,24 +326,15 @@ fn a_bulk_takes_what_is_done_already_for_done(backend: JournalBackend) {
             shop.bulk(&ctx(), BulkAsk { mode, what }).await
         };
         let refused = all(BulkWhat::Confirm(vec![live, released])).await;
-        assert!(
-            matches!(refused, Err(AppError::BulkRefused { .. })),
-            "{refused:?}"
-        );
+        refused_lines(refused);
         let refused = all(BulkWhat::Release(vec![live, sold])).await;
-        assert!(
-            matches!(refused, Err(AppError::BulkRefused { .. })),
-            "{refused:?}"
-        );
+        refused_lines(refused);
         let extended = all(BulkWhat::Extend {
             ids: vec![released],
             by_ms: None,
         })
         .await;
-        assert!(
-            matches!(extended, Err(AppError::BulkRefused { .. })),
-            "{extended:?}"
-        );
+        refused_lines(extended);
 
         let confirmed = all(BulkWhat::Confirm(vec![sold, shipped])).await.unwrap();
         assert!(confirmed.body.is_complete(), "{confirmed:?}");
@@ -367,9 +362,7 @@ fn a_line_that_cannot_be_had_does_not_borrow_from_the_line_beside_it(backend: Jo
         stock(&shop, "x", 2).await;
         stock(&shop, "y", 9).await;
         let refused = shop.bulk(&ctx(), all_or_nothing(&[("x", 3), ("y", 3)])).await;
-        let Err(AppError::BulkRefused { lines, .. }) = refused else {
-            panic!("{refused:?}");
-        };
+        let lines = refused_lines(refused);
         let LineOutcome::Refused(Refusal::InsufficientStock {
             requested, available, ..
         }) = lines[0].1
@@ -382,14 +375,7 @@ fn a_line_that_cannot_be_had_does_not_borrow_from_the_line_beside_it(backend: Jo
             ..all_or_nothing(&[("x", 3), ("y", 3)])
         };
         let done = shop.bulk(&ctx(), ask).await.unwrap();
-        assert_eq!(
-            done.body
-                .lines
-                .iter()
-                .map(|(_, outcome)| outcome.is_done())
-                .collect::<Vec<_>>(),
-            [false, true]
-        );
+        assert_eq!(done_lines(&done.body), [false, true]);
         for (id, held) in [("x", 0), ("y", 3)] {
             assert_eq!(view(&shop, id).await.held, held, "{id}");
         }

@@ -1,6 +1,6 @@
 //! The contract's `/api/cart`, over the router: hold, change, merge, hand over to an order.
 use super::{House, MINUTE, TTL, on_both_logs, web::Web};
-use holdfast::{config::JournalBackend, domain::cart::Happened, storage::record::Fact};
+use holdfast::{config::JournalBackend, domain::cart::Happened};
 use serde_json::{Value, json};
 
 on_both_logs! {
@@ -316,15 +316,10 @@ fn a_cart_left_alone_gives_everything_back_and_says_so_once(backend: JournalBack
         house.crash_and_open();
     }
     house.close();
-    let said = house
-        .audit()
-        .turns
-        .into_iter()
-        .filter_map(|turn| match turn.fact {
-            Fact::Cart(fact) => Some(fact.happened),
-            _ => None,
-        });
-    let abandoned = said.flatten().filter(|happened| *happened == Happened::Abandoned);
+    let audit = house.audit();
+    let abandoned = audit
+        .cart_happenings()
+        .filter(|happened| **happened == Happened::Abandoned);
     assert_eq!(abandoned.count(), 1);
 }
 

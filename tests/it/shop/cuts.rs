@@ -163,7 +163,8 @@ fn small(config: &mut Config) {
     config.journal.segment_bytes = ByteSize::from_bytes(1 << 20);
 }
 
-fn done_lines(done: &BulkDone) -> Vec<bool> {
+/// Line by line whether it was done.
+pub(super) fn done_lines(done: &BulkDone) -> Vec<bool> {
     done.lines
         .iter()
         .map(|(_, outcome)| matches!(outcome, LineOutcome::Done(_)))

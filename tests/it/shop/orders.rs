@@ -1,6 +1,6 @@
 //! The contract's `/api/orders`, over the router: paid once however often, late, failed, cancelled, shipped, returned.
 use super::{House, MINUTE, TTL, on_both_logs, web::Web};
-use holdfast::{config::JournalBackend, domain::order::Happened, storage::record::Fact};
+use holdfast::{config::JournalBackend, domain::order::Happened};
 use serde_json::{Value, json};
 
 /// The default policy's time for a payment, ms.
@@ -50,18 +50,12 @@ fn a_refund_is_asked_for_by_one_record(backend: JournalBackend) {
         });
     }
     house.close();
-    let said = house
-        .audit()
-        .turns
-        .into_iter()
-        .filter_map(|turn| match turn.fact {
-            Fact::Order(fact) => Some(fact.happened),
-            _ => None,
-        });
+    let audit = house.audit();
     let wanted = Happened::RefundRequired {
         reference: "p".to_owned(),
     };
-    assert_eq!(said.flatten().filter(|happened| *happened == wanted).count(), 1);
+    let refunds = audit.order_happenings().filter(|happened| **happened == wanted);
+    assert_eq!(refunds.count(), 1);
 }
 
 fn pay(reference: &str) -> Value {
