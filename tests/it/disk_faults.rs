@@ -1,5 +1,6 @@
 //! Disks that fail: full, broken, damaged afterwards. Each ends in correct service or in a refusal that says where to look; nothing
 //! that was answered is lost in silence.
+use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -209,9 +210,10 @@ fn a_damaged_file_is_refused_by_name_or_does_no_harm(backend: JournalBackend) {
     let told = live(&whole, backend);
     let live_parts = live_parts(&whole);
     let mut rng = Rng::with_seed(5);
-    let (mut served, mut refused, mut shortened, mut wrong) = (0, 0, 0, Vec::new());
-    for _ in 0..rounds {
-        for damage in [Damage::Bit, Damage::SwappedChunks, Damage::Cut, Damage::Missing] {
+    let (mut all, mut wrong) = (Tally::default(), Vec::new());
+    for damage in [Damage::Bit, Damage::SwappedChunks, Damage::Cut, Damage::Missing] {
+        let mut tally = Tally::default();
+        for _ in 0..rounds {
             for file in files(&whole) {
                 let name = file.strip_prefix(&whole).unwrap();
                 let other = tempfile::tempdir().unwrap();
@@ -220,27 +222,43 @@ fn a_damaged_file_is_refused_by_name_or_does_no_harm(backend: JournalBackend) {
                 if !damage.inflict(&data.join(name), &mut rng) {
                     continue;
                 }
-                match verdict(
-                    &data,
-                    backend,
-                    &told,
-                    live_parts.iter().any(|part| file.starts_with(part)),
-                ) {
-                    Ok(Verdict::Serves) => served += 1,
-                    Ok(Verdict::Refuses) => refused += 1,
-                    Ok(Verdict::Shortened) => shortened += 1,
+                let is_live = live_parts.iter().any(|part| file.starts_with(part));
+                match verdict(&data, backend, &told, is_live) {
+                    Ok(Verdict::Serves) => tally.served += 1,
+                    Ok(Verdict::Refuses) => tally.refused += 1,
+                    Ok(Verdict::Shortened) => tally.shortened += 1,
                     Err(why) => wrong.push(format!("{damage:?} of {}: {why}", name.display())),
                 }
             }
         }
+        crate::report(&format!("{damage:?} on {backend:?}: {tally}"));
+        all.served += tally.served;
+        all.refused += tally.refused;
     }
-    crate::report(&format!(
-        "damage on {backend:?}: {served} did no harm, {refused} were refused by name, {shortened} at the end of the log \
-         were taken for a torn tail, {} wrong",
-        wrong.len()
-    ));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(served > 0 && refused > 0);
+    assert!(all.served > 0 && all.refused > 0);
+}
+
+/// What became of damaged directories.
+#[derive(Default)]
+struct Tally {
+    served: u32,
+    refused: u32,
+    shortened: u32,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            served,
+            refused,
+            shortened,
+        } = self;
+        write!(
+            f,
+            "{served} did no harm, {refused} were refused by name, {shortened} at the end of the log were taken for a torn tail"
+        )
+    }
 }
 
 /// The part of the log that takes appends: the last one, or the one before it when the next is made already.
@@ -361,6 +379,9 @@ fn a_full_disk_stops_new_business_and_loses_no_answer(back_end: &str) {
         assert_eq!(answer.status, 201, "{}", answer.text());
         held.push(answer.json()["id"].as_str().unwrap().to_owned());
     }
+    let shelf = "/api/admin/snapshots";
+    let kept = server.ask("POST", shelf, "", "{}");
+    assert_eq!(kept.status, 201, "{}", kept.text());
     // Below the reserve new holds are turned away; those that were made can be sold.
     disk.fill(1536 << 10);
     // A fast machine would fill the rest before the server has looked.
@@ -372,6 +393,14 @@ fn a_full_disk_stops_new_business_and_loses_no_answer(back_end: &str) {
         "{}",
         refused.text()
     );
+    // Nor is a snapshot taken; an alert hears of it, and the one that there is stays.
+    let none = server.ask("POST", shelf, "", "{}");
+    assert_eq!(
+        (none.status, &none.json()["code"]),
+        (507, &json!("insufficient-storage"))
+    );
+    assert_eq!(server.metric("holdfast_snapshot_failures_total"), "1");
+    assert_eq!(server.get(shelf)["items"], json!([kept.json()]));
     let (sold, left) = held.split_at(25);
     for id in sold {
         let confirm = request("POST", &format!("/api/stock/reservations/{id}/confirm"), "", "{}");

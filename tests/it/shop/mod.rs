@@ -17,6 +17,7 @@ mod ledger;
 mod lists;
 mod orders;
 mod policy;
+mod put_back;
 mod quarantine;
 mod race;
 mod rules;
@@ -127,6 +128,11 @@ impl House {
         let mut house = Self::built(backend, workers, by_the_wall, change);
         house.open();
         house
+    }
+
+    /// A shop that is not open, in a fresh directory.
+    pub(crate) fn unopened(backend: JournalBackend, change: impl FnOnce(&mut Config)) -> Self {
+        Self::built(backend, 2, false, change)
     }
 
     /// An open shop that finds this log: what a crash left that came behind its last record.

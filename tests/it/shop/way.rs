@@ -12,7 +12,7 @@ on_both_logs! {
 
 /// How the way ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
+pub(super) enum Ending {
     /// Paid; of two units one leaves and comes back, the other is cancelled.
     Sold,
     Failed,
@@ -38,7 +38,7 @@ impl Shopper<'_> {
 }
 
 /// The whole way, each request under its own key; what it came to, without ids and versions.
-async fn walk(web: &Web, ending: Ending) -> (Vec<String>, Value) {
+pub(super) async fn walk(web: &Web, ending: Ending) -> (Vec<String>, Value) {
     let mut shopper = Shopper {
         web,
         told: Vec::new(),
@@ -84,7 +84,7 @@ async fn walk(web: &Web, ending: Ending) -> (Vec<String>, Value) {
 }
 
 /// There are many such houses, and a segment is laid out in full.
-fn small(config: &mut Config) {
+pub(super) fn small(config: &mut Config) {
     config.journal.segment_bytes = ByteSize::from_bytes(1 << 20);
 }
 
