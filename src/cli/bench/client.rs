@@ -499,7 +499,7 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 }
 
 fn find(text: &[u8], part: &[u8]) -> Option<usize> {
-    text.windows(part.len()).position(|window| window == part)
+    memchr::memmem::find(text, part)
 }
 
 /// The value behind the first `mark` in `text`, up to its closing quote, and what follows it.

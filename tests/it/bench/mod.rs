@@ -3,7 +3,7 @@ mod service;
 
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use service::Fault;
 
@@ -135,4 +135,57 @@ fn a_url_nobody_answers_is_told_apart_from_a_broken_law() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// What a run of these arguments, with a server of its own, tells.
+fn told(arguments: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_holdfast"))
+        .args(["--json", "bench"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    serde_json::from_slice(&output.stdout).expect(&stderr)
+}
+
+#[test]
+fn shoppers_go_their_whole_ways_and_the_stock_is_what_they_were_told() {
+    let arguments = "--scenario checkout --seconds 1 --rounds 1 --connections 4";
+    let told = told(&arguments.split(' ').collect::<Vec<_>>());
+    assert_eq!((&told["differences"], &told["refused"]), (&json!([]), &json!([])));
+    assert!(told["paid"].as_u64() > Some(0), "{told}");
+    assert!(told["latencyMs"]["confirm"]["count"].as_u64() > Some(0), "{told}");
+}
+
+/// Two customers and a guest; one order comes back in part, and twice something does that was never bought here. A fee, a
+/// correction of the stock book and a line without a price are no orders.
+const ORDERS: &str = "\
+invoice_no,stock_code,description,quantity,invoice_date,unit_price,customer_id,country
+1,85123A,SOAP,6,2010-12-01T08:26:00,2.55,17850,X
+1,71053,LAMP,2,2010-12-01T08:26:00,3.39,17850,X
+2,85123A,SOAP,4,2010-12-01T09:00:00,2.55,13047,X
+2,POST,POSTAGE,1,2010-12-01T09:00:00,18.00,13047,X
+3,22752,BOX,1,2010-12-01T09:30:00,7.65,,X
+C4,85123A,SOAP,-5,2010-12-02T10:00:00,2.55,17850,X
+C5,22752,BOX,-3,2010-12-02T11:00:00,7.65,13047,X
+6,71053,LAMP,-2,2010-12-02T12:00:00,0.00,,X
+7,71053,LAMP,1,2010-12-02T12:30:00,3.39,13047,X
+C8,71053,LAMP,-1,2010-12-02T12:45:00,3.39,,X
+";
+
+#[test]
+fn orders_of_a_file_are_replayed_to_the_last_unit() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("orders.csv");
+    std::fs::write(&file, ORDERS).unwrap();
+    let told = told(&["--replay", file.to_str().unwrap(), "--connections", "4"]);
+    assert_eq!((&told["differences"], &told["refused"]), (&json!([]), &json!([])));
+    assert_eq!(
+        (&told["invoices"], &told["lines"], &told["leftOut"]),
+        (&json!(7), &json!(8), &json!(2))
+    );
+    assert_eq!((&told["orders"], &told["orderLines"]), (&json!(4), &json!(5)));
+    // The boxes were never this customer's, nor was the lamp anybody's.
+    assert_eq!((&told["returns"], &told["bookedIn"]), (&json!(1), &json!(2)));
 }
