@@ -1,6 +1,7 @@
 //! What the journal does with a record once it is on the device: projections, keys, then the answers, in log order.
 use super::{
     admission::Permit,
+    load::Load,
     message::{Answer, Logged, Outcome, Port},
 };
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     telemetry::metrics::{self, Operation, metrics},
 };
 use std::{fmt, sync::Arc};
-use tokio::sync::mpsc;
+use tokio::{runtime::Handle, sync::mpsc};
 
 /// What travels with a journal entry.
 pub enum Pending {
@@ -66,6 +67,7 @@ pub struct Durable {
     /// Answers are completed from one task in bulk: waking a future per answer from the writer thread would hold up
     /// the next group.
     answers: mpsc::UnboundedSender<Vec<Completion>>,
+    load: Load,
 }
 
 struct Completion {
@@ -92,6 +94,7 @@ impl Durable {
             projection,
             keys,
             answers,
+            load: Load::of(&Handle::current()),
         }
     }
 }
@@ -244,6 +247,10 @@ impl DurableObserver<Pending> for Durable {
         }
         // The task ends only with the runtime, and then nobody waits.
         let _ = self.answers.send(completions);
+    }
+
+    fn busy(&mut self) -> bool {
+        self.load.is_high()
     }
 }
 

@@ -15,6 +15,7 @@ mod bulk;
 mod directory;
 mod durable;
 mod entry;
+mod load;
 mod message;
 mod seat;
 mod sleepers;

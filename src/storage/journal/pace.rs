@@ -1,29 +1,26 @@
 //! How long a busy writer waits for a fuller group.
 //!
-//! Callers in a loop bring as many entries back as the last group answered, and within a moment: a group that waits for them
-//! is one sync and one round of wake-ups for all. Whoever comes alone, or at a rate that the device keeps up with, waits for
-//! one sync and nothing else.
+//! A group costs a sync and a round of wake-ups however few entries it has. While the processors have nothing better to do that
+//! is free, and an entry goes to the disk at once. While they are [busy](super::DurableObserver::busy), callers wait for them
+//! anyway: a group that waits a moment for more of its kind leaves more of them to all.
+//!
+//! Callers in a loop bring as many entries back as the last group answered, and within a moment, so that is what a busy writer
+//! waits for; now and then it tries for more.
 //!
 //! ```text
-//!   idle ──a group of BUSY entries──► busy: wait for as many as the last group had
-//!    ▲                                  │ every LOOK_GROUPS groups
-//!    └──fewer than BUSY entries── look: take what is there ──as many──► busy, trying for FULLER times as many
+//!   idle ──busy──► waits for as many as the last group had; every TRY_GROUPS groups for FULLER times as many
+//!    ▲                 │
+//!    └────not busy─────┘
 //! ```
 use std::time::Duration;
 
 use super::queue::Gather;
 
-/// A group as large as this or larger means that many wait: then a fuller next group saves more than a moment costs.
-/// Measured with 256 callers on 2 cores: waking the threads of the disk for each small group took a quarter of the time.
-const BUSY_ENTRIES: usize = 32;
-
-/// Behind a look, a busy writer tries for so many times the entries of its groups before.
+/// What is tried for is so many times the entries of the group before.
 const FULLER: usize = 2;
 
-/// A busy writer takes what is there, without waiting, once in so many groups. Otherwise its own waiting would fill the
-/// groups that tell it that waiting pays: traffic of 20,000 entries a second fills 2 ms with 40 of them, and a sync of
-/// half a millisecond with 10.
-const LOOK_GROUPS: u32 = 16;
+/// A busy writer tries for more once in so many groups.
+const TRY_GROUPS: u32 = 8;
 
 /// The longest wait of a busy writer for a fuller group. Measured with 256 callers on 2 cores: 1, 2 and 3 ms give 76, 130 and
 /// 190 answers a sync; what a group costs beside its entries no longer matters from 2 ms on.
@@ -34,41 +31,35 @@ const GATHER_MAX: Duration = Duration::from_millis(2);
 pub(super) struct Pace {
     /// Entries worth waiting for; none when idle.
     target: Option<usize>,
-    /// Groups since the last look.
-    waited: u32,
+    /// Groups since more was tried for.
+    groups: u32,
 }
 
 impl Pace {
     /// What the next group may wait for.
     pub(super) fn gather(&self) -> Option<Gather> {
-        let entries = self.target.filter(|_| !self.looks())?;
+        let target = self.target?;
+        let fuller = if self.groups >= TRY_GROUPS { FULLER } else { 1 };
         Some(Gather {
-            entries,
+            entries: target * fuller,
             at_most: GATHER_MAX,
         })
     }
 
-    /// Learns how many entries a group had, of at most so many.
-    pub(super) fn after(&mut self, entries: usize, at_most: usize) {
-        if entries < BUSY_ENTRIES {
-            *self = Self::default();
-            return;
-        }
-        let target = match self.target {
-            Some(before) if self.looks() => {
-                self.waited = 0;
-                before.max(entries) * FULLER
-            }
-            Some(_) | None => {
-                self.waited += 1;
-                entries
-            }
+    /// Learns how many entries a group had, of at most so many, and whether the processors are busy.
+    pub(super) fn after(&mut self, entries: usize, at_most: usize, busy: bool) {
+        let tried = self.groups >= TRY_GROUPS;
+        *self = match self.target {
+            _ if !busy => Self::default(),
+            target => Self {
+                target: Some(entries.clamp(1, at_most / FULLER)),
+                groups: match target {
+                    None => TRY_GROUPS,
+                    Some(_) if tried => 0,
+                    Some(_) => self.groups + 1,
+                },
+            },
         };
-        self.target = Some(target.min(at_most));
-    }
-
-    fn looks(&self) -> bool {
-        self.waited >= LOOK_GROUPS
     }
 }
 
@@ -83,48 +74,56 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_alone_never_waits() {
+    fn nobody_waits_while_the_processors_are_not_busy() {
         let mut pace = Pace::default();
-        for _ in 0..100 {
+        for entries in [1, 10, 100, 1_000] {
             assert_eq!(waits_for(&pace), None);
-            pace.after(1, GROUP_MAX);
+            pace.after(entries, GROUP_MAX, false);
         }
     }
 
     #[test]
     fn many_callers_in_a_loop_are_waited_for_and_now_and_then_more_are_tried_for() {
         let mut pace = Pace::default();
-        pace.after(100, GROUP_MAX);
+        pace.after(100, GROUP_MAX, true);
         let mut tried = Vec::new();
-        for _ in 0..2 * LOOK_GROUPS {
+        for _ in 0..2 * TRY_GROUPS {
             tried.extend(waits_for(&pace));
             // A hundred and no more come, whatever is tried for.
-            pace.after(100, GROUP_MAX);
+            pace.after(100, GROUP_MAX, true);
         }
-        assert!(tried.len() >= 2 * LOOK_GROUPS as usize - 2, "{tried:?}");
         let fuller = tried.iter().filter(|entries| **entries == 200).count();
-        assert!((1..=2).contains(&fuller), "{tried:?}");
+        assert_eq!((tried[0], fuller), (200, 2), "{tried:?}");
         let steady = tried.iter().filter(|entries| **entries == 100).count();
-        assert_eq!(steady + fuller, tried.len(), "{tried:?}");
-        pace.after(3_000, GROUP_MAX);
-        for _ in 0..2 * LOOK_GROUPS {
+        assert_eq!(steady + fuller, 2 * TRY_GROUPS as usize, "{tried:?}");
+    }
+
+    #[test]
+    fn small_groups_grow_as_long_as_more_come() {
+        let mut pace = Pace::default();
+        pace.after(8, GROUP_MAX, true);
+        for _ in 0..4 * (TRY_GROUPS + 1) {
+            // Twenty-five come in every millisecond.
+            let entries = waits_for(&pace).map_or(8, |wanted| wanted.min(50));
+            pace.after(entries, GROUP_MAX, true);
+        }
+        assert!(waits_for(&pace) >= Some(50), "{pace:?}");
+    }
+
+    #[test]
+    fn more_than_a_group_takes_is_never_waited_for() {
+        let mut pace = Pace::default();
+        for _ in 0..4 * TRY_GROUPS {
+            pace.after(GROUP_MAX, GROUP_MAX, true);
             assert!(waits_for(&pace).is_none_or(|entries| entries <= GROUP_MAX));
-            pace.after(3_000, GROUP_MAX);
         }
     }
 
     #[test]
-    fn a_burst_does_not_leave_steady_traffic_waiting() {
+    fn it_is_idle_again_as_soon_as_the_processors_are() {
         let mut pace = Pace::default();
-        pace.after(500, GROUP_MAX);
-        let mut groups = 0;
-        while pace.target.is_some() {
-            // 20,000 entries a second: 50 within a wait and a sync, 10 within a sync.
-            let entries = if pace.gather().is_some() { 50 } else { 10 };
-            pace.after(entries, GROUP_MAX);
-            groups += 1;
-            assert!(groups <= LOOK_GROUPS, "it would wait for ever");
-        }
+        pace.after(500, GROUP_MAX, true);
+        pace.after(500, GROUP_MAX, false);
         assert_eq!(waits_for(&pace), None);
     }
 }

@@ -6,9 +6,9 @@
 //!                             └──► on_fatal: the process ends, nothing of the group is delivered
 //! ```
 //!
-//! An idle writer takes the first entry at once; while it waits for the device the next ones gather. A busy one waits a
-//! moment for as many entries as its last group had ([`Pace`]): fewer, fuller groups leave more of the processors to the
-//! callers.
+//! The writer takes the first entry at once; while it waits for the device the next ones gather. While the processors are busy
+//! it waits a moment for as many entries as its last group had ([`Pace`]): fewer, fuller groups leave more of the processors to
+//! the callers.
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -39,6 +39,11 @@ pub struct Delivered<T> {
 pub trait DurableObserver<T>: Send {
     /// Called on the writer's thread, in log order, after the device sync. The next group waits meanwhile.
     fn durable(&mut self, delivered: Vec<Delivered<T>>);
+
+    /// Whether those who are told, and those who ask, wait for processors rather than for the log. Asked after each group.
+    fn busy(&mut self) -> bool {
+        false
+    }
 }
 
 /// A function is an observer.
@@ -261,7 +266,7 @@ impl<T> Writer<T> {
             }
         }
         self.deliver(items);
-        self.pace.after(entries, wanted);
+        self.pace.after(entries, wanted, self.observer.busy());
         Ok(Stepped::Went)
     }
 
