@@ -1,16 +1,15 @@
-//! Which setting suits a store's client best here: some are tried before the rounds, each for a moment, and the fastest is taken.
+//! Which setting suits a store's client best here: some are tried before the rounds, each for two moments, and the fastest is taken.
 
 use std::time::Duration;
 
 use crate::arena::Arena;
 use crate::load::{Length, Setting};
 use crate::plan::{Rival, Who};
-use crate::trouble::Trouble;
 
 /// Of one try.
 const LENGTH: Length = Length {
     warmup: Duration::from_millis(200),
-    measured: Duration::from_millis(800),
+    measured: Duration::from_millis(600),
 };
 
 const fn setting(connections: usize, lanes: usize, batch: usize) -> Setting {
@@ -56,7 +55,7 @@ pub(crate) fn candidates(who: Who) -> &'static [Setting] {
 }
 
 /// Finds the setting of each store among the rivals; the lines say what was tried and taken.
-pub(crate) async fn settings(arena: &mut Arena, rivals: &[Rival]) -> Result<Vec<String>, Trouble> {
+pub(crate) async fn settings(arena: &mut Arena, rivals: &[Rival]) -> Vec<String> {
     let mut lines = Vec::new();
     for rival in rivals {
         let who = rival.who;
@@ -64,10 +63,14 @@ pub(crate) async fn settings(arena: &mut Arena, rivals: &[Rival]) -> Result<Vec<
         if known || who.group() == "floors" {
             continue;
         }
-        let mut tried = Vec::new();
-        for setting in candidates(who) {
-            let leg = arena.native(who, *setting, LENGTH).await?;
-            tried.push((*setting, leg.rate));
+        let candidates = candidates(who);
+        let mut tried: Vec<(Setting, f64)> = candidates.iter().map(|setting| (*setting, 0.0)).collect();
+        // Forwards and backwards: one look of a moment says little.
+        for at in (0..candidates.len()).chain((0..candidates.len()).rev()) {
+            match arena.native(who, candidates[at], LENGTH).await {
+                Ok(leg) => tried[at].1 += leg.rate / 2.0,
+                Err(trouble) => crate::note(&format!("{}: {trouble}", candidates[at])),
+            }
         }
         let best = best(&tried);
         let told: Vec<String> = tried
@@ -82,7 +85,7 @@ pub(crate) async fn settings(arena: &mut Arena, rivals: &[Rival]) -> Result<Vec<
         crate::note(lines.last().expect("just pushed"));
         arena.settings.push((who, best));
     }
-    Ok(lines)
+    lines
 }
 
 fn best(tried: &[(Setting, f64)]) -> Setting {
