@@ -87,6 +87,6 @@ cd - >/dev/null
 compare=${CARGO_TARGET_DIR:-$here/../../target/compare}/release/compare
 [ -z "$help" ] || exec "$compare" run --help
 
-told="$(date -u '+%F %H:%M UTC'): $(nproc) cores, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), Linux $(uname -r | cut -d- -f1),"
+told="$(date -u '+%F %H:%M UTC'): $(nproc) cores, $(awk -F': ' '/^model name/ { print $2; exit }' /proc/cpuinfo), Linux $(uname -r | cut -d- -f1),"
 told+=" $(df --output=fstype "$dir" | tail -1) on $(df --output=source "$dir" | tail -1), $("$holdfast" --version)$versions."
 exec "$compare" run "${found[@]}" --told "$told" "$@"
