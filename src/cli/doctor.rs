@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::data_dir::text_of;
 use super::nouns::length;
-use super::table::{Look, Tone, size};
+use super::table::{Look, Tone, hanging, size};
 use super::{ConfigOptions, Failure, Output};
 use crate::app::recover_options;
 use crate::clock::{Clock, SystemClock};
@@ -140,7 +140,13 @@ pub(super) fn run(options: &DoctorOptions, output: Output) -> Result<(), Failure
     Ok(())
 }
 
+/// Where what was found stands, behind the verdict and the check's name.
+const FOUND_COLUMN: usize = 21;
+/// In front of an advice.
+const ARROW: &str = "-> ";
+
 fn told(checks: &[Check], look: Look) -> String {
+    let below = |text: &str, column| hanging(&text.into(), column, look);
     let mut text = String::new();
     for check in checks {
         let word = format!("{:<5}", check.verdict.word());
@@ -148,10 +154,11 @@ fn told(checks: &[Check], look: Look) -> String {
             "{} {:<14} {}\n",
             look.paint(check.verdict.tone(), &word),
             check.name,
-            check.found
+            below(&check.found, FOUND_COLUMN)
         ));
         if let Some(advice) = &check.advice {
-            text.push_str(&format!("{:21}-> {advice}\n", ""));
+            let advice = below(advice, FOUND_COLUMN + ARROW.len());
+            text.push_str(&format!("{:FOUND_COLUMN$}{ARROW}{advice}\n", ""));
         }
     }
     text

@@ -196,8 +196,8 @@ fn events(story: &Value, look: Look) -> String {
         };
         table.row([
             text(&item["number"]).into(),
-            text(&item["at"]).into(),
-            text(&item["type"]).into(),
+            moment(&text(&item["at"]), look).into(),
+            event(&text(&item["type"]), look).into(),
             text(units).into(),
             who.into(),
             text(&item["onHand"]).into(),
@@ -207,6 +207,22 @@ fn events(story: &Value, look: Look) -> String {
         ]);
     }
     format!("\n{}", table.render(look))
+}
+
+/// A moment; on a terminal, where room is short and the record's number tells the order, to the second.
+fn moment(at: &str, look: Look) -> String {
+    match (look.width, at.split_once('.')) {
+        (Some(_), Some((seconds, _))) => format!("{seconds}Z"),
+        _ => at.to_owned(),
+    }
+}
+
+/// What happened; on a terminal without what it happened to.
+fn event(kind: &str, look: Look) -> String {
+    match (look.width, kind.rsplit_once('.')) {
+        (Some(_), Some((_, word))) => word.to_owned(),
+        _ => kind.to_owned(),
+    }
 }
 
 /// Whose a hold is: the customer, else the cart, else the session, with the order if there is one.

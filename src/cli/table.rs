@@ -233,15 +233,20 @@ pub fn facts<'a>(rows: impl IntoIterator<Item = (&'a str, Cell)>, look: Look) ->
     rows.iter()
         .map(|(name, cell)| {
             let gap = " ".repeat(widest - width(name));
-            let below = " ".repeat(widest + GAP.len());
-            let room = look
-                .width
-                .map(|width| width.saturating_sub(below.len()).max(NARROWEST));
-            let lines = wrapped(&cell.text, room);
-            let lines: Vec<String> = lines.iter().map(|line| look.paint(cell.tone, line)).collect();
-            format!("{name}{gap}{GAP}{}\n", lines.join(&format!("\n{below}")))
+            let value = hanging(cell, widest + GAP.len(), look);
+            format!("{name}{gap}{GAP}{value}\n")
         })
         .collect()
+}
+
+/// A text that begins in this column; what is longer than the terminal goes on below itself.
+pub fn hanging(cell: &Cell, column: usize, look: Look) -> String {
+    let room = look
+        .width
+        .map(|width| width.saturating_sub(column).max(NARROWEST));
+    let lines = wrapped(&cell.text, room);
+    let lines: Vec<String> = lines.iter().map(|line| look.paint(cell.tone, line)).collect();
+    lines.join(&format!("\n{}", " ".repeat(column)))
 }
 
 /// Bytes as a person reads them: in the largest unit that leaves a whole part, to one place.
