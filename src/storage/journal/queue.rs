@@ -21,7 +21,7 @@ use super::{RecordNumber, Tail};
 pub struct JournalLimits {
     /// How many entries may be queued or on their way to the disk; more is a bug of whoever gives out permits.
     pub queue_capacity: usize,
-    /// The largest number of entries (records and repeats) in one group.
+    /// The largest number of entries (records and repeats) in one group, unless more were queued as one.
     pub group_records: usize,
     /// The largest number of bytes in one group, all told; at most [`GROUP_BYTES_MAX`].
     pub group_bytes: usize,
@@ -40,7 +40,12 @@ impl Default for JournalLimits {
 impl JournalLimits {
     /// The largest payload that fits into a group.
     pub fn payload_bytes_max(&self) -> usize {
-        self.group_bytes - HEAD_BYTES - FOOT_BYTES - RECORD_HEAD_BYTES
+        self.records_bytes_max() - RECORD_HEAD_BYTES
+    }
+
+    /// The most that the records of one group may take, with their heads.
+    fn records_bytes_max(&self) -> usize {
+        self.group_bytes - HEAD_BYTES - FOOT_BYTES
     }
 
     pub(super) fn check(&self) {
@@ -72,7 +77,7 @@ pub enum RejectReason {
     /// The journal is closed, or its writer has stopped after an error.
     #[error("the journal is closed")]
     Closed,
-    /// The payload does not fit into a group.
+    /// The payload, or what is to lie in one group, does not fit into one.
     #[error("the record is larger than a group")]
     TooLarge,
 }
@@ -167,8 +172,18 @@ pub(super) enum Taken {
 /// One waiting entry. A repeat has no record.
 pub(super) struct Entry<T> {
     pub(super) record: Option<(RecordNumber, Vec<u8>)>,
+    /// So many entries behind it lie in the same group.
+    pub(super) together: usize,
     awaited: bool,
     pub(super) item: T,
+}
+
+impl<T> Entry<T> {
+    /// What it takes in a group.
+    pub(super) fn bytes(&self) -> usize {
+        let record = self.record.as_ref();
+        record.map_or(0, |(_, payload)| RECORD_HEAD_BYTES + payload.len())
+    }
 }
 
 impl<T> JournalQueue<T> {
@@ -208,7 +223,51 @@ impl<T> JournalQueue<T> {
     /// # Panics
     /// When more entries are under way than the queue's capacity: permits must make that impossible.
     pub fn append(&self, payload: Vec<u8>, item: T, waits: Waits) -> Result<RecordNumber, Rejected<T>> {
-        self.add(Some(payload), item, waits)
+        if payload.len() > self.shared.limits.payload_bytes_max() {
+            return Err(Rejected {
+                item,
+                reason: RejectReason::TooLarge,
+            });
+        }
+        let added = self.add(std::iter::once((Some(payload), item, waits)));
+        added.map_err(|mut untaken| Rejected {
+            item: untaken.next().expect("nothing was taken").1,
+            reason: RejectReason::Closed,
+        })
+    }
+
+    /// Queues records that lie in one group: after a crash the log has all of them or none. They get numbers in a row; the
+    /// first is returned.
+    ///
+    /// # Errors
+    /// The items come back when the journal is closed or the records do not fit into one group. No number is used up.
+    ///
+    /// # Panics
+    /// As [`JournalQueue::append`], and without a record.
+    pub fn append_together(
+        &self,
+        records: Vec<(Vec<u8>, T, Waits)>,
+    ) -> Result<RecordNumber, Rejected<Vec<T>>> {
+        assert!(!records.is_empty(), "a group has a record");
+        let bytes: usize = records
+            .iter()
+            .map(|(payload, ..)| RECORD_HEAD_BYTES + payload.len())
+            .sum();
+        if bytes > self.shared.limits.records_bytes_max() {
+            return Err(Rejected {
+                item: records.into_iter().map(|(_, item, _)| item).collect(),
+                reason: RejectReason::TooLarge,
+            });
+        }
+        let later = records.len() as u64 - 1;
+        let entries = records.into_iter();
+        let added = self.add(entries.map(|(payload, item, waits)| (Some(payload), item, waits)));
+        added
+            .map(|last| RecordNumber(last.0 - later))
+            .map_err(|untaken| Rejected {
+                item: untaken.map(|(_, item, _)| item).collect(),
+                reason: RejectReason::Closed,
+            })
     }
 
     /// Queues an item without a record: it is delivered, in order, once everything queued before it is durable.
@@ -219,44 +278,49 @@ impl<T> JournalQueue<T> {
     /// # Panics
     /// As [`JournalQueue::append`].
     pub fn repeat(&self, item: T) -> Result<(), Rejected<T>> {
-        self.add(None, item, Waits::Somebody).map(|_| ())
+        let added = self.add(std::iter::once((None, item, Waits::Somebody)));
+        added.map(|_| ()).map_err(|mut untaken| Rejected {
+            item: untaken.next().expect("nothing was taken").1,
+            reason: RejectReason::Closed,
+        })
     }
 
-    fn add(&self, payload: Option<Vec<u8>>, item: T, waits: Waits) -> Result<RecordNumber, Rejected<T>> {
-        let (shared, awaited) = (&*self.shared, waits == Waits::Somebody);
-        let largest = shared.limits.payload_bytes_max();
-        if payload.as_ref().is_some_and(|payload| payload.len() > largest) {
-            return Err(Rejected {
-                item,
-                reason: RejectReason::TooLarge,
-            });
-        }
+    /// Adds entries that lie in one group, and returns the last number given out. What is not taken comes back.
+    fn add<I>(&self, entries: I) -> Result<RecordNumber, I>
+    where
+        I: ExactSizeIterator<Item = (Option<Vec<u8>>, T, Waits)>,
+    {
+        let shared = &*self.shared;
         let mut state = shared.state.lock();
         if state.closed {
-            return Err(Rejected {
-                item,
-                reason: RejectReason::Closed,
-            });
+            return Err(entries);
         }
         let under_way = state.added - shared.settled.load(Ordering::Acquire);
+        let count = entries.len();
         assert!(
-            under_way < shared.limits.queue_capacity as u64,
+            under_way + count as u64 <= shared.limits.queue_capacity as u64,
             "permits are fewer than the places in the journal's queue"
         );
-        let record = payload.map(|payload| {
-            state.last = state.last.next();
-            shared.last.store(state.last.0, Ordering::Release);
-            (state.last, payload)
-        });
-        state.added += 1;
-        state.awaited += usize::from(awaited);
-        state.entries.push_back(Entry {
-            record,
-            awaited,
-            item,
-        });
+        let mut wanted = false;
+        for (place, (payload, item, waits)) in entries.enumerate() {
+            let record = payload.map(|payload| {
+                state.last = state.last.next();
+                (state.last, payload)
+            });
+            let awaited = waits == Waits::Somebody;
+            wanted |= awaited;
+            state.added += 1;
+            state.awaited += usize::from(awaited);
+            state.entries.push_back(Entry {
+                record,
+                together: count - 1 - place,
+                awaited,
+                item,
+            });
+        }
         let last = state.last;
-        let wake = state.entries.len() >= state.wake_at || (awaited && state.idle_for_nobody);
+        shared.last.store(last.0, Ordering::Release);
+        let wake = state.entries.len() >= state.wake_at || (wanted && state.idle_for_nobody);
         drop(state);
         if wake {
             shared.changed.notify_one();
@@ -340,7 +404,11 @@ impl<T> JournalQueue<T> {
             std::mem::swap(&mut state.entries, backlog);
             return Taken::Entries;
         }
-        let missing = wanted.saturating_sub(backlog.len()).min(state.entries.len());
+        let mut missing = wanted.saturating_sub(backlog.len()).min(state.entries.len());
+        if let Some(last) = missing.checked_sub(1) {
+            // What lies in one group is taken as a whole.
+            missing += state.entries[last].together;
+        }
         let taken = state.entries.range(..missing);
         let awaited = taken.filter(|entry| entry.awaited).count();
         state.awaited -= awaited;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::clock::Stopwatch;
 use crate::workers::{Patience, Started, Stepped, Threads, Worker, Workers};
 
-use super::format::GroupBuilder;
+use super::format::{GroupBuilder, RECORD_HEAD_BYTES};
 use super::pace::Pace;
 use super::queue::{Entry, JournalLimits, JournalQueue, Taken};
 use super::{Anchor, AppendError, Epoch, Group, Journal, PartitionId, RecordNumber, Tail};
@@ -274,7 +274,7 @@ impl<T> Writer<T> {
     fn build(&mut self) -> Batch<T> {
         let backlog = &mut self.backlog;
         let entries = backlog.len().min(self.limits.group_records);
-        let guess: usize = backlog.iter().take(entries).map(entry_bytes).sum();
+        let guess: usize = backlog.iter().take(entries).map(Entry::bytes).sum();
         let mut builder = GroupBuilder::new(
             self.partition,
             self.epoch,
@@ -282,14 +282,16 @@ impl<T> Writer<T> {
             guess + GroupBuilder::FRAME_BYTES,
         );
         let mut items = Vec::with_capacity(entries);
-        while items.len() < self.limits.group_records {
-            let fits = |entry: &Entry<T>| match &entry.record {
-                Some((_, payload)) => builder.fits(payload.len(), self.limits.group_bytes),
-                None => true,
-            };
-            let Some(entry) = backlog.pop_front_if(|entry| fits(entry)) else {
+        // Entries still to come of those that lie in one group.
+        let mut together = 0;
+        while together > 0 || items.len() < self.limits.group_records {
+            if together == 0 && !fits(&builder, backlog, self.limits.group_bytes) {
+                break;
+            }
+            let Some(entry) = backlog.pop_front() else {
                 break;
             };
+            together = entry.together;
             let number = entry.record.map(|(number, payload)| {
                 let pushed = builder.push(&payload);
                 assert_eq!(pushed, number, "the queue's order is the log's order");
@@ -350,9 +352,12 @@ impl<T> Writer<T> {
     }
 }
 
-fn entry_bytes<T>(entry: &Entry<T>) -> usize {
-    entry
-        .record
-        .as_ref()
-        .map_or(0, |(_, payload)| payload.len() + super::format::RECORD_HEAD_BYTES)
+/// Whether what comes next fits into the group, with everything that lies in the same one.
+fn fits<T>(builder: &GroupBuilder, backlog: &VecDeque<Entry<T>>, group_bytes: usize) -> bool {
+    let Some(first) = backlog.front() else {
+        return false;
+    };
+    let next = backlog.iter().take(1 + first.together);
+    let bytes: usize = next.map(Entry::bytes).sum();
+    bytes == 0 || builder.fits(bytes - RECORD_HEAD_BYTES, group_bytes)
 }

@@ -332,6 +332,91 @@ fn groups_stay_within_their_bounds_at_the_edge() {
     }
 }
 
+/// So many entries of which records that were handed over together are one.
+fn hand_over(queue: &JournalQueue<u64>, count: u64, item: &mut u64, record: usize) -> RecordNumber {
+    let mut next = || {
+        *item += 1;
+        (vec![0; record], *item, Waits::Somebody)
+    };
+    if count == 1 {
+        let (payload, item, waits) = next();
+        return queue.append(payload, item, waits).unwrap();
+    }
+    let records = (0..count).map(|_| next());
+    queue.append_together(records.collect()).unwrap()
+}
+
+#[test]
+fn records_that_are_handed_over_together_lie_in_one_group() {
+    let record = 100;
+    let bytes = |records: usize| HEAD_BYTES + FOOT_BYTES + records * (RECORD_HEAD_BYTES + record);
+    for (limit, handed_over, expected) in [
+        // By bytes: what does not fit any more goes with the next one, as a whole.
+        ((64, bytes(4)), vec![3, 2, 1, 4, 1], vec![1, 3, 3, 4, 1]),
+        ((64, bytes(4) - 1), vec![3, 2, 1, 3, 1], vec![1, 3, 3, 3, 1]),
+        // By entries: one more than usual is no reason to tear them apart.
+        ((3, bytes(20)), vec![1, 4, 2, 2, 9], vec![1, 5, 4, 9]),
+        ((1, bytes(20)), vec![1, 1, 3, 1], vec![1, 1, 1, 3, 1]),
+    ] {
+        let limit = JournalLimits {
+            group_records: limit.0,
+            group_bytes: limit.1,
+            ..LIMITS
+        };
+        let Gated {
+            running,
+            arrived,
+            outcome,
+        } = gated(limit);
+        let mut item = 0;
+        hand_over(&running.queue, 1, &mut item, record);
+        let mut counts = vec![arrived.recv().unwrap().count()];
+        for count in &handed_over {
+            let first = item + 1;
+            let number = hand_over(&running.queue, *count, &mut item, record);
+            assert_eq!(number.0, first, "the first of a row");
+        }
+        outcome.send(Ok(())).unwrap();
+        while u64::from(counts.iter().sum::<u32>()) < item {
+            let group = arrived.recv().unwrap();
+            assert!(group.bytes().len() <= limit.group_bytes);
+            counts.push(group.count());
+            outcome.send(Ok(())).unwrap();
+        }
+        assert_eq!(counts, expected, "{limit:?}");
+        let delivered = running.finish();
+        let order: Vec<u64> = delivered.iter().map(|delivered| delivered.item).collect();
+        assert_eq!(order, (1..=item).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn records_that_no_group_can_hold_together_are_handed_back() {
+    let running = start(SimulatedFiles::new(1).open(), LIMITS);
+    let largest = LIMITS.payload_bytes_max();
+    let two = |second: usize| {
+        let records = [
+            (vec![0; 10], 1, Waits::Nobody),
+            (vec![0; second], 2, Waits::Somebody),
+        ];
+        running.queue.append_together(records.into())
+    };
+    let rejected = two(largest - 10 - RECORD_HEAD_BYTES + 1).unwrap_err();
+    assert_eq!(
+        (rejected.item, rejected.reason),
+        (vec![1, 2], RejectReason::TooLarge)
+    );
+    let first = two(largest - 10 - RECORD_HEAD_BYTES).unwrap();
+    assert_eq!(first, RecordNumber(1), "no number was used up");
+    running.queue.close();
+    let rejected = two(1).unwrap_err();
+    assert_eq!(
+        (rejected.item, rejected.reason),
+        (vec![1, 2], RejectReason::Closed)
+    );
+    assert_eq!(running.finish().len(), 2);
+}
+
 #[test]
 fn a_payload_that_no_group_can_hold_is_handed_back() {
     let running = start(
