@@ -10,10 +10,11 @@ use super::{
     bulk::{BulkActor, BulkStart, StillSettling},
     durable::Pending,
     entry::{Asleep, Closed, Desk, Entry, Failures, Seat},
-    message::{BulkMessage, Message},
+    message::{BulkMessage, Draft, ListId, Message},
     seat::Route,
     sleepers::Sleepers,
     supervisor::Supervisor,
+    together::{Closing, NotTogether},
     variant::{Start, VariantActor},
 };
 use crate::{
@@ -28,7 +29,7 @@ use crate::{
         dto,
         journal::{JournalQueue, RejectReason},
         keys::{Claim, Fingerprint, KeyHash, KeyTable},
-        record::KeyMark,
+        record::{KeyMark, Turn},
     },
     telemetry::metrics::metrics,
     workers::{Workers, aside},
@@ -630,6 +631,10 @@ impl Directory {
         self.services.limits.agent_waiting_max
     }
 
+    pub(super) async fn reserve_slots_when_free(&self, slots: usize) -> Permit {
+        self.services.admission.reserve_when_free(slots).await
+    }
+
     pub(super) fn reserve_order_slots(&self, slots: usize) -> Result<Permit, Shed> {
         self.services.admission.reserve_for_order(slots)
     }
@@ -658,6 +663,61 @@ impl Directory {
         queued.map(|number| number.0).map_err(|rejected| rejected.reason)
     }
 
+    /// Hands on the turns of several variants in one group with the record that closes it, if everybody who judged one
+    /// still waits, and tells each of them its record's number. The desks are locked in one order and all at once: an actor
+    /// that dies later is read again behind these records, and one that has died is not written for.
+    ///
+    /// # Errors
+    /// Nothing was handed on: an actor has died, the records do not fit into one group, or the journal has ended.
+    pub(super) fn append_together(
+        &self,
+        list: ListId,
+        mut drafts: Vec<(Arc<Entry>, Draft)>,
+        Closing { turn, claim, port }: Closing,
+        permit: Option<Permit>,
+    ) -> Result<(), NotTogether> {
+        drafts.sort_by_key(|(entry, _)| entry.ordinal);
+        let mut records = Vec::with_capacity(drafts.len() + 1);
+        let mut seats = Vec::with_capacity(drafts.len());
+        let mut add = |turn: Box<Turn>, claim, port, permit| {
+            let payload = dto::encode_turn(&turn);
+            let pending = Pending::Turn {
+                turn,
+                claim,
+                port,
+                permit,
+            };
+            let waits = pending.waits();
+            records.push((payload, pending, waits));
+        };
+        for (entry, draft) in &mut drafts {
+            seats.push((&**entry, draft.generation, draft.turn.is_some()));
+            if let Some(turn) = draft.turn.take() {
+                add(turn, None, None, None);
+            }
+        }
+        add(Box::new(turn), claim, Some((port, None)), permit);
+        let mut desks: Vec<_> = seats.iter().map(|(entry, ..)| entry.desk.lock()).collect();
+        let mut places = seats.iter().zip(&desks);
+        if !places.all(|((_, generation, _), desk)| desk.seat.is(*generation)) {
+            return Err(NotTogether::Lost);
+        }
+        let first = self.services.queue.append_together(records);
+        let mut number = first.map_err(|rejected| rejected.reason)?.0;
+        for ((_, _, changes), desk) in seats.iter().zip(&mut desks) {
+            let logged = changes.then_some(number);
+            number += u64::from(*changes);
+            tell(desk, Message::Resolve { list, logged });
+        }
+        Ok(())
+    }
+
+    /// Tells a variant that nothing was done of a list, if it may be waiting to hear that.
+    pub(super) fn let_go(&self, entry: &Entry, list: ListId) {
+        let logged = None;
+        tell(&mut entry.desk.lock(), Message::Resolve { list, logged });
+    }
+
     /// Answers when everything before it is durable.
     pub(super) fn repeat(&self, pending: Pending) {
         // Refused only when the journal has ended, and with it the process.
@@ -667,5 +727,18 @@ impl Directory {
     /// Calls when everything numbered until now is durable and told.
     pub(super) fn when_told(&self, call: impl FnOnce() + Send + 'static) {
         self.services.queue.when_told(call);
+    }
+}
+
+/// Sends a message to whoever sits or will sit here; one that sleeps has nothing to hear.
+fn tell(desk: &mut Desk, message: Message) {
+    match &desk.seat {
+        Seat::Running { .. } | Seat::Rebuilding { .. } => {
+            if let Route::Send(actor, message) = desk.seat.route(message) {
+                // If it has just died, the supervisor rebuilds it from the log.
+                let _ = actor.cast(message);
+            }
+        }
+        Seat::Sleeping(_) | Seat::Closed(_) => {}
     }
 }

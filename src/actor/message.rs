@@ -7,7 +7,7 @@ use crate::{
         ids::{BulkId, ReservationId},
         order::{self, Order},
         time::Timestamp,
-        variant::{Command, Hold, Refusal, View},
+        variant::{Command, Hold, Import, Refusal, View},
     },
     storage::{
         keys::{Claim, Fingerprint},
@@ -36,6 +36,15 @@ pub enum Message {
         permit: Option<Permit>,
         /// Where the answer goes, if anywhere.
         from: Option<AgentAddress>,
+    },
+    /// A line of a list that is taken over as one.
+    Draft(Box<Drafting>),
+    /// What became of such a list.
+    Resolve {
+        /// Which.
+        list: ListId,
+        /// The record of this variant's turn; `None` where nothing was done.
+        logged: Option<u64>,
     },
     /// A look at durable state.
     View(Box<Viewing>),
@@ -108,6 +117,37 @@ pub struct Job {
     pub deadline: Timestamp,
     /// Where the answer goes.
     pub port: Port,
+}
+
+/// A list that is taken over as one, since the process began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListId(pub(super) u64);
+
+/// A line of a list that is taken over as one, for its variant to judge.
+#[derive(Debug)]
+pub struct Drafting {
+    /// Which list.
+    pub list: ListId,
+    /// What the line says.
+    pub import: Import,
+    /// Room in the journal for what is due there.
+    pub permit: Permit,
+    /// When nobody waits for the answer any longer; a line not judged by then is dropped.
+    pub deadline: Timestamp,
+    /// Where the answer goes.
+    pub port: oneshot::Sender<Judged>,
+}
+
+/// What a variant says to its line.
+pub type Judged = Result<Draft, NotDone>;
+
+/// A turn that its variant has judged and that is not in the log. The variant waits until it knows whether it will be.
+#[derive(Debug)]
+pub struct Draft {
+    /// Whose turn it is: of this life of the variant's actor.
+    pub(super) generation: u64,
+    /// What its record would say; `None` when the line changes nothing.
+    pub turn: Option<Box<Turn>>,
 }
 
 /// A claimed key and what it was claimed for.

@@ -5,8 +5,9 @@
 //!                        ▲   ▲            │  answers to coordinators are data, addressed by id
 //!            sleepers ───┘   └── bulk coordinator ◄──┘
 //! ```
-//! A shell receives, stamps the time, calls the domain and hands the record on; it never waits for the disk or for
-//! another actor. Actors are virtual: they start on first use and go back to encoded bytes when idle. What may fail:
+//! A shell receives, stamps the time, calls the domain and hands the record on; it never waits for the disk or, inside
+//! a handler, for another actor. A variant whose line of a list is judged puts what comes aside until the whole list is
+//! ([`Together`]). Actors are virtual: they start on first use and go back to encoded bytes when idle. What may fail:
 //! a panic in a handler loses the actor, the supervisor has it rebuilt from rows and log; a broken law quarantines that
 //! one variant.
 mod admission;
@@ -21,6 +22,7 @@ mod seat;
 mod sleepers;
 mod supervisor;
 mod timer;
+mod together;
 mod variant;
 
 pub use admission::{Admission, AdmissionLimits, Permit, Shed};
@@ -30,5 +32,7 @@ pub use directory::{ActorLimits, Directory, Rebuild, Services, Unroutable};
 pub use durable::{Durable, Pending};
 pub use entry::Entry;
 pub use message::{
-    Answer, BulkAddress, Job, KeyClaim, Logged, Message, NotDone, Outcome, Port, Viewing, What,
+    Answer, BulkAddress, Draft, Drafting, Job, Judged, KeyClaim, ListId, Logged, Message, NotDone, Outcome,
+    Port, Viewing, What,
 };
+pub use together::{Closing, NotTogether, Together};

@@ -84,6 +84,11 @@ impl<S, A, M, C> Seat<S, A, M, C> {
         }
     }
 
+    /// Whether this life of the actor is the present one.
+    pub(super) fn is(&self, generation: u64) -> bool {
+        matches!(self, Self::Running { generation: seated, .. } if *seated == generation)
+    }
+
     /// Whether an actor that has handled so many messages may leave: it is the present one, and nothing is on its way to it.
     pub(super) fn may_leave(&self, generation: u64, handled: u64) -> bool {
         let Self::Running {

@@ -1,7 +1,8 @@
 //! The variant's shell: receive, stamp the time, decide, apply, hand the record on.
 //!
 //! One message is one turn, and a turn never awaits: between `decide` and the push to the journal nothing can come in
-//! between. The actor does not wait for the disk; it judges the next buyer. State may therefore run ahead of the log;
+//! between. The turn of a list that is taken over as one ends with a second message, and what comes before it waits
+//! ([`super::together`]). The actor does not wait for the disk; it judges the next buyer. State may therefore run ahead of the log;
 //! what is answered may not.
 use super::{
     admission::Permit,
@@ -10,7 +11,8 @@ use super::{
     durable::Pending,
     entry::Entry,
     message::{
-        Answer, BulkAddress, BulkMessage, Job, KeyClaim, Message, NotDone, Outcome, Port, Viewing, What,
+        Answer, BulkAddress, BulkMessage, Draft, Drafting, Job, KeyClaim, ListId, Message, NotDone, Outcome,
+        Port, Viewing, What,
     },
     timer::Timer,
 };
@@ -18,8 +20,9 @@ use crate::{
     domain::{
         agent::{self, Quote, Told},
         bulk::LineOutcome,
+        ids::{StoreId, VariantId},
         time::Timestamp,
-        variant::{Command, Decision, EXPIRIES_PER_TURN, Event, Refusal, Variant},
+        variant::{Command, Decision, EXPIRIES_PER_TURN, Event, Head, Import, Refusal, Variant},
     },
     storage::{
         dto,
@@ -29,7 +32,7 @@ use crate::{
     telemetry::metrics::{self, metrics},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 /// A turn that found the reserved pool empty tries again after this long, ms.
 const PAUSE_MS: i64 = 50;
@@ -73,6 +76,17 @@ pub(super) struct Running {
     more: bool,
     /// A [`Message::Leave`] comes once its last record is durable.
     asked_to_leave: bool,
+    /// The turn of a list that is to be taken over as one: until it is resolved nothing else happens here.
+    drafted: Option<Drafted>,
+    /// What came meanwhile, bounded by the permits of those who sent it.
+    aside: VecDeque<Message>,
+}
+
+/// A turn that is judged and may come to the log.
+struct Drafted {
+    list: ListId,
+    events: Vec<Event>,
+    at: Timestamp,
 }
 
 impl Actor for VariantActor {
@@ -99,6 +113,8 @@ impl Actor for VariantActor {
             ended: false,
             more: false,
             asked_to_leave: false,
+            drafted: None,
+            aside: VecDeque::new(),
         })
     }
 
@@ -125,7 +141,11 @@ impl Actor for VariantActor {
             // What came after is a tick: everything routed had been handled. The place may be another's by now.
             return Ok(());
         }
-        running.handle(&myself, message);
+        let mut next = running.now_or_aside(message);
+        while let Some(message) = next {
+            running.handle(&myself, message);
+            next = running.put_aside();
+        }
         if running.leaving {
             myself.stop(None);
         }
@@ -134,6 +154,22 @@ impl Actor for VariantActor {
 }
 
 impl Running {
+    /// The message, if it is handled now. While a list has a turn of this variant in its hands, only what becomes of the list
+    /// is; everything else is put aside.
+    fn now_or_aside(&mut self, message: Message) -> Option<Message> {
+        if self.drafted.is_none() || matches!(message, Message::Resolve { .. }) {
+            return Some(message);
+        }
+        self.aside.push_back(message);
+        None
+    }
+
+    /// The next message that was put aside and is handled now.
+    fn put_aside(&mut self) -> Option<Message> {
+        let waits = self.drafted.is_some() || self.leaving || self.ended;
+        if waits { None } else { self.aside.pop_front() }
+    }
+
     fn handle(&mut self, myself: &ActorRef<Message>, message: Message) {
         let now = self.directory.now().max(self.variant.head().decided_at);
         match message {
@@ -158,6 +194,18 @@ impl Running {
             } => {
                 self.used(now);
                 self.ask_of_agent(&command, permit, from, now);
+            }
+            Message::Draft(drafting) => {
+                self.handled += 1;
+                self.draft(*drafting, now);
+                self.try_to_leave(myself, now);
+            }
+            Message::Resolve { list, logged } => {
+                self.handled += 1;
+                self.resolve(list, logged, now);
+                if self.aside.is_empty() {
+                    self.try_to_leave(myself, now);
+                }
             }
             Message::View(viewing) => {
                 self.used(now);
@@ -350,6 +398,97 @@ impl Running {
         }
     }
 
+    /// Judges a line of a list that is taken over as one, and waits if it can be had. What is due goes to the log by itself:
+    /// it has ended whatever becomes of the list.
+    fn draft(&mut self, drafting: Drafting, now: Timestamp) {
+        let Drafting {
+            list,
+            import,
+            permit,
+            deadline,
+            port,
+        } = drafting;
+        let drafted = if port.is_closed() || now > deadline {
+            metrics().shed.of(metrics::Shed::Deadline).increment(1);
+            Err(NotDone::Late)
+        } else {
+            self.judge(import, permit, now)
+        };
+        let told = drafted.map(|events| {
+            let turn = (!events.is_empty()).then(|| Box::new(self.turn_of(events.clone(), now)));
+            let at = now;
+            self.drafted = Some(Drafted { list, events, at });
+            let generation = self.generation;
+            Draft { generation, turn }
+        });
+        // Whoever has given up says so by letting go.
+        let _ = port.send(told);
+    }
+
+    /// What a line would do here, after what is due; no events where it changes nothing.
+    fn judge(&mut self, import: Import, permit: Permit, now: Timestamp) -> Result<Vec<Event>, NotDone> {
+        let (mut due, refusal) = match self.variant.decide(&Command::Import(Box::new(import)), now) {
+            Ok(Decision::Granted(events)) => (events, None),
+            Ok(Decision::Nothing | Decision::Repeat(_)) => (Vec::new(), None),
+            Ok(Decision::Refused { events, refusal }) => (events, Some(refusal)),
+            Err(refusal) => (Vec::new(), Some(refusal)),
+        };
+        let events = due.split_off(due.partition_point(|event| event.hold().is_some()));
+        let due = Granted {
+            events: due,
+            key: None,
+            port: None,
+            permit: Some(permit),
+        };
+        if !self.log(due, now) {
+            return Err(if self.leaving {
+                NotDone::Quarantined
+            } else {
+                NotDone::Late
+            });
+        }
+        if let Some(refusal) = refusal {
+            return Err(NotDone::Refused { refusal, at: now });
+        }
+        if let Err(violation) = self.variant.check_after(&events, now) {
+            // A bug of ours, as in `log`: none of it reaches the log.
+            self.directory.quarantine(&self.entry, violation.to_string());
+            self.leaving = true;
+            return Err(NotDone::Quarantined);
+        }
+        Ok(events)
+    }
+
+    /// The record of a turn that is not applied yet.
+    fn turn_of(&self, events: Vec<Event>, at: Timestamp) -> Turn {
+        let head = self.variant.head();
+        Turn {
+            at,
+            fact: Fact::Variant(VariantFact {
+                ordinal: head.ordinal,
+                revision: head.revision + events.len() as u64,
+                named: named(head, &events),
+                events,
+                view: None,
+            }),
+            key: None,
+        }
+    }
+
+    /// A list is done with: its turn here is in the log, or nothing happened. What came meanwhile is handled next.
+    fn resolve(&mut self, list: ListId, logged: Option<u64>, now: Timestamp) {
+        // One that was refused, or asked an earlier life of this variant, is not waited for.
+        let Some(Drafted { events, at, .. }) = self.drafted.take_if(|drafted| drafted.list == list) else {
+            return;
+        };
+        let Some(number) = logged else { return };
+        for event in &events {
+            self.variant.apply(event, at);
+        }
+        self.number = number;
+        self.entry.gate.publish(&self.variant, now);
+    }
+
     fn view(&mut self, viewing: Viewing, now: Timestamp) {
         let Viewing {
             what,
@@ -503,14 +642,13 @@ impl Running {
             permit,
         } = granted;
         let head = self.variant.head();
-        let named = matches!(events.first(), Some(Event::Created { .. }));
         let shops_side = events.last().is_some_and(|event| event.hold().is_none());
         let turn = Box::new(Turn {
             at: now,
             fact: Fact::Variant(VariantFact {
                 ordinal: head.ordinal,
                 revision: head.revision - later as u64,
-                named: named.then(|| (head.store.clone(), head.id.clone())),
+                named: named(head, &events),
                 events,
                 view: shops_side.then(|| Box::new(self.variant.view(now))),
             }),
@@ -576,6 +714,9 @@ impl Running {
 
     /// Proposes to leave when nobody needs an actor here; not before the last record is durable.
     fn try_to_leave(&mut self, myself: &ActorRef<Message>, now: Timestamp) {
+        if self.leaving || self.drafted.is_some() {
+            return; // Its seat is closed already, or what it judged is still to come to the log.
+        }
         let idle = now.since(self.last_used) >= self.directory.idle_ms() && self.variant.held() == 0;
         let only_woken = self.only_woken && self.variant.holds().len() <= SLEEPS_WITH_HOLDS_MAX;
         if !idle && !only_woken {
@@ -616,6 +757,12 @@ impl Drop for Running {
     fn drop(&mut self) {
         metrics().actors_running.decrement(1.0);
     }
+}
+
+/// Store and id, said with the creation.
+fn named(head: &Head, events: &[Event]) -> Option<(StoreId, VariantId)> {
+    let creates = matches!(events.first(), Some(Event::Created { .. }));
+    creates.then(|| (head.store.clone(), head.id.clone()))
 }
 
 fn seconds(ms: i64) -> f64 {

@@ -2,7 +2,12 @@
 //! text for the log and none for the caller.
 use crate::{
     actor::{Shed, Unroutable},
-    domain::{bulk::LineOutcome, cart, order, time::Timestamp, variant::Refusal},
+    domain::{
+        bulk::LineOutcome,
+        cart, order,
+        time::Timestamp,
+        variant::{LineFailure, Refusal},
+    },
     telemetry::metrics::{self, Outcome},
 };
 
@@ -73,6 +78,26 @@ pub enum AppError {
         /// How many there are.
         total: u64,
     },
+    /// A list has more lines than are taken over all or not at all; nothing was done.
+    #[error("{lines} lines are too many to be taken over as one")]
+    ImportTooLong {
+        /// How many it has.
+        lines: usize,
+    },
+    /// What such a list comes to is more than a group of the log takes; nothing was done.
+    #[error("an import is larger than a group of the log, {bytes_max} bytes")]
+    ImportTooLarge {
+        /// What a group takes.
+        bytes_max: usize,
+    },
+    /// Lines of such a list were refused; nothing was done.
+    #[error("{} of {lines} lines were refused", failures.len())]
+    ImportRefused {
+        /// Every line that was.
+        failures: Vec<LineFailure>,
+        /// How many lines the list has.
+        lines: usize,
+    },
     /// Neither records nor stored states reach back so far.
     #[error("the past is not known so far back")]
     HistoryTooOld {
@@ -139,6 +164,9 @@ impl AppError {
             Self::Refused { .. }
             | Self::BulkRefused { .. }
             | Self::ImportFaults { .. }
+            | Self::ImportTooLong { .. }
+            | Self::ImportTooLarge { .. }
+            | Self::ImportRefused { .. }
             | Self::HistoryTooOld { .. }
             | Self::CartRefused { .. }
             | Self::OrderRefused { .. }
@@ -165,6 +193,9 @@ impl AppError {
             Self::Gone | Self::SnapshotNotFound(_) => Outcome::NotFound,
             Self::BulkRefused { .. }
             | Self::ImportFaults { .. }
+            | Self::ImportTooLong { .. }
+            | Self::ImportTooLarge { .. }
+            | Self::ImportRefused { .. }
             | Self::HistoryTooOld { .. }
             | Self::SnapshotRunning
             | Self::InFlight => Outcome::Refused,

@@ -12,11 +12,17 @@
 //! again: what was done is not done twice. The first record under the key is the import's own mark, by which another body
 //! under the same key is found out before any line is touched; the last is the report.
 //!
+//! A short list can be had [all or not at all](together) instead.
+//!
 //! Neighbours: `http::stock_file` reads and writes the two forms of a list; `storage::spool` holds one while it is dealt
-//! with. Deliberately absent: one outcome for several lines, see `domain::variant::import`.
+//! with.
+mod together;
+
+pub use together::TOGETHER_MAX;
+
 use super::{Answered, AppError, Context, Done, Keyed, RequestKey, Shop, replay::blocking};
 use crate::{
-    actor::{KeyClaim, Shed},
+    actor::{Entry, KeyClaim, Shed},
     domain::{
         ids::VariantId,
         variant::{
@@ -57,6 +63,8 @@ const MARK: u64 = 0;
 pub(super) struct Imports {
     seats: Arc<Semaphore>,
     lines: Arc<Semaphore>,
+    /// Lists that are taken over as one go one after the other: two could each wait for what the other has.
+    together: Semaphore,
 }
 
 impl Imports {
@@ -66,6 +74,7 @@ impl Imports {
         Self {
             seats: Arc::new(Semaphore::new(IMPORTS_MAX)),
             lines: Arc::new(Semaphore::new(lines)),
+            together: Semaphore::new(1),
         }
     }
 }
@@ -250,26 +259,25 @@ impl Shop {
         source: Arc<dyn ImportSource>,
         seat: ImportSeat,
     ) -> Result<Answered<ImportReport>, AppError> {
-        let key = match self.claim(ctx).await {
-            Ok(Keyed::Known(logged)) => return imported(logged.turn.fact, logged.turn.at, true),
-            Ok(Keyed::Fresh(key)) => key,
-            // The first one is still at work, and will be for longer than a caller waits.
-            Err(AppError::OutcomeUnknown) => return Err(AppError::InFlight),
-            Err(error) => return Err(error),
+        let key = match self.claim_import(ctx).await? {
+            Keyed::Known(logged) => return imported(logged.turn.fact, logged.turn.at, true),
+            Keyed::Fresh(key) => key,
         };
         self.check(ctx, Arc::clone(&source)).await?;
         let (shop, ctx) = (Arc::clone(self), ctx.clone());
-        let running = tokio::spawn(async move {
-            let done = shop.carry_out(&ctx, source, key).await;
-            drop(seat);
-            done
-        });
-        let done = running.await;
-        done.unwrap_or_else(|panic| Err(AppError::internal("an import panicked", &panic)))
+        to_its_end(seat, async move { shop.carry_out(&ctx, source, key).await }).await
     }
 
-    /// Reads every line once and touches nothing.
-    async fn check(&self, ctx: &Context, source: Arc<dyn ImportSource>) -> Result<(), AppError> {
+    async fn claim_import(&self, ctx: &Context) -> Result<Keyed, AppError> {
+        match self.claim(ctx).await {
+            // The first one is still at work, and will be for longer than a caller waits.
+            Err(AppError::OutcomeUnknown) => Err(AppError::InFlight),
+            claimed => claimed,
+        }
+    }
+
+    /// Reads every line once and touches nothing; how many there are.
+    async fn check(&self, ctx: &Context, source: Arc<dyn ImportSource>) -> Result<usize, AppError> {
         let directory = Arc::clone(&self.directory);
         let store = ctx.store.clone();
         blocking(&*self.workers, move || {
@@ -397,12 +405,18 @@ impl Shop {
         if self.is_draining() {
             return Err(AppError::Shed(Shed::Draining));
         }
-        let entry = match line.import.level {
-            Some(Level::Delta(_)) => self.variant(ctx, &line.variant)?,
-            Some(Level::Counted(_)) | None => self.directory.place(&ctx.store, &line.variant),
-        };
+        let entry = self.place_of(ctx, line);
+        let entry = entry.ok_or_else(|| self.refused(Refusal::VariantNotFound))?;
         let command = Command::Import(Box::new(line.import.clone()));
         self.send(ctx, &entry, command, key).await
+    }
+
+    /// Where a line's variant lives, or would; `None` for a line that is about one that is there.
+    fn place_of(&self, ctx: &Context, line: &ImportLine) -> Option<Arc<Entry>> {
+        match line.import.level {
+            Some(Level::Delta(_)) => self.directory.find(&ctx.store, &line.variant),
+            Some(Level::Counted(_)) | None => Some(self.directory.place(&ctx.store, &line.variant)),
+        }
     }
 
     /// The import's caller as one of its lines: with a key of its own and a deadline from now.
@@ -426,6 +440,20 @@ impl Shop {
         let until = self.clock.now().saturating_add(PAUSE_MS);
         self.clock.sleep_until(until).await;
     }
+}
+
+/// Carries out an import whether or not its caller still waits for it.
+async fn to_its_end(
+    seat: ImportSeat,
+    import: impl Future<Output = Result<Answered<ImportReport>, AppError>> + Send + 'static,
+) -> Result<Answered<ImportReport>, AppError> {
+    let running = tokio::spawn(async move {
+        let done = import.await;
+        drop(seat);
+        done
+    });
+    let done = running.await;
+    done.unwrap_or_else(|panic| Err(AppError::internal("an import panicked", &panic)))
 }
 
 /// What became of a line.
@@ -467,7 +495,13 @@ fn count(
             return;
         }
     };
-    let outcome = match taken {
+    let outcome = tally(report, line, taken);
+    metrics().import_lines.of(outcome).increment(1);
+}
+
+/// Adds what became of a line to the report, and says how it counts.
+fn tally(report: &mut ImportReport, line: ImportLine, taken: Taken) -> Outcome {
+    match taken {
         Taken::Created => {
             report.created += 1;
             Outcome::Created
@@ -485,8 +519,7 @@ fn count(
             report.fail(LineFailure { line, variant, why });
             Outcome::Failed
         }
-    };
-    metrics().import_lines.of(outcome).increment(1);
+    }
 }
 
 fn imported(
@@ -580,9 +613,9 @@ impl Checked {
         }
     }
 
-    fn result(self) -> Result<(), AppError> {
+    fn result(self) -> Result<usize, AppError> {
         if self.total == 0 {
-            return Ok(());
+            return Ok(self.first.len());
         }
         Err(AppError::ImportFaults {
             faults: self.faults,

@@ -38,6 +38,7 @@ pub use history::{EventPlace, Figures, Happened, HistoryAsk, LastUnit, Moment, S
 pub use house::{House, HouseError, Operation, Phase, Planned, RestoreAsk, Stage, Standing};
 pub use import::{
     IMPORT_LINES_MAX, ImportLine, ImportPlan, ImportSeat, ImportSource, LineFault, NoLine, PlannedChange,
+    TOGETHER_MAX,
 };
 pub use lists::{HoldFilter, Listed};
 pub use offline::Offline;

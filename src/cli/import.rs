@@ -59,7 +59,7 @@ pub(super) struct ImportOptions {
     /// Only show what would change
     #[arg(long)]
     dry_run: bool,
-    /// All lines or none; refused, the server says why
+    /// All lines, at most 200, or none
     #[arg(long)]
     atomic: bool,
     /// Go on with the import that had this key [default: a fresh one]
@@ -74,9 +74,15 @@ impl ImportOptions {
         self.file == Path::new("-")
     }
 
+    /// The command that does what this one would.
+    fn command(&self) -> String {
+        let atomic = if self.atomic { " --atomic" } else { "" };
+        format!("holdfast import {}{atomic}", self.file.display())
+    }
+
     /// The command again, under a key.
     fn again(&self, key: &str) -> String {
-        let mut told = format!("holdfast import {} --key {key}", self.file.display());
+        let mut told = format!("{} --key {key}", self.command());
         if self.server.is_elsewhere() {
             told.push_str(&format!(" --url {}", self.server.url));
         }
@@ -97,7 +103,7 @@ pub(super) fn run(options: &ImportOptions, output: Output) -> Result<(), Failure
     let (status, answer) = send(options, format, &key, output)?;
     match status {
         200 => tell(options, &answer, output),
-        422 if answer["code"] == "invalid-lines" => Err(faults(options, &answer)),
+        409 | 422 if answer["lines"].is_array() => Err(faults(options, &answer)),
         status => {
             let told = ["detail", "title", "code"].map(|name| answer[name].as_str().unwrap_or_default());
             let told = format!("{} ({}, {status})", told[0], told[2]);
@@ -207,7 +213,7 @@ impl Read for Watched {
     }
 }
 
-/// Every line that cannot be taken, as compilers tell it.
+/// Every line that cannot be taken, or that its variant refuses, as compilers tell it.
 fn faults(options: &ImportOptions, problem: &Value) -> Failure {
     let none = Vec::new();
     let lines = problem["lines"].as_array().unwrap_or(&none);
@@ -217,12 +223,11 @@ fn faults(options: &ImportOptions, problem: &Value) -> Failure {
             let member = line["member"]
                 .as_str()
                 .map_or(String::new(), |name| format!("{name}: "));
-            format!(
-                "{}:{}: {member}{}",
-                options.file.display(),
-                line["line"],
-                text(&line["problem"])
-            )
+            let why = match line["problem"].as_str() {
+                Some(problem) => format!("{member}{problem}"),
+                None => ["variantId", "title"].map(|name| text(&line[name])).join(": "),
+            };
+            format!("{}:{}: {why}", options.file.display(), line["line"])
         })
         .collect();
     let total = problem["total"].as_u64().unwrap_or_default();
@@ -245,9 +250,7 @@ fn tell(options: &ImportOptions, answer: &Value, output: Output) -> Result<(), F
             count("created"),
             count("changed")
         );
-        return Err(
-            Failure::new(Exit::Differs, told).next(format!("holdfast import {}", options.file.display()))
-        );
+        return Err(Failure::new(Exit::Differs, told).next(options.command()));
     }
     if failed > 0 {
         return Err(Failure::failed(format!("nothing was done of {failed} lines")));

@@ -2,9 +2,9 @@
 //! is logged here, once, and told without detail.
 use super::problem::{Code, Problem};
 use super::refusal::{self, Subject};
-use super::view::fault;
+use super::view::{failed, fault};
 use crate::actor::Shed;
-use crate::app::{AppError, BulkLine};
+use crate::app::{AppError, BulkLine, TOGETHER_MAX};
 use crate::domain::bulk::LineOutcome;
 use crate::domain::ids::ReservationId;
 use crate::domain::variant::Refusal;
@@ -36,6 +36,22 @@ pub fn problem(error: &AppError, subject: Subject<'_>) -> Problem {
             .detail(format!("{total} lines cannot be taken; nothing was done"))
             .with("total", *total)
             .with("lines", faults.iter().map(fault).collect::<Vec<_>>()),
+        AppError::ImportTooLong { lines } => Problem::new(Code::ListTooLarge)
+            .detail(format!(
+                "{lines} lines; all or nothing takes at most {TOGETHER_MAX}"
+            ))
+            .with("limitLines", TOGETHER_MAX),
+        AppError::ImportTooLarge { bytes_max } => Problem::new(Code::ListTooLarge)
+            .detail(format!(
+                "it comes to more than {bytes_max} bytes of the log; nothing was done"
+            ))
+            .with("limitBytes", *bytes_max),
+        AppError::ImportRefused { failures, lines } => Problem::new(Code::LinesRefused)
+            .detail(format!(
+                "{} of {lines} lines were refused; nothing was done",
+                failures.len()
+            ))
+            .with("lines", failures.iter().map(failed).collect::<Vec<_>>()),
         AppError::HistoryTooOld { known_from } => {
             Problem::new(Code::HistoryTooOld).with_some("oldestNumber", *known_from)
         }

@@ -161,8 +161,8 @@ codes! {
         "`member` names it and `expected` says what it must be. Unknown members are refused so that a typo never silently drops a limit.";
     InvalidLines "invalid-lines" 422 false "Some lines of the list cannot be taken, so nothing was done"
         "`lines` says for each of the first 100 which `member` and what is wrong; `total` counts all. Mend them and send the whole list again.";
-    AtomicNotPossible "atomic-not-possible" 422 false "A list is not taken over all or nothing"
-        "Units that a line books in are for sale at once, and a unit that was sold cannot be taken back because a later line is refused. Send `dryRun=true` first: it names every line that would be refused. Whatever one line says happens together or not at all.";
+    ListTooLarge "list-too-large" 422 false "The list is too large to be taken all or nothing"
+        "`limitLines` or `limitBytes` is the most that `atomic=true` takes; nothing was done. Send it in parts, or without: then what one line says happens together or not at all.";
     InvalidParameter "invalid-parameter" 422 false "A part of the address is missing, unknown or out of range"
         "`parameter` names the path or query parameter and `expected` says what it must be.";
     SnapshotDamaged "snapshot-damaged" 422 false "The snapshot, or the log behind it, is not what was written"

@@ -42,7 +42,7 @@ pub enum Fact {
     },
     /// To the log itself: other rules hold from here on. The first record of every log is one.
     Gate(Gate),
-    /// Nothing: a keyed request succeeded without a record of an entity, and its answer is remembered.
+    /// Nothing: a request succeeded without one record of an entity that could say so, and its answer is remembered.
     Told(Told),
     /// To a cart.
     Cart(Box<CartFact>),

@@ -1,5 +1,7 @@
 //! The directory by itself, over a log in a fresh directory: what it is given from outside may be broken, which no shop that was
 //! opened over its own rows can show, because recovery refuses it.
+mod together;
+
 use holdfast::{
     actor::{
         ActorLimits, Admission, AdmissionLimits, AgentId, AgentJob, Answer, Directory, Entry, Job, Logged,
@@ -164,6 +166,10 @@ impl House {
     }
 
     async fn ask(&self, entry: &Arc<Entry>, command: Command) -> Result<Outcome, Unroutable> {
+        Ok(self.send(entry, command)?.await.unwrap())
+    }
+
+    fn send(&self, entry: &Arc<Entry>, command: Command) -> Result<oneshot::Receiver<Outcome>, Unroutable> {
         let (port, answer) = oneshot::channel();
         let job = Job {
             command,
@@ -173,7 +179,7 @@ impl House {
             port,
         };
         self.directory.route(entry, Message::Command(Box::new(job)))?;
-        Ok(answer.await.unwrap())
+        Ok(answer)
     }
 
     fn close(self) {

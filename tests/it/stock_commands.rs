@@ -99,8 +99,20 @@ fn lists_and_stories_from_the_command_line() {
     }
     let unknown = holdfast(&["import", "-", "--url", &url], "");
     assert_eq!(told(&unknown).0, 2, "the form of standard input has to be said");
-    let atomic = holdfast(&["import", &list, "--atomic", "--url", &url], "");
-    assert!(told(&atomic).2.contains("atomic-not-possible"), "{atomic:?}");
+    let short = write(&folder.path().join("short.csv"), "id,delta\ncup,5\nsoap,-9\n");
+    let atomic = holdfast(&["import", &short, "--atomic", "--url", &url], "");
+    let (code, out, err) = told(&atomic);
+    assert_eq!((code, out), (1, ""), "{err}");
+    let below = format!("{short}:3: soap: The stock level would fall below");
+    assert!(err.contains(&below) && err.contains("nothing was done"), "{err}");
+    let longer = write(&folder.path().join("short.csv"), "id,delta\ncup,5\nsoap,0\n");
+    let dry = holdfast(&["import", &longer, "--atomic", "--dry-run", "--url", &url], "");
+    assert!(told(&dry).2.contains("short.csv --atomic"), "{dry:?}");
+    let atomic = holdfast(&["import", &longer, "--atomic", "--url", &url], "");
+    assert_eq!(
+        (told(&atomic).0, told(&atomic).1),
+        (0, "created    0\nchanged    1\nunchanged  1\nfailed     0\n")
+    );
 
     let online = holdfast(&["export", "--url", &url], "");
     let (code, csv, err) = told(&online);
@@ -116,7 +128,7 @@ fn lists_and_stories_from_the_command_line() {
     );
     assert_eq!(
         fs::read_dir(folder.path()).unwrap().count(),
-        5,
+        6,
         "no half of a file is left"
     );
 

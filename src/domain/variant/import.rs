@@ -1,9 +1,9 @@
 //! A line of an import: what a shop's list says about one variant. What it does not mention stays as it is.
 //!
 //! A line is one turn of its variant: description, sale and level change together or not at all. Neighbours: `shop`
-//! judges the same changes one at a time. Deliberately absent: one outcome over several lines. A level that was promised
-//! to a list would have to be kept from shoppers until every other line is judged, and units booked in can be sold before
-//! a later line is refused.
+//! judges the same changes one at a time. Deliberately absent: one outcome over several lines. A variant knows its own line;
+//! where a list is to be taken over all or not at all, its actor waits until every other line is judged
+//! ([`crate::actor::Together`]).
 use super::{
     Variant,
     decide::Decision,
@@ -444,6 +444,21 @@ mod tests {
                 "{refused:?}"
             );
         }
+    }
+
+    #[test]
+    fn the_laws_are_asked_of_a_turn_before_it_is_applied() {
+        let variant = variant();
+        let enough = import(vec![Setting::BackorderLimit(2)], None);
+        let Ok(Decision::Granted(events)) = variant.decide(&Command::Import(Box::new(enough)), NOW) else {
+            panic!("12 held units fit into 10 and 2")
+        };
+        assert_eq!(variant.check_after(&events, NOW), Ok(()));
+        let settings = Box::default();
+        let too_little = [Event::SettingsChanged { settings }];
+        let broken = variant.check_after(&too_little, NOW).unwrap_err();
+        assert!(broken.to_string().contains("NO_OVERSELL"), "{broken}");
+        assert_eq!(variant.check(), Ok(()), "it was only asked");
     }
 
     #[test]

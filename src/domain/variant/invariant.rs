@@ -1,7 +1,10 @@
 //! The laws of one variant, stated once. `check` is cheap and runs after every apply; `recount` walks every hold and
 //! runs in tests, at recovery and offline.
-use super::{Variant, hold::HoldStatus};
-use crate::domain::law::{Law, Violation};
+use super::{Event, Head, Variant, hold::HoldStatus};
+use crate::domain::{
+    law::{Law, Violation},
+    time::Timestamp,
+};
 
 impl Variant {
     /// The laws by running sums.
@@ -9,7 +12,23 @@ impl Variant {
     /// # Errors
     /// The first broken law.
     pub fn check(&self) -> Result<(), Violation> {
-        let head = &self.head;
+        self.check_with(&self.head)
+    }
+
+    /// The laws as they will stand after `events`, none of which is about a reservation.
+    ///
+    /// # Errors
+    /// The first law that they would break.
+    pub fn check_after(&self, events: &[Event], at: Timestamp) -> Result<(), Violation> {
+        let mut head = self.head.clone();
+        for event in events {
+            debug_assert!(event.hold().is_none(), "it would change the sums");
+            head.apply(event, at);
+        }
+        self.check_with(&head)
+    }
+
+    fn check_with(&self, head: &Head) -> Result<(), Violation> {
         let subject = || format!("variant {}", head.id);
         let used = self.held + self.committed;
         let allowed = head.on_hand + head.settings.backorder_limit;

@@ -121,10 +121,6 @@ fn limit(parameter: &mut Parameter, operation: &str) {
         "format" => ObjectBuilder::new()
             .schema_type(Type::String)
             .enum_values(Some(Format::ALL.map(Format::word))),
-        // What is always refused is no value that a caller may send.
-        "atomic" => ObjectBuilder::new()
-            .schema_type(Type::Boolean)
-            .enum_values(Some([false])),
         "status" => ObjectBuilder::new()
             .schema_type(Type::String)
             .enum_values(Some(statuses(operation))),

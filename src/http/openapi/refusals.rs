@@ -124,7 +124,10 @@ const REFUSALS: &[(&str, &[Code])] = &[
             Code::StaleVersion,
         ],
     ),
-    ("import_stock", &[Code::InvalidLines, Code::AtomicNotPossible]),
+    (
+        "import_stock",
+        &[Code::InvalidLines, Code::ListTooLarge, Code::LinesRefused],
+    ),
     ("export_stock", &[Code::NotAcceptable]),
     ("list_history", &[Code::VariantNotFound, Code::HistoryTooOld]),
     ("list_ledger", &[Code::VariantNotFound]),

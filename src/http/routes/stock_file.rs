@@ -35,6 +35,10 @@ const PARTS_WAITING_MAX: usize = 2;
 /// line is told. Otherwise each line is one change of its variant; what a variant refuses (`below-held`) is reported in
 /// `lines` and stops no other line.
 ///
+/// With `atomic=true` a list of at most 200 lines happens as a whole or not at all: `lines-refused` names every line that its
+/// variant refuses, and nothing is done. The change of all lines is one write of the log, and shoppers of these variants wait
+/// the moment that it takes to ask all of them; whoever sees one line done finds every line done.
+///
 /// The columns of CSV are `id`, `productId`, `sku`, `name`, `category`, `price.amount`, `price.currency`, `onHand` or
 /// `delta`, `safetyStock`, `backorderLimit`, `reservationMode`, `saleState`, `lowStockThreshold`, `opensAt`, `closesAt`,
 /// `oneHoldPerCustomer`, `holdTtlSeconds`, `unitsPerCustomer`, `tags` and `attributes` (both JSON); a line of NDJSON has
@@ -45,7 +49,7 @@ const PARTS_WAITING_MAX: usize = 2;
 #[utoipa::path(post, path = "/api/stock/import", tag = "variants",
     params(
         ("dryRun" = Option<bool>, Query, description = "Only tell what would change."),
-        ("atomic" = Option<bool>, Query, description = "All lines or none: refused, see `/problems/atomic-not-possible`.")),
+        ("atomic" = Option<bool>, Query, description = "All lines or none, of at most 200.")),
     request_body(content((String = "text/csv"), (String = "application/x-ndjson"))),
     responses((status = 200, body = ImportView, description = "Every line was judged")))]
 pub(crate) async fn import_stock(State(site): State<Arc<Site>>, request: Request) -> Result<Reply, Problem> {
@@ -55,9 +59,6 @@ pub(crate) async fn import_stock(State(site): State<Arc<Site>>, request: Request
     let dry_run = params.word("dryRun", &truth)?.unwrap_or(false);
     let atomic = params.word("atomic", &truth)?.unwrap_or(false);
     params.finish()?;
-    if atomic {
-        return Err(Problem::new(Code::AtomicNotPossible));
-    }
     let said = |error| failure::problem(&error, Subject::default());
     let seat = site.shop.import_seat().map_err(said)?;
     let upload = upload(&site, &parts, body, !dry_run).await?;
@@ -66,15 +67,21 @@ pub(crate) async fn import_stock(State(site): State<Arc<Site>>, request: Request
         format: upload.format,
         by: Arc::clone(&upload.context.caller),
     });
+    let (shop, context) = (&site.shop, &upload.context);
     if dry_run {
-        let plan = site.shop.plan_import(&upload.context, list).await;
+        let plan = if atomic {
+            shop.plan_import_together(context, list).await
+        } else {
+            shop.plan_import(context, list).await
+        };
         return Ok(Reply::ok(&ImportView::from(&plan.map_err(said)?)));
     }
-    let done = site
-        .shop
-        .import(&upload.context, list, seat)
-        .await
-        .map_err(said)?;
+    let done = if atomic {
+        shop.import_together(context, list, seat).await
+    } else {
+        shop.import(context, list, seat).await
+    };
+    let done = done.map_err(said)?;
     Ok(Reply::ok(&ImportView::from(&done.body)).replayed(done.replayed))
 }
 

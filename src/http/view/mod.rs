@@ -26,8 +26,8 @@ pub use reservation::{
 };
 pub use restore::{OperationView, RestorePlanView, RestoredView, SoldAfterView};
 pub use snapshot::{SnapshotCountsView, SnapshotView};
-pub(crate) use stock_file::fault;
 pub use stock_file::{ImportChangeView, ImportMemberView, ImportView};
+pub(crate) use stock_file::{failed, fault};
 pub use variant::{
     AdjustmentView, AvailabilitiesView, AvailabilityView, LedgerEntryView, MoneyView, VariantView,
 };

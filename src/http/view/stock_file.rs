@@ -100,8 +100,8 @@ impl ImportView {
     }
 }
 
-/// A line of which nothing was done.
-fn failed(failure: &LineFailure) -> Value {
+/// A line of which nothing was done, as a member of `lines`.
+pub(crate) fn failed(failure: &LineFailure) -> Value {
     let subject = Subject {
         variant: Some(&failure.variant),
         reservation: None,

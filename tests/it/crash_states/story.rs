@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use holdfast::app::{AdjustAsk, OnFatal, Shop, ShopOptions, Time, configured_journal, recover_options};
+use holdfast::app::{
+    AdjustAsk, ImportLine, ImportSource, NoLine, OnFatal, Shop, ShopOptions, Time, configured_journal,
+    recover_options,
+};
 use holdfast::clock::{Clock, ManualClock};
 use holdfast::config::{ByteSize, Config, JournalBackend, Length};
 use holdfast::domain::ids::ReservationId;
 use holdfast::domain::time::Timestamp;
-use holdfast::domain::variant::{Hold, HoldStatus, View};
+use holdfast::domain::variant::{Hold, HoldStatus, Import, Level, Setting, View};
 use holdfast::storage::data_dir::DataDir;
 use holdfast::storage::recovery::{OpenJournal, verify};
 use parking_lot::Mutex;
@@ -85,7 +88,7 @@ impl Life {
         Ok(Self { shop, runtime, fatal })
     }
 
-    pub(crate) fn run<T>(&self, story: impl AsyncFnOnce(&Shop) -> T) -> T {
+    pub(crate) fn run<T>(&self, story: impl AsyncFnOnce(&Arc<Shop>) -> T) -> T {
         self.runtime.block_on(story(&self.shop))
     }
 
@@ -202,6 +205,7 @@ pub(crate) fn live(dir: &Path, backend: JournalBackend) -> (Facts, Facts) {
         shop.checkpoint().await.unwrap();
         sell(shop, &clock, 8..24).await;
         together(shop, &clock).await;
+        list(shop, &clock, 1).await;
         shop.checkpoint().await.unwrap();
         sell(shop, &clock, 24..40).await;
         // Some of the holds come to their end by themselves.
@@ -215,6 +219,7 @@ pub(crate) fn live(dir: &Path, backend: JournalBackend) -> (Facts, Facts) {
     life.run(async |shop| {
         sell(shop, &clock, 44..56).await;
         together(shop, &clock).await;
+        list(shop, &clock, 2).await;
     });
     // Killed in between: the next life has a tail to replay.
     life.drop_hard().unwrap();
@@ -225,6 +230,7 @@ pub(crate) fn live(dir: &Path, backend: JournalBackend) -> (Facts, Facts) {
         shop.checkpoint().await.unwrap();
         let stored = HEARD.with_borrow(Clone::clone);
         sell(shop, &clock, 64..70).await;
+        list(shop, &clock, LISTS).await;
         stored
     });
     // Killed: what comes behind the last checkpoint is in the log alone.
@@ -282,6 +288,55 @@ async fn together(shop: &Shop, clock: &ManualClock) {
     }
 }
 
+/// Lists of the whole life.
+const LISTS: u64 = 3;
+
+/// Lines that are taken over as one.
+struct Lines(Vec<ImportLine>);
+
+impl ImportSource for Lines {
+    fn lines(&self) -> Box<dyn Iterator<Item = Result<ImportLine, NoLine>> + Send + '_> {
+        Box::new(self.0.iter().cloned().map(Ok))
+    }
+}
+
+fn made_by(number: u64) -> String {
+    format!("made-{number}")
+}
+
+/// A list, all or nothing: it says its number in two variants, one of which gets a unit, and makes a third.
+async fn list(shop: &Arc<Shop>, clock: &ManualClock, number: u64) {
+    let made = made_by(number);
+    let level = [Some(Level::Delta(1)), None, Some(Level::Counted(number))];
+    let ids = ["a", "b", &made];
+    let lines = ids
+        .into_iter()
+        .zip(level)
+        .zip(1..)
+        .map(|((id, level), line)| ImportLine {
+            number: line,
+            variant: variant(id),
+            import: Import {
+                settings: vec![Setting::Name(Some(number.to_string()))],
+                level,
+                sale: None,
+                reference: format!("line {line}"),
+                by: "shop".to_owned(),
+            },
+        });
+    let lines = Arc::new(Lines(lines.collect()));
+    let seat = shop.import_seat().unwrap();
+    let key = format!("list-{number}");
+    let done = shop
+        .import_together(&keyed(&key, &key), lines, seat)
+        .await
+        .unwrap();
+    assert_eq!((done.body.created, done.body.changed), (1, 2));
+    for id in ids {
+        tell_variant(clock, &view(shop, id).await);
+    }
+}
+
 // --- the judge ---
 
 /// How closely a state is looked at.
@@ -322,8 +377,32 @@ pub(crate) fn judge(dir: &Path, backend: JournalBackend, facts: &Facts, look: Lo
     }
 }
 
+/// A list is there as a whole or not at all.
+async fn has_whole_lists(shop: &Shop) -> Result<(), String> {
+    let seen = async |id: &str| {
+        shop.get_variant(&ctx(), &variant(id))
+            .await
+            .ok()
+            .map(|seen| seen.body)
+    };
+    let last = async |id: &str| {
+        let name = seen(id).await.and_then(|view| view.head.settings.name);
+        name.map_or(0, |number| number.parse().unwrap())
+    };
+    let said: [u64; 2] = [last("a").await, last("b").await];
+    let mut made = 0;
+    for number in 1..=LISTS {
+        made += u64::from(seen(&made_by(number)).await.is_some());
+    }
+    if said != [made; 2] {
+        return Err(format!("a part of a list: {said:?} of {made}"));
+    }
+    Ok(())
+}
+
 /// ACK_DURABLE and ONCE_PER_KEY for everything that was answered.
 async fn has_everything(shop: &Shop, facts: &Facts) -> Result<(), String> {
+    has_whole_lists(shop).await?;
     for (id, (version, on_hand)) in &facts.variants {
         let found = shop.get_variant(&ctx(), &variant(id)).await;
         let view = found

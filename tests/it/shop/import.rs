@@ -273,9 +273,9 @@ fn what_a_caller_sends_wrong_is_refused_by_name() {
         web.raw("POST", IMPORT, &key, ok)
             .await
             .refused(400, "invalid-header");
-        import(&web, "?atomic=true", CSV, ok)
+        import(&web, "?atomic=maybe", CSV, ok)
             .await
-            .refused(422, "atomic-not-possible");
+            .refused(422, "invalid-parameter");
         import(&web, "?dryrun=true", CSV, ok)
             .await
             .refused(422, "invalid-parameter");

@@ -21,6 +21,7 @@ mod put_back;
 mod quarantine;
 mod race;
 mod rules;
+mod together;
 mod way;
 mod web;
 
