@@ -121,8 +121,13 @@ impl Cart {
         Turn::of(self).close(Verdict::Working)
     }
 
-    /// Units for a line, under an id that may have been asked about before.
+    /// Units for a line. Under an id that was asked for before, how that stands: a hold that was made under it and has been
+    /// given back since must not rise again.
     pub(super) fn ask_to_hold(&self, line: LineId, reservation: ReservationId, quantity: u32) -> Vec<Ask> {
+        let maybe_live = self.line(line).and_then(|line| line.hold.maybe_live());
+        if maybe_live == Some(reservation) {
+            return self.ask(line, variant::Command::Look { id: reservation });
+        }
         let take = Reserve {
             id: reservation,
             quantity,
@@ -352,10 +357,12 @@ impl Turn {
     }
 
     fn not_held(mut self, asked: &Asked, refusal: &variant::Refusal, now: Timestamp) -> Next<Cart> {
-        // The id was used up by an earlier try whose answer was lost.
+        // An earlier try whose answer was lost used the id up, or never arrived.
         let used_up = matches!(
             refusal,
-            variant::Refusal::ReservationExpired { .. } | variant::Refusal::ReservationReleased { .. }
+            variant::Refusal::ReservationExpired { .. }
+                | variant::Refusal::ReservationReleased { .. }
+                | variant::Refusal::ReservationNotFound
         );
         if used_up {
             return self.go_on(Task::Hold {
@@ -367,7 +374,9 @@ impl Turn {
         }
         let for_a_moment = matches!(
             refusal,
-            variant::Refusal::InsufficientStock { contended: true, .. } | variant::Refusal::InFlight
+            variant::Refusal::InsufficientStock { contended: true, .. }
+                | variant::Refusal::InFlight
+                | variant::Refusal::OwnedByOrder { .. }
         );
         if for_a_moment && !asked.by_shopper {
             return self.asked_later(asked, now);
