@@ -125,7 +125,9 @@ fn put_back_everywhere(backend: JournalBackend, ending: Ending) {
     let walked = walked(backend, ending);
     let records = walked.records.clone();
     assert!(records.clone().count() > 10, "{records:?}");
-    for (number, rule) in records.zip(RULES.into_iter().cycle()) {
+    // On sled, which takes its time to open, every other record.
+    let step = if backend == JournalBackend::Sled { 2 } else { 1 };
+    for (number, rule) in records.step_by(step).zip(RULES.into_iter().cycle()) {
         let case = format!("{ending:?} put back to {number}, {rule:?}");
         let mut house = walked.put_back(backend, number, rule);
         house.open();
