@@ -52,7 +52,7 @@ impl Pace {
         *self = match self.target {
             _ if !busy => Self::default(),
             target => Self {
-                target: Some(entries.clamp(1, at_most / FULLER)),
+                target: Some(entries.clamp(1, (at_most / FULLER).max(1))),
                 groups: match target {
                     None => TRY_GROUPS,
                     Some(_) if tried => 0,
@@ -116,6 +116,15 @@ mod tests {
         for _ in 0..4 * TRY_GROUPS {
             pace.after(GROUP_MAX, GROUP_MAX, true);
             assert!(waits_for(&pace).is_none_or(|entries| entries <= GROUP_MAX));
+        }
+    }
+
+    #[test]
+    fn groups_of_one_are_paced_too() {
+        for at_most in 1..=3 {
+            let mut pace = Pace::default();
+            (0..4 * TRY_GROUPS).for_each(|_| pace.after(at_most, at_most, true));
+            assert!(pace.target.is_some_and(|target| target <= at_most), "{pace:?}");
         }
     }
 
