@@ -62,6 +62,12 @@ pub trait Agent: Clone + PartialEq + std::fmt::Debug + Sized {
     /// What the work in hand asks of others, in a fixed order; empty without work. The same until it is concluded.
     fn asks(&self) -> Vec<Ask>;
 
+    /// What work that somebody else may have asked for already asks first: an actor that died, or the process before this one.
+    /// As many asks, answered as those.
+    fn asks_again(&self) -> Vec<Ask> {
+        self.asks()
+    }
+
     /// Goes on with the work in hand: one answer for each ask, in that order. If it is as it was and still working, all
     /// are asked again after a while, those too who have answered: every ask is one that may come twice. It goes on with the
     /// answers it has if the missing ones come meanwhile.

@@ -2,7 +2,6 @@
 use super::{
     Cart, Happened, Kept, Line, LineHold, LineId, Refusal, Status, Task,
     turn::{Turn, never_held},
-    work::held,
 };
 use crate::domain::{
     agent::{Answer, Ask, Next, Told, Verdict},
@@ -181,7 +180,7 @@ impl Cart {
     fn bought_late(&self, order: &Order, now: Timestamp) -> Next<Self> {
         let bought = self.lines.iter().filter(|line| was_left_by(order, line));
         let bought: Vec<LineId> = bought.map(|line| line.id).collect();
-        let held_anew = |line: &&Line| held(line).is_some() && taken(order, line).is_some();
+        let held_anew = |line: &&Line| line.hold.maybe_live().is_some() && taken(order, line).is_some();
         let lines: Vec<LineId> = self.lines.iter().filter(held_anew).map(|line| line.id).collect();
         if bought.is_empty() && lines.is_empty() {
             return self.unchanged();
@@ -214,7 +213,12 @@ impl Turn {
             return Err(Refusal::Unanswered);
         };
         match told {
-            Told::Refused(variant::Refusal::InFlight) => return Err(Refusal::Unanswered),
+            Told::Refused(variant::Refusal::InFlight | variant::Refusal::OwnedByOrder { .. }) => {
+                return Err(Refusal::Unanswered);
+            }
+            Told::Refused(refusal @ variant::Refusal::ReservationConfirmed { .. }) => {
+                return Err(self.bought(line.id, refusal));
+            }
             // It has the units of before a change; that is made first, in the background.
             Told::Hold(hold) if hold.quantity != line.quantity => return Err(Refusal::Unanswered),
             Told::Hold(hold) if hold.status == HoldStatus::Active => {
@@ -304,13 +308,15 @@ impl Turn {
     }
 }
 
-/// Whether the line is as the expired order left it. While an order has a cart's lines nothing is held for them anew, so what
-/// was granted before its payment was over is its own: it has other reservations since.
+/// Whether nothing is held for the line since the order expired. While an order has a cart's lines nothing is held for them anew,
+/// so what was granted before its payment was over is its own: it has other reservations since.
 fn was_left_by(order: &Order, line: &Line) -> bool {
-    let LineHold::Ended(kept) = line.hold else {
-        return false;
+    let left = match line.hold {
+        LineHold::Ended(kept) => kept.reservation.created_at() <= order.payment_deadline,
+        LineHold::Unconfirmed { tries, .. } => tries == 0,
+        LineHold::Held(_) | LineHold::None => false,
     };
-    taken(order, line).is_some() && kept.reservation.created_at() <= order.payment_deadline
+    left && taken(order, line).is_some()
 }
 
 fn taken<'a>(order: &'a Order, line: &Line) -> Option<&'a order::Line> {

@@ -122,6 +122,10 @@ impl Agent for Cart {
         self.asks_of_work()
     }
 
+    fn asks_again(&self) -> Vec<Ask> {
+        self.asks_of_resumed_work()
+    }
+
     fn conclude(&self, answers: &[Answer], now: Timestamp) -> Next<Self> {
         self.conclude_work(answers, now)
     }

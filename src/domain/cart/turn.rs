@@ -77,6 +77,24 @@ impl Turn {
         }
     }
 
+    /// A line leaves; what may be held for it is given back in the background.
+    pub(super) fn leave(&mut self, id: LineId, now: Timestamp) {
+        if let Some(reservation) = self.line(id).hold.maybe_live() {
+            self.stray(reservation, now);
+        }
+        self.remove(id);
+        self.say(Happened::LineRemoved(id));
+    }
+
+    /// A line's units were bought: it leaves, and this is why it cannot be had.
+    pub(super) fn bought(&mut self, id: LineId, refusal: &variant::Refusal) -> Refusal {
+        let (variant, refusal) = (self.line(id).variant.clone(), refusal.clone());
+        self.remove(id);
+        self.say(Happened::LineRemoved(id));
+        self.changed();
+        Refusal::Line { variant, refusal }
+    }
+
     /// The line follows its reservation as its variant tells of it.
     pub(super) fn follow(&mut self, id: LineId, hold: &Hold) {
         match hold.status {

@@ -41,10 +41,7 @@ impl Cart {
             } => self.ask(*line, variant::Command::Release { id: *reservation }),
             Task::Look { lines, .. } => self
                 .looked_at(lines)
-                .flat_map(|(line, kept)| {
-                    let id = kept.reservation;
-                    self.ask(line.id, variant::Command::Look { id })
-                })
+                .flat_map(|(line, id)| self.ask(line.id, variant::Command::Look { id }))
                 .collect(),
             Task::GiveBack { reservations } => {
                 let release = |id: &ReservationId| Ask::Variant {
@@ -72,6 +69,17 @@ impl Cart {
                 customer,
                 grace_ms,
             } => self.asks_of_checkout(order, customer.as_ref(), *grace_ms, work.begun_at),
+        }
+    }
+
+    /// What the work in hand asks when it is not known whether it was asked before. Units that were held and given back since
+    /// must not rise again under their id.
+    pub(super) fn asks_of_resumed_work(&self) -> Vec<Ask> {
+        match self.work.as_ref().map(|work| &work.task) {
+            Some(Task::Hold {
+                line, reservation, ..
+            }) => self.ask(*line, variant::Command::Look { id: *reservation }),
+            Some(_) | None => self.asks_of_work(),
         }
     }
 
@@ -190,28 +198,30 @@ impl Cart {
         asks.then(|| Turn::of(self).begin(Task::Look { lines, bought }, None, now, false))
     }
 
-    fn looked_at(&self, lines: &[LineId]) -> impl Iterator<Item = (&Line, Kept)> {
-        self.held_lines().filter(|(line, _)| lines.contains(&line.id))
+    /// These lines, and what may be live of each.
+    fn looked_at(&self, lines: &[LineId]) -> impl Iterator<Item = (&Line, ReservationId)> {
+        let lines = self.lines.iter().filter(|line| lines.contains(&line.id));
+        lines.filter_map(|line| line.hold.maybe_live().map(|id| (line, id)))
     }
 
     fn looked(&self, lines: &[LineId], bought: bool, answers: &[Answer], now: Timestamp) -> Next<Self> {
         let mut turn = Turn::of(self);
-        for ((line, kept), answer) in self.looked_at(lines).zip(answers) {
+        for ((line, id), answer) in self.looked_at(lines).zip(answers) {
             match told(answer) {
                 Some(Told::Hold(hold)) => turn.follow(line.id, hold),
-                Some(Told::Refused(variant::Refusal::OwnedByOrder { .. })) => {}
                 Some(Told::Refused(refusal)) if is_over(refusal) => {
                     let sold = matches!(refusal, variant::Refusal::ReservationConfirmed { .. });
                     if bought || sold {
                         turn.remove(line.id);
                         turn.say(Happened::LineRemoved(line.id));
                     } else {
-                        turn.end_line(line.id, kept);
+                        turn.end_line(line.id, held(line).unwrap_or_else(|| never_held(id, now)));
                     }
                 }
-                Some(Told::Nothing | Told::Refused(_)) | None => {
-                    turn.unconfirmed(line.id, kept.reservation, now);
-                }
+                // It was bought; what may be left of its hold is given back, or it would be held, and bought, once more.
+                Some(Told::Nothing | Told::Refused(_)) | None if bought => turn.leave(line.id, now),
+                Some(Told::Refused(variant::Refusal::OwnedByOrder { .. })) => {}
+                Some(Told::Nothing | Told::Refused(_)) | None => turn.unconfirmed(line.id, id, now),
             }
         }
         if turn.after.lines != self.lines {
@@ -372,6 +382,9 @@ impl Turn {
                 new: asked.new,
             });
         }
+        if matches!(refusal, variant::Refusal::ReservationConfirmed { .. }) {
+            return self.was_bought(asked.line, refusal);
+        }
         let for_a_moment = matches!(
             refusal,
             variant::Refusal::InsufficientStock { contended: true, .. }
@@ -456,13 +469,8 @@ impl Turn {
             }
             // It ended without the cart's knowledge: units are held anew.
             Some(Told::Hold(_) | Told::Nothing) => self.hold_anew(line, kept, quantity, now),
-            Some(Told::Refused(variant::Refusal::ReservationConfirmed { at })) => {
-                let refusal = variant::Refusal::ReservationConfirmed { at: *at };
-                let variant = self.line(line).variant.clone();
-                self.remove(line);
-                self.say(Happened::LineRemoved(line));
-                self.changed();
-                self.refused(Refusal::Line { variant, refusal })
+            Some(Told::Refused(refusal @ variant::Refusal::ReservationConfirmed { .. })) => {
+                self.was_bought(line, refusal)
             }
             Some(Told::Refused(refusal)) if is_over(refusal) => self.hold_anew(line, kept, quantity, now),
             Some(Told::Refused(refusal)) => {
@@ -472,6 +480,12 @@ impl Turn {
                 self.refused(Refusal::Line { variant, refusal })
             }
         }
+    }
+
+    /// The units were bought meanwhile: the line leaves, or it would be bought twice.
+    fn was_bought(mut self, line: LineId, refusal: &variant::Refusal) -> Next<Cart> {
+        let refusal = self.bought(line, refusal);
+        self.refused(refusal)
     }
 
     fn hold_anew(mut self, line: LineId, kept: Kept, quantity: u32, now: Timestamp) -> Next<Cart> {

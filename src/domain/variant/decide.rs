@@ -509,8 +509,15 @@ impl Variant {
         }
     }
 
+    /// How a reservation stands. That it was bought is said before whose it is now: that is what whoever looks has to know.
     fn look(&self, id: ReservationId, now: Timestamp) -> Result<Decision, Refusal> {
-        Ok(match self.foreign(id, now)? {
+        let bought = |hold: &Hold| hold.status == HoldStatus::Confirmed;
+        let live = if self.hold(id).is_some_and(bought) {
+            self.live(id, now)
+        } else {
+            self.foreign(id, now)
+        };
+        Ok(match live? {
             Live::Due(refused) => refused,
             Live::Yes(hold) => Decision::Repeat(Box::new(hold.clone())),
         })

@@ -2,8 +2,9 @@
 use super::house::{Fate, House};
 use holdfast::domain::{
     cart::{Command, LineStatus, Refusal, Status},
-    ids::OrderId,
-    order, variant,
+    ids::{CartId, OrderId, Slot},
+    order,
+    variant::{self, Confirm},
 };
 
 #[test]
@@ -185,6 +186,71 @@ fn a_late_payment_takes_what_it_bought_out_of_the_reopened_cart() {
     assert_eq!(house.carts[&cart].version, version, "told twice");
     assert_eq!(house.carts[&cart].status, Status::Active);
     assert!(house.orders[&order].refunds.is_empty());
+}
+
+/// Word of what is held again may have been lost, or was never asked for; and the look at what is left may be lost too.
+#[test]
+fn a_late_payment_takes_out_of_the_cart_what_nobody_knows_to_be_held_again() {
+    let again: [&[Fate]; 3] = [&[], &[Fate::LoseAnswer], &[Fate::LoseAsk]];
+    for (fates, quantity) in again.into_iter().flat_map(|fates| [(fates, 2), (fates, 3)]) {
+        for looks in [Fate::Deliver, Fate::LoseAsk, Fate::LoseAnswer] {
+            let mut house = House::new(&[9]);
+            let cart = house.guest();
+            house.add(&cart, 0, 2).unwrap();
+            let order = house.check_out(&cart).unwrap();
+            house.wait(120_001);
+            house.lapse();
+            house.befall(fates);
+            house.change(&cart, 0, quantity).unwrap();
+            let case = format!("{}, {looks:?}", house.told(&cart));
+            // The order's two asks of the variant, its word to the cart, and then the look.
+            house.befall(&[Fate::Deliver, Fate::Deliver, Fate::Deliver, looks]);
+            house.pay(&order, "late").unwrap();
+            house.wait(60_000);
+            house.lapse();
+            let left = house.told(&cart);
+            assert!(left.is_empty() || left == "v0 1 expired", "{case}: {left}");
+            assert_eq!(house.held(0), 0, "{case}");
+        }
+    }
+}
+
+/// The shop sold a hold by itself whose word the cart had lost.
+#[test]
+fn what_was_bought_meanwhile_is_not_bought_again_with_the_cart() {
+    let acts: [fn(&mut House, &CartId) -> Option<Refusal>; 3] = [
+        |house, cart| house.check_out(cart).err(),
+        |house, cart| house.change(cart, 0, 2).err(),
+        |house, _| {
+            house.lapse();
+            None
+        },
+    ];
+    for (number, act) in acts.into_iter().enumerate() {
+        let mut house = House::new(&[9]);
+        let cart = house.guest();
+        house.befall(&[Fate::LoseAnswer]);
+        house.add(&cart, 0, 2).unwrap();
+        let id = house.carts[&cart].lines[0].hold.maybe_live().unwrap();
+        let order = OrderId::made(house.now, Slot::of_cart(7), 1);
+        let (quantity, order) = (None, Some(order));
+        let now = house.now;
+        house.variants[0].ask(&variant::Command::Confirm(Confirm { id, quantity, order }), now);
+        house.wait(200);
+        let refused = act(&mut house, &cart);
+        let told = matches!(
+            refused,
+            Some(Refusal::Line {
+                refusal: variant::Refusal::ReservationConfirmed { .. },
+                ..
+            })
+        );
+        assert!(told || number == 2, "{number}: {refused:?}");
+        assert_eq!(house.told(&cart), "", "{number}");
+        house.wait(1_000);
+        house.lapse();
+        assert_eq!((house.told(&cart).as_str(), house.held(0)), ("", 0), "{number}");
+    }
 }
 
 /// The shopper's own hold is no reason to ask a payment back; somebody else's is, and then nothing of the cart is touched.

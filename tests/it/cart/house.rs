@@ -220,7 +220,12 @@ impl House {
         variant: usize,
         quantity: u32,
     ) -> Result<Vec<Happened>, Refusal> {
-        let command = Command::Add {
+        let command = self.adding(variant, quantity);
+        self.ask(cart, &command)
+    }
+
+    fn adding(&mut self, variant: usize, quantity: u32) -> Command {
+        Command::Add {
             customer: None,
             session: None,
             variant: self.variants[variant].variant.head().id.clone(),
@@ -229,8 +234,20 @@ impl House {
             campaign: Some("spring".to_owned()),
             reservation: self.reservation(variant),
             policy: self.policy,
-        };
-        self.ask(cart, &command)
+        }
+    }
+
+    /// A cart in the middle of an add that is not logged yet.
+    pub(crate) fn begin_to_add(&mut self, cart: &CartId, variant: usize, quantity: u32) -> Cart {
+        let command = self.adding(variant, quantity);
+        self.carts[cart].decide(&command, None, self.now).unwrap().after
+    }
+
+    /// A cart comes back in the middle of its work, and brings it to its end.
+    pub(crate) fn take_up_again(&mut self, id: &CartId, cart: Cart) {
+        self.carts.insert(id.clone(), cart);
+        self.finish::<Cart>(id, None, true, &mut Vec::new());
+        self.expect_lawful();
     }
 
     pub(crate) fn change(
@@ -397,16 +414,30 @@ impl House {
     /// Takes the step and goes on until nothing is worked on any more.
     fn run<A: Lives>(&mut self, id: &A::Id, next: Next<A>, key: Option<KeyMark>) -> Said<A> {
         let mut happened = Vec::new();
-        let mut told = self.step(id, next, key, &mut happened);
+        let told = self.step(id, next, key, &mut happened);
+        let told = self.finish(id, told, false, &mut happened);
+        told.expect("whoever asked is told before the work ends")
+    }
+
+    /// Goes on with the work in hand, which somebody else may have asked for; what whoever waits is told.
+    fn finish<A: Lives>(
+        &mut self,
+        id: &A::Id,
+        mut told: Option<Said<A>>,
+        mut resumes: bool,
+        happened: &mut Vec<A::Happened>,
+    ) -> Option<Said<A>> {
         for _ in 0..200 {
             if !A::all(self)[id].is_working() {
-                return told.expect("whoever asked is told before the work ends");
+                return told;
             }
-            let Some(answers) = self.round::<A>(id) else {
+            let answers = self.round::<A>(id, resumes);
+            resumes = answers.is_none();
+            let Some(answers) = answers else {
                 continue;
             };
             let next = A::all(self)[id].conclude(&answers, self.now);
-            let said = self.step(id, next, None, &mut happened);
+            let said = self.step(id, next, None, happened);
             told = told.or(said);
         }
         panic!("still working: {:?}", A::all(self)[id]);
@@ -444,15 +475,15 @@ impl House {
         Some(Said { said, after })
     }
 
-    /// Asks everything once; nothing after a crash.
-    fn round<A: Lives>(&mut self, id: &A::Id) -> Option<Vec<Answer>> {
-        let asks = A::all(self)[id].asks();
+    /// Asks everything once; no answers after a crash.
+    fn round<A: Lives>(&mut self, id: &A::Id, resumes: bool) -> Option<Vec<Answer>> {
+        let asks = || {
+            let agent = &A::all(self)[id];
+            if resumes { agent.asks_again() } else { agent.asks() }
+        };
+        let (asks, same) = (asks(), asks());
         assert!(!asks.is_empty(), "work asks something: {:?}", A::all(self)[id]);
-        assert_eq!(
-            format!("{asks:?}"),
-            format!("{:?}", A::all(self)[id].asks()),
-            "the same asks"
-        );
+        assert_eq!(asks, same, "the same asks");
         let mut answers = Vec::new();
         for ask in &asks {
             let answer = match self.fates.pop_front().unwrap_or(Fate::Deliver) {

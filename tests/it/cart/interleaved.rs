@@ -75,6 +75,8 @@ struct Desk<A: Agent> {
     caller: Option<(A::Command, Option<Address>)>,
     round: u64,
     answers: Vec<Option<Answer>>,
+    /// It has just come back.
+    resumes: bool,
 }
 
 impl<A: Agent> Desk<A> {
@@ -84,6 +86,15 @@ impl<A: Agent> Desk<A> {
             caller: None,
             round: 0,
             answers: Vec::new(),
+            resumes: false,
+        }
+    }
+
+    /// Of an agent that comes back in the middle of its work, or without any.
+    fn of(agent: &A) -> Self {
+        Self {
+            resumes: agent.is_working(),
+            ..Self::new()
         }
     }
 }
@@ -488,7 +499,8 @@ impl Sim {
         self.rounds += 1;
         let round = self.rounds;
         let (agent, desk) = A::seat(self, number);
-        let asks = agent.asks();
+        let resumes = std::mem::take(&mut desk.resumes);
+        let asks = if resumes { agent.asks_again() } else { agent.asks() };
         assert!(!asks.is_empty(), "work asks something: {agent:?}");
         desk.round = round;
         desk.answers = vec![None; asks.len()];
@@ -590,15 +602,19 @@ impl Sim {
         let busy = self.busy();
         if busy.is_empty() || self.random.bool() {
             self.mail.clear();
-            self.carts.values_mut().for_each(|(_, desk)| *desk = Desk::new());
-            self.orders.values_mut().for_each(|(_, desk)| *desk = Desk::new());
+            self.carts
+                .values_mut()
+                .for_each(|(cart, desk)| *desk = Desk::of(cart));
+            self.orders
+                .values_mut()
+                .for_each(|(order, desk)| *desk = Desk::of(order));
             return self.pump_all();
         }
         let who = busy[self.random.usize(..busy.len())];
         self.mail.remove(&who);
         match who {
-            Who::Cart(number) => *Cart::seat(self, number).1 = Desk::new(),
-            Who::Order(number) => *Order::seat(self, number).1 = Desk::new(),
+            Who::Cart(number) => Cart::comes_back(self, number),
+            Who::Order(number) => Order::comes_back(self, number),
             Who::Variant(_) => {}
         }
         self.pump_all();
@@ -630,6 +646,11 @@ type Caller<A> = (<A as Agent>::Command, Option<Address>);
 trait Lives: Agent<Command: Clone, Refusal: PartialEq> {
     fn seat(sim: &mut Sim, number: u128) -> (&mut Self, &mut Desk<Self>);
     fn who(number: u128) -> Who;
+    /// It has ended with everything it knew but its state.
+    fn comes_back(sim: &mut Sim, number: u128) {
+        let (agent, desk) = Self::seat(sim, number);
+        *desk = Desk::of(agent);
+    }
     /// One more record.
     fn count(&mut self);
     fn answer(said: Result<Box<Self>, Self::Refusal>) -> Answer;

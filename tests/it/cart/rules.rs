@@ -2,7 +2,9 @@
 use super::house::{Fate, House, POLICY, price};
 use holdfast::domain::{
     agent::{Agent, Answer, Told},
-    cart::{Cart, Command, ENDED_KEPT_MS, Happened, LineHold, MergeStrategy, NotExtended, Refusal, Status},
+    cart::{
+        Cart, Command, ENDED_KEPT_MS, Happened, LineHold, MergeStrategy, NotExtended, Refusal, Status, Task,
+    },
     key::KeyMark,
     policy::{ExpiredLines, Limits},
     time::Timestamp,
@@ -411,6 +413,25 @@ fn a_used_up_id_is_not_asked_under_again() {
     let second = house.carts[&cart].lines[0].hold.maybe_live().unwrap();
     assert_ne!(first, second);
     assert_eq!((house.told(&cart).as_str(), house.held(0)), ("v0 2 active", 2));
+}
+
+/// A crash in the middle of an add: the hold was made, the cart was not told, and the hold was given back since.
+#[test]
+fn an_add_taken_up_again_does_not_raise_what_was_given_back() {
+    let mut house = House::new(&[2]);
+    let cart = house.guest();
+    let begun = house.begin_to_add(&cart, 0, 2);
+    let Some(Task::Hold { reservation: id, .. }) = begun.work.as_ref().map(|work| &work.task) else {
+        panic!("{begun:?}")
+    };
+    let id = *id;
+    house.grant(&cart, id, 2);
+    let now = house.now;
+    house.variants[0].ask(&variant::Command::Release { id }, now);
+    house.take_up_again(&cart, begun);
+    let held = house.carts[&cart].lines[0].hold.maybe_live().unwrap();
+    assert_eq!(house.told(&cart), "v0 2 active");
+    assert_ne!(held, id, "it has ended");
 }
 
 #[test]

@@ -95,13 +95,18 @@ where
         Ok(next) => ran.log(next),
     }
     let mut answers: Vec<Answer> = Vec::new();
+    let mut crashed = false;
     while ran.after.is_working() {
         let round = ran.rounds.len();
         assert!(round < ROUNDS_MAX, "it never ends: {:?}", ran.after);
         if round > PATIENCE {
             now = now.saturating_add(500);
         }
-        let asks = ran.after.asks();
+        let asks = if crashed {
+            ran.after.asks_again()
+        } else {
+            ran.after.asks()
+        };
         if answers.len() != asks.len() {
             answers = vec![Answer::Unanswered; asks.len()];
         }
@@ -112,7 +117,7 @@ where
                 .find(|(place, _)| *place == (round, at))
                 .map(|(_, fault)| *fault)
         };
-        let crashed = ran.ask_all(&asks, &mut answers, fault, now);
+        crashed = ran.ask_all(&asks, &mut answers, fault, now);
         if crashed {
             // What was logged is what there is: it asks again.
             answers.clear();
