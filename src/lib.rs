@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | [`domain`] | what is true about stock: `decide` reads and may refuse, `apply` changes and cannot | async, serde, disk, clock, randomness |
 //! | [`storage`] | records, journal (queue, writer thread, back ends), checkpoint, stored rows, projections, keys, recovery, the checker of the laws, portable snapshots | sees ractor or axum |
-//! | [`actor`] | ractor shells: variant, bulk coordinator, one for carts and orders (`agent`), supervisor; the directory that routes and the timers | decide what is true |
+//! | [`actor`] | ractor shells: variant, bulk coordinator, lists that happen as one (`together`), one for carts and orders (`agent`), supervisor; the directory that routes and the timers | decide what is true |
 //! | [`app`] | use cases, one file per noun; transport-free errors | know HTTP |
 //! | [`http`] | translate in, translate out: router, bodies, problems, listeners | decide |
 //! | [`telemetry`] | every metric name with unit and help; tracing set-up | |

@@ -52,10 +52,12 @@ mod alive {
         UnboundedQueue,
         /// A log that is damaged in its middle is taken to end there.
         SilentCut,
+        /// The records of a list that is taken over as one go to the log one by one.
+        TornList,
     }
 
     impl Fault {
-        const ALL: [Self; 11] = [
+        const ALL: [Self; 12] = [
             Self::AnswerBeforeSync,
             Self::SkipDeviceSync,
             Self::ForgetKeys,
@@ -67,6 +69,7 @@ mod alive {
             Self::ReplayReadsClock,
             Self::UnboundedQueue,
             Self::SilentCut,
+            Self::TornList,
         ];
     }
 

@@ -38,6 +38,7 @@ ExpireEarly        simulation        sim  sim
 ConfirmAfterExpiry simulation        sim  sim
 ReorderedAnswers   simulation        sim  sim
 ReplayReadsClock   simulation        sim  sim
+TornList           simulation        sim  sim
 '
 wanted=" $* "
 

@@ -16,10 +16,7 @@ use crate::{
         time::Timestamp,
         variant::{Command, Hold, Refusal, settled},
     },
-    storage::{
-        dto,
-        record::{Fact, Turn},
-    },
+    storage::record::{Fact, Turn},
     workers::aside,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -490,7 +487,6 @@ impl Running {
             },
             key: key.as_ref().map(KeyClaim::mark),
         });
-        let payload = dto::encode_turn(&turn);
         if decided && !kept {
             self.key = None;
         }
@@ -503,7 +499,7 @@ impl Running {
             port: None,
             permit,
         };
-        let number = self.directory.append(payload, pending).ok()?;
+        let number = self.directory.append(pending).ok()?;
         Some(Logged { number, turn: logged })
     }
 }

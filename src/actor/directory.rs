@@ -10,11 +10,11 @@ use super::{
     bulk::{BulkActor, BulkStart, StillSettling},
     durable::Pending,
     entry::{Asleep, Closed, Desk, Entry, Failures, Seat},
-    message::{BulkMessage, Draft, ListId, Message},
+    message::{BulkMessage, KeyClaim, ListId, Message},
     seat::Route,
     sleepers::Sleepers,
     supervisor::Supervisor,
-    together::{Closing, NotTogether},
+    together::{Agreed, Closing, NotTogether},
     variant::{Start, VariantActor},
 };
 use crate::{
@@ -29,7 +29,7 @@ use crate::{
         dto,
         journal::{JournalQueue, RejectReason},
         keys::{Claim, Fingerprint, KeyHash, KeyTable},
-        record::{KeyMark, Turn},
+        record::KeyMark,
     },
     telemetry::metrics::metrics,
     workers::{Workers, aside},
@@ -124,15 +124,16 @@ impl Drop for Directory {
     }
 }
 
-/// Who an actor is, or whose deadline it is.
+/// Who an actor is, or whose deadline it is. The bits of an id are kept as bytes, the most significant first: as a number their
+/// alignment would make the entry of a deadline half as large again, and there are millions of those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Who {
     /// A variant.
     Variant(VariantOrdinal),
     /// A cart.
-    Cart(u128),
+    Cart([u8; 16]),
     /// An order.
-    Order(u128),
+    Order([u8; 16]),
 }
 
 /// What an actor leaves behind.
@@ -316,6 +317,11 @@ impl Directory {
         }
     }
 
+    /// Whether a variant's state is being read again: what is sent to it waits until that is done.
+    pub fn is_rebuilding(&self, entry: &Entry) -> bool {
+        matches!(entry.desk.lock().seat, Seat::Rebuilding { .. })
+    }
+
     /// The state of a variant that sleeps, without waking it, if all that it rests on is durable. An actor that leaves has
     /// seen to that; what was not created yet waits for the deletion of the variant that had its id.
     pub fn sleeping(&self, entry: &Entry) -> Option<Arc<[u8]>> {
@@ -394,9 +400,13 @@ impl Directory {
         let who = self.actors.lock().remove(&actor);
         let ordinal = match who {
             Some(Who::Variant(ordinal)) => ordinal,
-            Some(Who::Cart(bits)) => return self.agent_ended(AgentId::Cart(bits), actor, failure.as_deref()),
-            Some(Who::Order(bits)) => {
-                return self.agent_ended(AgentId::Order(bits), actor, failure.as_deref());
+            Some(Who::Cart(bytes)) => {
+                let id = AgentId::Cart(u128::from_be_bytes(bytes));
+                return self.agent_ended(id, actor, failure.as_deref());
+            }
+            Some(Who::Order(bytes)) => {
+                let id = AgentId::Order(u128::from_be_bytes(bytes));
+                return self.agent_ended(id, actor, failure.as_deref());
             }
             None => return,
         };
@@ -657,8 +667,11 @@ impl Directory {
     ///
     /// # Errors
     /// The journal has ended, and with it this life of the shop; or the record is larger than a group.
-    pub fn append(&self, payload: Vec<u8>, pending: Pending) -> Result<u64, RejectReason> {
-        let waits = pending.waits();
+    ///
+    /// # Panics
+    /// On an answer that has no record.
+    pub fn append(&self, pending: Pending) -> Result<u64, RejectReason> {
+        let (payload, waits) = (pending.payload(), pending.waits());
         let queued = self.services.queue.append(payload, pending, waits);
         queued.map(|number| number.0).map_err(|rejected| rejected.reason)
     }
@@ -672,28 +685,28 @@ impl Directory {
     pub(super) fn append_together(
         &self,
         list: ListId,
-        mut drafts: Vec<(Arc<Entry>, Draft)>,
+        mut lines: Vec<Agreed>,
         Closing { turn, claim, port }: Closing,
         permit: Option<Permit>,
     ) -> Result<(), NotTogether> {
-        drafts.sort_by_key(|(entry, _)| entry.ordinal);
-        let mut records = Vec::with_capacity(drafts.len() + 1);
-        let mut seats = Vec::with_capacity(drafts.len());
-        let mut add = |turn: Box<Turn>, claim, port, permit| {
-            let payload = dto::encode_turn(&turn);
+        lines.sort_by_key(|line| line.entry.ordinal);
+        let mut records = Vec::with_capacity(lines.len() + 1);
+        let mut seats = Vec::with_capacity(lines.len());
+        let mut add = |turn, claim, port, permit| {
             let pending = Pending::Turn {
                 turn,
                 claim,
                 port,
                 permit,
             };
-            let waits = pending.waits();
+            let (payload, waits) = (pending.payload(), pending.waits());
             records.push((payload, pending, waits));
         };
-        for (entry, draft) in &mut drafts {
+        for Agreed { entry, draft, key } in &mut lines {
             seats.push((&**entry, draft.generation, draft.turn.is_some()));
-            if let Some(turn) = draft.turn.take() {
-                add(turn, None, None, None);
+            if let Some(mut turn) = draft.turn.take() {
+                turn.key = key.as_ref().map(KeyClaim::mark);
+                add(turn, key.take().map(|key| key.claim), None, None);
             }
         }
         add(Box::new(turn), claim, Some((port, None)), permit);
@@ -701,6 +714,10 @@ impl Directory {
         let mut places = seats.iter().zip(&desks);
         if !places.all(|((_, generation, _), desk)| desk.seat.is(*generation)) {
             return Err(NotTogether::Lost);
+        }
+        for (entry, ..) in seats.iter().filter(|(.., changes)| *changes) {
+            // What was sold out is not for certain any more; the actor, which publishes it anew, may hear of it after the caller.
+            entry.gate.close();
         }
         let first = self.services.queue.append_together(records);
         let mut number = first.map_err(|rejected| rejected.reason)?.0;

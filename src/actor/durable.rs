@@ -7,6 +7,7 @@ use super::{
 use crate::{
     domain::{bulk, cart, order, variant::Event},
     storage::{
+        dto,
         journal::{Delivered, DurableObserver, Waits},
         keys::{Claim, Fingerprint, KeyEntry, KeyHash, KeyTable},
         projection::Projection,
@@ -42,6 +43,17 @@ pub enum Pending {
 }
 
 impl Pending {
+    /// The record it is delivered with.
+    ///
+    /// # Panics
+    /// On an answer that repeats earlier facts: it has none.
+    pub(super) fn payload(&self) -> Vec<u8> {
+        match self {
+            Self::Turn { turn, .. } => dto::encode_turn(turn),
+            Self::Later { .. } => unreachable!("an answer that repeats earlier facts has no record"),
+        }
+    }
+
     /// Who waits until it is durable.
     pub(super) fn waits(&self) -> Waits {
         match self {

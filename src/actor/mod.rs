@@ -35,4 +35,4 @@ pub use message::{
     Answer, BulkAddress, Draft, Drafting, Job, Judged, KeyClaim, ListId, Logged, Message, NotDone, Outcome,
     Port, Viewing, What,
 };
-pub use together::{Closing, NotTogether, Together};
+pub use together::{Agreed, Closing, NotTogether, Together};

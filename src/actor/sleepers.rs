@@ -5,7 +5,7 @@ use super::{
     directory::{Directory, Who},
     message::Message,
 };
-use crate::domain::{ids::VariantOrdinal, time::Timestamp};
+use crate::domain::time::Timestamp;
 use parking_lot::Mutex;
 use std::{
     collections::BTreeSet,
@@ -23,51 +23,8 @@ const PAUSE_MS: i64 = 20;
 /// The heap.
 #[derive(Debug, Default)]
 pub(super) struct Sleepers {
-    deadlines: Mutex<BTreeSet<Deadline>>,
+    deadlines: Mutex<BTreeSet<(Timestamp, Who)>>,
     earlier: Notify,
-}
-
-/// When to wake whom. [`Who`] with its moment would be half as large again, for alignment, and there are millions of these.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Deadline {
-    at: Timestamp,
-    kind: Kind,
-    /// The bits of an id, or a variant's ordinal; the most significant byte first.
-    bits: [u8; 16],
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Variant,
-    Cart,
-    Order,
-}
-
-impl Deadline {
-    fn new(at: Timestamp, who: Who) -> Self {
-        let (kind, bits) = match who {
-            Who::Variant(ordinal) => (Kind::Variant, u128::from(ordinal.0)),
-            Who::Cart(bits) => (Kind::Cart, bits),
-            Who::Order(bits) => (Kind::Order, bits),
-        };
-        Self {
-            at,
-            kind,
-            bits: bits.to_be_bytes(),
-        }
-    }
-
-    fn who(self) -> Who {
-        let bits = u128::from_be_bytes(self.bits);
-        match self.kind {
-            Kind::Variant => {
-                let ordinal = u32::try_from(bits).expect("it was one");
-                Who::Variant(VariantOrdinal(ordinal))
-            }
-            Kind::Cart => Who::Cart(bits),
-            Kind::Order => Who::Order(bits),
-        }
-    }
 }
 
 impl Sleepers {
@@ -76,22 +33,22 @@ impl Sleepers {
     pub(super) fn add(&self, who: Who, deadline: Option<Timestamp>) {
         let Some(deadline) = deadline else { return };
         let mut deadlines = self.deadlines.lock();
-        let first = deadlines.first().map(|first| first.at);
-        deadlines.insert(Deadline::new(deadline, who));
+        let first = deadlines.first().map(|(at, _)| *at);
+        deadlines.insert((deadline, who));
         if first.is_none_or(|first| deadline < first) {
             self.earlier.notify_one();
         }
     }
 
     fn first(&self) -> Option<Timestamp> {
-        self.deadlines.lock().first().map(|first| first.at)
+        self.deadlines.lock().first().map(|(at, _)| *at)
     }
 
     fn take_due(&self, now: Timestamp, limit: usize) -> Vec<Who> {
         let mut deadlines = self.deadlines.lock();
         let mut due = Vec::new();
-        while due.len() < limit && deadlines.first().is_some_and(|first| first.at <= now) {
-            due.extend(deadlines.pop_first().map(Deadline::who));
+        while due.len() < limit && deadlines.first().is_some_and(|(at, _)| *at <= now) {
+            due.extend(deadlines.pop_first().map(|(_, who)| who));
         }
         due
     }
@@ -132,8 +89,8 @@ impl Directory {
                         let _ = self.route(&entry, Message::Wake);
                     }
                 }
-                Who::Cart(bits) => self.wake_agent(AgentId::Cart(bits)),
-                Who::Order(bits) => self.wake_agent(AgentId::Order(bits)),
+                Who::Cart(bytes) => self.wake_agent(AgentId::Cart(u128::from_be_bytes(bytes))),
+                Who::Order(bytes) => self.wake_agent(AgentId::Order(u128::from_be_bytes(bytes))),
             }
         }
         due.len()

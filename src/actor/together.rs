@@ -26,14 +26,15 @@
 //! most 200 variants are asked, which no disk is part of, and all of the list lies in one partition.
 //!
 //! A restore to a moment takes a list as a whole or not at all, for a group has one moment. One to a record's number cuts where
-//! it is told to, also between two lines.
+//! it is told to, also between two lines: each line's record has a key of its own, by which a repeat of the list finds what is
+//! done and asks for the rest.
 //!
 //! One list at a time, which is the caller's business: two of them could each wait for what the other has.
 use super::{
     admission::Permit,
     directory::{Directory, Unroutable},
     entry::Entry,
-    message::{Draft, Drafting, Judged, ListId, Message, Port},
+    message::{Draft, Drafting, Judged, KeyClaim, ListId, Message, Port},
 };
 use crate::{
     domain::{
@@ -66,6 +67,16 @@ const _: () = assert!(
     records_max(LINES_MAX) <= bulk::records_max(LINES_MAX),
     "the reserved pool has room for it, as for the largest bulk"
 );
+
+/// A line that its variant agreed to.
+pub struct Agreed {
+    /// Where the variant lives.
+    pub entry: Arc<Entry>,
+    /// What it said.
+    pub draft: Draft,
+    /// The claim of the line's own key.
+    pub key: Option<KeyClaim>,
+}
 
 /// The record that closes a list's group: what its caller is told.
 pub struct Closing {
@@ -130,14 +141,10 @@ impl Together {
     ///
     /// # Errors
     /// Nothing was done.
-    pub fn carry_out(
-        mut self,
-        drafts: Vec<(Arc<Entry>, Draft)>,
-        closing: Closing,
-    ) -> Result<(), NotTogether> {
+    pub fn carry_out(mut self, lines: Vec<Agreed>, closing: Closing) -> Result<(), NotTogether> {
         let permit = self.permit.take();
         self.directory
-            .append_together(self.list, drafts, closing, permit)?;
+            .append_together(self.list, lines, closing, permit)?;
         self.asked.clear();
         Ok(())
     }

@@ -22,7 +22,7 @@ use crate::{
         bulk::LineOutcome,
         ids::{StoreId, VariantId},
         time::Timestamp,
-        variant::{Command, Decision, EXPIRIES_PER_TURN, Event, Head, Import, Refusal, Variant},
+        variant::{Command, Decision, EXPIRIES_PER_TURN, Event, Head, Import, Refusal, Variant, View},
     },
     storage::{
         dto,
@@ -78,7 +78,7 @@ pub(super) struct Running {
     asked_to_leave: bool,
     /// The turn of a list that is to be taken over as one: until it is resolved nothing else happens here.
     drafted: Option<Drafted>,
-    /// What came meanwhile, bounded by the permits of those who sent it.
+    /// What came meanwhile: no more than a mailbox takes in the second that a list may take.
     aside: VecDeque<Message>,
 }
 
@@ -415,7 +415,8 @@ impl Running {
             self.judge(import, permit, now)
         };
         let told = drafted.map(|events| {
-            let turn = (!events.is_empty()).then(|| Box::new(self.turn_of(events.clone(), now)));
+            let revision = self.variant.head().revision + events.len() as u64;
+            let turn = (!events.is_empty()).then(|| Box::new(self.turn(events.clone(), revision, None, now)));
             let at = now;
             self.drafted = Some(Drafted { list, events, at });
             let generation = self.generation;
@@ -459,17 +460,17 @@ impl Running {
         Ok(events)
     }
 
-    /// The record of a turn that is not applied yet.
-    fn turn_of(&self, events: Vec<Event>, at: Timestamp) -> Turn {
+    /// What the record of these events says, the last of which leads to `revision`; `view` is what whoever asked is shown.
+    fn turn(&self, events: Vec<Event>, revision: u64, view: Option<Box<View>>, at: Timestamp) -> Turn {
         let head = self.variant.head();
         Turn {
             at,
             fact: Fact::Variant(VariantFact {
                 ordinal: head.ordinal,
-                revision: head.revision + events.len() as u64,
+                revision,
                 named: named(head, &events),
                 events,
-                view: None,
+                view,
             }),
             key: None,
         }
@@ -481,11 +482,12 @@ impl Running {
         let Some(Drafted { events, at, .. }) = self.drafted.take_if(|drafted| drafted.list == list) else {
             return;
         };
-        let Some(number) = logged else { return };
-        for event in &events {
-            self.variant.apply(event, at);
+        if let Some(number) = logged {
+            for event in &events {
+                self.variant.apply(event, at);
+            }
+            self.number = number;
         }
-        self.number = number;
         self.entry.gate.publish(&self.variant, now);
     }
 
@@ -641,20 +643,13 @@ impl Running {
             port,
             permit,
         } = granted;
-        let head = self.variant.head();
         let shops_side = events.last().is_some_and(|event| event.hold().is_none());
+        let view = shops_side.then(|| Box::new(self.variant.view(now)));
+        let revision = self.variant.head().revision - later as u64;
         let turn = Box::new(Turn {
-            at: now,
-            fact: Fact::Variant(VariantFact {
-                ordinal: head.ordinal,
-                revision: head.revision - later as u64,
-                named: named(head, &events),
-                events,
-                view: shops_side.then(|| Box::new(self.variant.view(now))),
-            }),
             key: key.as_ref().map(KeyClaim::mark),
+            ..self.turn(events, revision, view, now)
         });
-        let payload = dto::encode_turn(&turn);
         let claim = key.map(|key| key.claim);
         let pending = Pending::Turn {
             turn,
@@ -662,7 +657,7 @@ impl Running {
             port,
             permit,
         };
-        match self.directory.append(payload, pending) {
+        match self.directory.append(pending) {
             Ok(number) => self.number = number,
             Err(RejectReason::Closed) => self.ended = true,
             // The state has run ahead of a log that will never catch up, so it is dropped.

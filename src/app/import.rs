@@ -629,8 +629,7 @@ fn feed(source: Arc<dyn ImportSource>) -> mpsc::Receiver<Result<ImportLine, AppE
     let (sender, lines) = mpsc::channel(64);
     tokio::task::spawn_blocking(move || {
         for line in source.lines() {
-            let line = line.map_err(|error| AppError::internal("a checked line could not be read", &error));
-            if sender.blocking_send(line).is_err() {
+            if sender.blocking_send(line.map_err(unreadable)).is_err() {
                 return; // Nobody wants more.
             }
         }
@@ -639,3 +638,7 @@ fn feed(source: Arc<dyn ImportSource>) -> mpsc::Receiver<Result<ImportLine, AppE
 }
 
 const _: () = assert!(FAILURES_TOLD_MAX == FAULTS_TOLD_MAX, "both answers are as long");
+
+fn unreadable(error: NoLine) -> AppError {
+    AppError::internal("a checked line could not be read", &error)
+}

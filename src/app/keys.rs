@@ -10,7 +10,6 @@ use crate::{
     actor::{Answer, KeyClaim, Logged, Pending, Permit},
     domain::variant::Hold,
     storage::{
-        dto,
         keys::{Fingerprint, KeyLookupError, Settled},
         record::{Fact, Told, Turn},
     },
@@ -79,7 +78,6 @@ impl Shop {
             fact: Fact::Told(told),
             key: Some(key.mark()),
         });
-        let payload = dto::encode_turn(&turn);
         let pending = Pending::Turn {
             turn,
             claim: Some(key.claim),
@@ -87,7 +85,7 @@ impl Shop {
             permit: Some(permit),
         };
         // Refused only when the journal has ended, and with it the process.
-        let _ = self.directory.append(payload, pending);
+        let _ = self.directory.append(pending);
         match self.answer(ctx, answer).await? {
             Answer::Logged(logged) => Ok(*logged),
             Answer::Repeat { .. }

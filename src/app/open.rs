@@ -423,10 +423,10 @@ fn enter(gate: Gate, directory: &Directory, clock: &Clock) {
         claim: None,
         port: None,
         permit: None,
-        turn: turn.clone(),
+        turn,
     };
     // Refused only when the journal has ended, and with it the process.
-    let _ = directory.append(dto::encode_turn(&turn), pending);
+    let _ = directory.append(pending);
 }
 
 /// Reads again, from rows and log, what no actor keeps.

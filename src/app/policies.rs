@@ -14,7 +14,6 @@ use crate::{
         variant::Refusal,
     },
     storage::{
-        dto,
         projection::Projection,
         record::{Fact, Turn},
     },
@@ -131,7 +130,6 @@ impl Shop {
                         },
                         key: key.as_ref().map(KeyClaim::mark),
                     });
-                    let payload = dto::encode_turn(&turn);
                     let pending = Pending::Turn {
                         turn,
                         claim: key.map(|key| key.claim),
@@ -139,7 +137,7 @@ impl Shop {
                         permit: Some(permit),
                     };
                     // Refused only when the journal has ended, and with it the process.
-                    if let Ok(number) = self.directory.append(payload, pending) {
+                    if let Ok(number) = self.directory.append(pending) {
                         latest.insert(ctx.store.clone(), (changed.policy, number));
                     }
                     None

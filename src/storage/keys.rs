@@ -90,7 +90,7 @@ impl Fingerprint {
 const PIECE_BYTES: usize = 1024;
 
 /// The first `N` bytes of BLAKE3 over a tag and length-prefixed parts.
-fn digest<const N: usize>(tag: &[u8], parts: [&[u8]; 3]) -> [u8; N] {
+pub(crate) fn digest<const N: usize>(tag: &[u8], parts: [&[u8]; 3]) -> [u8; N] {
     let lengths = parts.map(|part| (part.len() as u64).to_le_bytes());
     let pieces = || {
         let parts = lengths.iter().zip(parts);

@@ -1,8 +1,8 @@
 //! What shoppers and the shop's side ask, as data: so that a request can be sent twice, late, and again after a crash.
 use holdfast::{
     app::{
-        AdjustAsk, Answered, AppError, BulkAsk, BulkWhat, CartDone, Context, NewItem, OrderDone, PaidAsk,
-        RequestKey, Reservation, ReserveAsk, Shop, Whose,
+        AdjustAsk, Answered, AppError, BulkAsk, BulkWhat, CartDone, Context, ImportLine, ImportSource,
+        NewItem, NoLine, OrderDone, PaidAsk, RequestKey, Reservation, ReserveAsk, Shop, Whose,
     },
     domain::{
         bulk::{LineOutcome, Mode},
@@ -11,7 +11,7 @@ use holdfast::{
         money::Currency,
         order::Order,
         time::Timestamp,
-        variant::{Hold, SaleState, Shopper, View},
+        variant::{Hold, Import, Level, SaleState, Shopper, View},
     },
 };
 use std::{fmt::Debug, sync::Arc};
@@ -97,6 +97,8 @@ pub(crate) enum Ask {
         variant: VariantId,
         delta: i64,
     },
+    /// A list of changes of units, all or none.
+    TakeOver(Vec<(VariantId, i64)>),
     SetSale {
         variant: VariantId,
         sale: SaleState,
@@ -207,7 +209,7 @@ impl Ask {
 
     /// Sends it to the house.
     pub(crate) async fn send(self, shop: Arc<Shop>, ctx: Context) -> Result<Said, AppError> {
-        let (shop, ctx) = (&*shop, &ctx);
+        let (shop, ctx) = (&shop, &ctx);
         Ok(match self {
             Self::Reserve {
                 variant,
@@ -325,6 +327,11 @@ impl Ask {
                     view(done.view)
                 })
             }
+            Self::TakeOver(lines) => {
+                let seat = shop.import_seat()?;
+                let list = Arc::new(List(lines));
+                said(shop.import_together(ctx, list, seat).await?, |_| Facts::default())
+            }
             Self::SetSale { variant, sale } => said(shop.set_sale(ctx, &variant, sale, None).await?, view),
             Self::LookAtVariant(id) => said(shop.get_variant(ctx, &id).await?, view),
             Self::LookAtHold(id) => said(shop.get_reservation(ctx, id).await?, hold),
@@ -334,6 +341,28 @@ impl Ask {
             }),
             Self::LookAtOrder(id) => said(shop.get_order(ctx, &id).await?, order),
         })
+    }
+}
+
+/// The lines of a list.
+struct List(Vec<(VariantId, i64)>);
+
+impl ImportSource for List {
+    fn lines(&self) -> Box<dyn Iterator<Item = Result<ImportLine, NoLine>> + Send + '_> {
+        let line = |(number, (variant, delta)): (u64, &(VariantId, i64))| {
+            Ok(ImportLine {
+                number,
+                variant: variant.clone(),
+                import: Import {
+                    settings: Vec::new(),
+                    level: Some(Level::Delta(*delta)),
+                    sale: None,
+                    reference: format!("line {number}"),
+                    by: "shop".to_owned(),
+                },
+            })
+        };
+        Box::new((1..).zip(&self.0).map(line))
     }
 }
 

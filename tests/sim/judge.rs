@@ -6,7 +6,7 @@ use holdfast::{
         law::{Law, Violation},
         order::Status,
         time::Timestamp,
-        variant::{HoldStatus, View},
+        variant::{Event, HoldStatus, View},
     },
     storage::{
         dto,
@@ -14,6 +14,7 @@ use holdfast::{
             AppendError, Group, Journal, LogReader, LogTrimmer, PartitionId, Position, RecordNumber, Tail,
         },
         laws::Checker,
+        record::{Fact, Told},
     },
 };
 use parking_lot::Mutex;
@@ -68,6 +69,8 @@ impl Judge {
         }
         if let Err(broken) = self.checker.group(group) {
             self.violation(broken);
+        } else if let Err(part) = whole_lists(group) {
+            self.violation(part);
         }
     }
 
@@ -248,4 +251,43 @@ impl Journal for Watched {
     fn trimmer(&self) -> Arc<dyn LogTrimmer> {
         self.inner.trimmer()
     }
+}
+
+/// Every list in a group is there with all of its lines and its report. Only lists change units by lines here.
+fn whole_lists(group: &Group) -> Result<(), String> {
+    let mut lines = 0;
+    for record in group.records() {
+        let Ok(turn) = dto::decode_turn(&record.payload) else {
+            return Ok(()); // The checker has said so.
+        };
+        match turn.fact {
+            Fact::Told(Told::Imported(report)) if report.changed != lines => {
+                let evidence = format!("{lines} lines before record {}: {report:?}", record.number);
+                return Err(format!("WHOLE_LISTS: {evidence}"));
+            }
+            Fact::Told(Told::Imported(_)) => lines = 0,
+            Fact::Variant(fact) => lines += u64::from(fact.events.iter().any(is_line)),
+            Fact::Policy { .. }
+            | Fact::Bulk { .. }
+            | Fact::Gate(_)
+            | Fact::Told(_)
+            | Fact::Cart(_)
+            | Fact::Order(_) => {}
+        }
+    }
+    if lines == 0 {
+        return Ok(());
+    }
+    Err(format!(
+        "WHOLE_LISTS: {lines} lines without a report, up to record {}",
+        group.last()
+    ))
+}
+
+fn is_line(event: &Event) -> bool {
+    let Event::StockChanged { entry: Some(entry) } = event else {
+        return false;
+    };
+    let reference = entry.reference.as_deref();
+    reference.is_some_and(|reference| reference.starts_with("line "))
 }

@@ -70,7 +70,7 @@ impl Heard {
                 64..78 => self.about_a_cart(swarm, rng),
                 78..82 => self.check_out(rng),
                 82..92 => self.about_an_order(rng),
-                92..95 => Some(shops_side(swarm, rng)),
+                92..96 => Some(shops_side(swarm, rng)),
                 _ => self.look(swarm, rng),
             };
             if let Some(ask) = drawn {
@@ -210,6 +210,10 @@ fn bulk(swarm: &Swarm, rng: &mut Rng) -> Ask {
 }
 
 fn shops_side(swarm: &Swarm, rng: &mut Rng) -> Ask {
+    if rng.u32(0..3) == 0 {
+        let line = |number| (variant(number), rng.i64(-3..=5));
+        return Ask::TakeOver((0..swarm.variants).map(line).collect());
+    }
     let variant = variant(rng.u32(0..swarm.variants));
     match rng.u32(0..6) {
         0 => Ask::SetSale {

@@ -329,10 +329,6 @@ impl Arena {
         let place = self.place()?;
         let (_server, address) =
             Server::listening(&self.cores, &self.programs.own, &["echo"], &place.0).await?;
-        self.echoed(address).await
-    }
-
-    async fn echoed(&self, address: SocketAddr) -> Result<Leg, Trouble> {
         let lanes = http_lanes(address, self.connections, ECHO, true).await?;
         let load = drive(lanes, self.length, &self.cores).await;
         Ok(leg(self.length, load, |_| None))

@@ -22,7 +22,7 @@ use crate::{
         time::Timestamp,
         variant,
     },
-    storage::{dto, journal::RejectReason, record::Turn},
+    storage::{journal::RejectReason, record::Turn},
     telemetry::metrics::{self, metrics},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -75,6 +75,8 @@ pub(super) struct Running<A: Housed> {
     /// Who the work in hand is for, until they are told.
     current: Option<Caller>,
     round: Round,
+    /// The work in hand was begun before this actor, and may have been asked for.
+    resumes: bool,
     /// The slots of the work in hand, and how many.
     slots: Option<(Permit, usize)>,
     /// Until when nothing that needs slots is begun: the pool has none.
@@ -128,6 +130,7 @@ impl<A: Housed> Actor for Shell<A> {
             start.directory.park_key(mark);
         }
         Ok(Running {
+            resumes: start.agent.is_working(),
             agent: start.agent,
             number: 0,
             generation: start.generation,
@@ -462,7 +465,11 @@ impl<A: Housed> Running<A> {
 
     /// Asks what the work in hand asks; `false` when there is no room yet, as after a restart.
     fn ask(&mut self, now: Timestamp) -> bool {
-        let asks = self.agent.asks();
+        let asks = if self.resumes {
+            self.agent.asks_again()
+        } else {
+            self.agent.asks()
+        };
         let had = self.slots.as_ref().map_or(0, |(_, had)| *had);
         if had < asks.len() + OWN_SLOTS && !self.have_slots(asks.len()) {
             // What it has may be what others wait for.
@@ -500,6 +507,7 @@ impl<A: Housed> Running<A> {
             self.round.answers[place] = self.directory.send_ask(ask.clone(), store, permit, from);
         }
         self.round.asks = asks;
+        self.resumes = false;
         true
     }
 
@@ -607,14 +615,13 @@ impl<A: Housed> Running<A> {
             fact: A::fact(self.agent.clone(), happened),
             key: mark,
         });
-        let payload = dto::encode_turn(&turn);
         let pending = Pending::Turn {
             turn,
             claim,
             port,
             permit,
         };
-        match self.directory.append(payload, pending) {
+        match self.directory.append(pending) {
             Ok(number) => self.number = number,
             Err(RejectReason::Closed) => {
                 self.ended = true;

@@ -2,15 +2,18 @@
 //!
 //! Such a list is bounded by its lines and by what they come to in the log, and nothing happens before both are known to
 //! fit. A refused line is a refusal of the whole list: it names every such line and is not remembered under the key, so
-//! that a retry is judged afresh. What was done is remembered by the record that closes the list's group.
+//! that a retry is judged afresh. What was done is remembered by the record that closes the list's group, and line by line
+//! for the day when an operator puts the shop back to a record between two lines: a repeat has the rest done, all or nothing.
 use super::{
-    ImportLine, ImportPlan, ImportSeat, ImportSource, Keyed, Taken, feed, imported, taken, tally, to_its_end,
+    ImportLine, ImportPlan, ImportSeat, ImportSource, Keyed, MARK, Taken, imported, taken, tally, to_its_end,
+    unreadable,
 };
 use crate::{
     actor::{
-        Answer, Closing, Draft, Entry, Judged, KeyClaim, NotDone, NotTogether, Shed, Together, Unroutable,
+        Agreed, Answer, Closing, Draft, Entry, Judged, KeyClaim, NotDone, NotTogether, Shed, Together,
+        Unroutable,
     },
-    app::{Answered, AppError, Context, Shop},
+    app::{Answered, AppError, Context, Shop, replay::blocking},
     domain::{
         bulk,
         time::Timestamp,
@@ -51,7 +54,10 @@ impl Shop {
             }
             plan.add(line, judged);
         }
-        all_agree(failures, total)?;
+        if !failures.is_empty() {
+            let lines = total;
+            return Err(AppError::ImportRefused { failures, lines });
+        }
         Ok(plan)
     }
 
@@ -85,11 +91,11 @@ impl Shop {
         if lines > TOGETHER_MAX {
             return Err(AppError::ImportTooLong { lines });
         }
-        let (mut lines, mut read) = (Vec::new(), feed(source));
-        while let Some(line) = read.recv().await {
-            lines.push(line?);
-        }
-        Ok(lines)
+        blocking(&*self.workers, move || {
+            let lines = source.lines().map(|line| line.map_err(unreadable));
+            lines.collect()
+        })
+        .await
     }
 
     async fn take_together(
@@ -98,36 +104,44 @@ impl Shop {
         lines: Vec<ImportLine>,
         key: Option<KeyClaim>,
     ) -> Result<Answered<ImportReport>, AppError> {
-        let next = self.imports.together.acquire().await;
+        let total = lines.len();
+        let deadline = self.patient(ctx, None).deadline;
+        let next = self.until(deadline, self.imports.together.acquire()).await;
+        let next = next.ok_or(AppError::Shed(Shed::Reserved))?;
         let next = next.map_err(|closed| AppError::internal("no more imports", &closed))?;
+        let Remembered { done, left } = self.remembered_lines(ctx, lines).await?;
+        let list = self.until(deadline, Together::begin(&self.directory, left.len()));
+        let mut list = list.await.ok_or(AppError::Shed(Shed::Reserved))?;
         if self.is_draining() {
             return Err(AppError::Shed(Shed::Draining));
         }
         if self.disk_is_low() {
             return Err(AppError::DiskReserve);
         }
-        let mut list = Together::begin(&self.directory, lines.len()).await;
-        let drafts = match self.drafts(ctx, &lines, &mut list).await {
-            Ok(drafts) => drafts,
-            Err(error) => {
-                drop(list);
-                // The facts that refusals cite may still be on their way.
-                let told = self.directory.caught_up().await;
-                return Err(if told {
-                    error
-                } else {
-                    AppError::Shed(Shed::Draining)
-                });
-            }
-        };
+        let Drafts { drafts, failures } = self.drafts(ctx, &left, &mut list).await?;
+        if !failures.is_empty() {
+            drop(list);
+            // The facts that refusals cite may still be on their way.
+            return Err(if self.directory.caught_up().await {
+                let lines = total;
+                AppError::ImportRefused { failures, lines }
+            } else {
+                AppError::Shed(Shed::Draining)
+            });
+        }
         let mut report = ImportReport::default();
-        let mut outcomes = Vec::with_capacity(lines.len());
-        for (line, (_, draft)) in lines.into_iter().zip(&drafts) {
+        let mut outcomes = Vec::with_capacity(total);
+        for (line, taken) in done {
+            outcomes.push(tally(&mut report, line, taken));
+        }
+        let mut agreed = Vec::with_capacity(left.len());
+        for ((line, key), (entry, draft)) in left.into_iter().zip(drafts) {
             let taken = match &draft.turn {
                 Some(turn) => taken(&turn.fact)?,
                 None => Taken::Unchanged,
             };
             outcomes.push(tally(&mut report, line, taken));
+            agreed.push(Agreed { entry, draft, key });
         }
         let (port, answer) = oneshot::channel();
         let closing = Closing {
@@ -139,7 +153,7 @@ impl Shop {
             claim: key.map(|key| key.claim),
             port,
         };
-        list.carry_out(drafts, closing).map_err(|nothing| match nothing {
+        list.carry_out(agreed, closing).map_err(|nothing| match nothing {
             NotTogether::Lost => AppError::Late,
             NotTogether::Rejected(RejectReason::TooLarge) => AppError::ImportTooLarge {
                 bytes_max: self.config.journal.group_bytes.as_usize(),
@@ -161,76 +175,117 @@ impl Shop {
         }
     }
 
+    /// What the lines' own keys remember. Nothing, as a rule: only a restore cuts between the lines of a list. One under the
+    /// import's mark is of another request, which took its lines one by one and was interrupted.
+    async fn remembered_lines(&self, ctx: &Context, lines: Vec<ImportLine>) -> Result<Remembered, AppError> {
+        let mut remembered = Remembered::default();
+        if let Keyed::Known(_) = self.claim(&self.patient(ctx, Some(MARK))).await? {
+            return Err(AppError::KeyReused);
+        }
+        for line in lines {
+            match self.claim(&self.patient(ctx, Some(line.number))).await? {
+                Keyed::Known(logged) => remembered.done.push((line, taken(&logged.turn.fact)?)),
+                Keyed::Fresh(key) => remembered.left.push((line, key)),
+            }
+        }
+        Ok(remembered)
+    }
+
     /// What every variant says to its line, in the list's order. All are asked before the first is heard.
+    ///
+    /// # Errors
+    /// Not every variant could be heard: shoppers wait for the others meanwhile, so the list comes again.
     async fn drafts(
         &self,
         ctx: &Context,
-        lines: &[ImportLine],
+        lines: &[(ImportLine, Option<KeyClaim>)],
         list: &mut Together,
-    ) -> Result<Vec<(Arc<Entry>, Draft)>, AppError> {
+    ) -> Result<Drafts, AppError> {
         let deadline = self.clock.now().saturating_add(JUDGE_WITHIN_MS);
-        let asked = lines
-            .iter()
-            .map(|line| self.ask_for_draft(ctx, line, list, deadline));
-        let asked: Vec<_> = asked.collect();
-        let (mut drafts, mut failures, mut unheard) = (Vec::with_capacity(lines.len()), Vec::new(), false);
-        for (line, asked) in lines.iter().zip(asked) {
-            let heard = match asked {
-                Ok((entry, answer)) => self.hear(deadline, answer).await.map(|draft| (entry, draft)),
+        let mut asked = Vec::with_capacity(lines.len());
+        for (line, _) in lines {
+            asked.push((line, self.ask_for_draft(ctx, line, list, deadline)?));
+        }
+        let mut heard = Drafts::default();
+        for (line, asked) in asked {
+            let told = match asked {
+                Ok((entry, answer)) => self.hear(deadline, answer).await?.map(|draft| (entry, draft)),
                 Err(why_not) => Err(why_not),
             };
-            match heard {
-                Ok(draft) => drafts.push(draft),
-                Err(Some(why)) => failures.push(failure(line, why)),
-                Err(None) => unheard = true,
+            match told {
+                Ok(draft) => heard.drafts.push(draft),
+                Err(why) => heard.failures.push(failure(line, why)),
             }
         }
-        if unheard {
-            return Err(AppError::Late); // Not every line that would be refused is known.
-        }
         let refused = metrics().import_lines.of(Outcome::Failed);
-        refused.increment(failures.len() as u64);
-        all_agree(failures, lines.len())?;
-        Ok(drafts)
+        refused.increment(heard.failures.len() as u64);
+        Ok(heard)
     }
 
-    /// Asks a line's variant; otherwise why it refuses, as far as that is known.
+    /// Asks a line's variant, or says why that refuses without being asked.
+    ///
+    /// # Errors
+    /// It cannot be known now.
     fn ask_for_draft(
         &self,
         ctx: &Context,
         line: &ImportLine,
         list: &mut Together,
         deadline: Timestamp,
-    ) -> Result<(Arc<Entry>, oneshot::Receiver<Judged>), Option<WhyNot>> {
-        let not_found = || Some(WhyNot::Refused(Refusal::VariantNotFound));
-        let entry = self.place_of(ctx, line).ok_or_else(not_found)?;
+    ) -> Result<Result<Asked, WhyNot>, AppError> {
+        let Some(entry) = self.place_of(ctx, line) else {
+            return Ok(Err(WhyNot::Refused(Refusal::VariantNotFound)));
+        };
+        if self.directory.is_rebuilding(&entry) {
+            return Err(AppError::Late);
+        }
         entry.commands.fetch_add(1, Ordering::Relaxed);
-        let asked = list.ask(&entry, line.import.clone(), deadline);
-        match asked {
-            Ok(answer) => Ok((entry, answer)),
-            Err(Unroutable::Quarantined) => Err(Some(WhyNot::Quarantined)),
+        match list.ask(&entry, line.import.clone(), deadline) {
+            Ok(answer) => Ok(Ok((entry, answer))),
+            Err(Unroutable::Quarantined) => Ok(Err(WhyNot::Quarantined)),
             // The place was given up between finding it and sending there.
-            Err(Unroutable::Gone) => Err(None),
+            Err(Unroutable::Gone) => Err(AppError::Late),
         }
     }
 
+    /// What a variant says to its line.
+    ///
+    /// # Errors
+    /// It did not answer in time, or its actor died with the question.
     async fn hear(
         &self,
         deadline: Timestamp,
         answer: oneshot::Receiver<Judged>,
-    ) -> Result<Draft, Option<WhyNot>> {
+    ) -> Result<Result<Draft, WhyNot>, AppError> {
         match self.until(deadline, answer).await {
-            Some(Ok(Ok(draft))) => Ok(draft),
-            Some(Ok(Err(NotDone::Refused { refusal, .. }))) => Err(Some(WhyNot::Refused(refusal))),
-            Some(Ok(Err(NotDone::Quarantined))) => Err(Some(WhyNot::Quarantined)),
-            // It had no time for it, or its actor died with the question.
+            Some(Ok(Ok(draft))) => Ok(Ok(draft)),
+            Some(Ok(Err(NotDone::Refused { refusal, .. }))) => Ok(Err(WhyNot::Refused(refusal))),
+            Some(Ok(Err(NotDone::Quarantined))) => Ok(Err(WhyNot::Quarantined)),
             Some(Ok(Err(
                 NotDone::Late | NotDone::Crowded | NotDone::CartRefused { .. } | NotDone::OrderRefused { .. },
             )))
             | Some(Err(_))
-            | None => Err(None),
+            | None => Err(AppError::Late),
         }
     }
+}
+
+/// What is remembered of a list, by its lines.
+#[derive(Default)]
+struct Remembered {
+    done: Vec<(ImportLine, Taken)>,
+    left: Vec<(ImportLine, Option<KeyClaim>)>,
+}
+
+/// A variant that was asked, and its answer.
+type Asked = (Arc<Entry>, oneshot::Receiver<Judged>);
+
+/// What the variants said to their lines.
+#[derive(Default)]
+struct Drafts {
+    /// Of every line while nobody refuses.
+    drafts: Vec<(Arc<Entry>, Draft)>,
+    failures: Vec<LineFailure>,
 }
 
 fn failure(line: &ImportLine, why: WhyNot) -> LineFailure {
@@ -239,12 +294,4 @@ fn failure(line: &ImportLine, why: WhyNot) -> LineFailure {
         variant: line.variant.clone(),
         why,
     }
-}
-
-/// Whether the list can be had.
-fn all_agree(failures: Vec<LineFailure>, lines: usize) -> Result<(), AppError> {
-    if failures.is_empty() {
-        return Ok(());
-    }
-    Err(AppError::ImportRefused { failures, lines })
 }

@@ -249,6 +249,10 @@ impl<T> JournalQueue<T> {
         records: Vec<(Vec<u8>, T, Waits)>,
     ) -> Result<RecordNumber, Rejected<Vec<T>>> {
         assert!(!records.is_empty(), "a group has a record");
+        planted!(TornList => {
+            let numbers = records.into_iter().map(|(payload, item, waits)| self.append(payload, item, waits).ok());
+            return Ok(numbers.collect::<Vec<_>>()[0].expect("it is open"));
+        });
         let bytes: usize = records
             .iter()
             .map(|(payload, ..)| RECORD_HEAD_BYTES + payload.len())

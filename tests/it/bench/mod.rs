@@ -83,18 +83,8 @@ fn a_confirm_that_did_not_happen_is_caught() {
 #[test]
 fn the_floor_is_measured_over_real_sockets_and_stopped_again() {
     // A closed loop: it has no schedule that a busy machine could make it miss.
-    let arguments = "--json bench --scenario echo --max --seconds 1 --warmup 0 --connections 4 --rounds 2";
-    let output = Command::new(env!("CARGO_BIN_EXE_holdfast"))
-        .args(arguments.split(' '))
-        .output()
-        .unwrap();
-    assert_eq!(
-        output.status.code(),
-        Some(0),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let arguments = "--scenario echo --max --seconds 1 --warmup 0 --connections 4 --rounds 2";
+    let told = told(&arguments.split(' ').collect::<Vec<_>>());
     assert_eq!(told["judgement"], "holds");
     let rounds = told["rounds"].as_array().unwrap();
     assert_eq!(rounds.len(), 2);

@@ -1,14 +1,17 @@
 //! A variant whose line of a list is judged waits until it is known what becomes of the list, step by step.
 use super::{House, oversold, reserve, sound, until};
-use crate::world::START;
+use crate::{shop::held::let_all_run, world::START};
 use holdfast::{
-    actor::{Answer, Closing, Draft, Entry, NotDone, NotTogether, Outcome, Together, Unroutable},
+    actor::{Agreed, Answer, Closing, Draft, Entry, NotDone, NotTogether, Outcome, Together, Unroutable},
     domain::{
         ids::{ReservationId, StoreId, VariantId},
         time::Timestamp,
-        variant::{Command, Event, Import, Level, Refusal},
+        variant::{Command, Event, Import, ImportReport, Level, LineFailure, Refusal, WhyNot},
     },
-    storage::record::{Fact, Told, Turn},
+    storage::{
+        journal::RejectReason,
+        record::{Fact, Told, Turn},
+    },
 };
 use std::sync::{
     Arc,
@@ -16,13 +19,6 @@ use std::sync::{
     mpsc,
 };
 use tokio::sync::oneshot;
-
-/// Lets every task that can run do so, many times over; all of them are in this thread.
-async fn let_all_run() {
-    for _ in 0..500 {
-        tokio::task::yield_now().await;
-    }
-}
 
 const LATER: Timestamp = Timestamp::from_millis(i64::MAX);
 
@@ -50,6 +46,13 @@ fn closing() -> (Closing, oneshot::Receiver<Outcome>) {
     };
     let claim = None;
     (Closing { turn, claim, port }, answer)
+}
+
+/// A line without a key.
+fn agreed(entry: &Arc<Entry>, draft: Draft) -> Agreed {
+    let entry = Arc::clone(entry);
+    let key = None;
+    Agreed { entry, draft, key }
 }
 
 fn wish() -> Command {
@@ -85,8 +88,7 @@ async fn what_comes_to_a_waiting_variant_is_judged_behind_its_list() {
             assert!(matches!(reserved, Ok(Answer::Logged(_))), "{reserved:?}");
         } else {
             let (closing, told) = closing();
-            list.carry_out(vec![(Arc::clone(&entry), draft)], closing)
-                .unwrap();
+            list.carry_out(vec![agreed(&entry, draft)], closing).unwrap();
             let told = told.await.unwrap();
             let Ok(Answer::Logged(logged)) = told else {
                 panic!("{told:?}")
@@ -117,7 +119,7 @@ async fn a_deadline_that_comes_while_it_waits_ends_its_holds_behind_the_list() {
     let_all_run().await;
     assert_eq!(house.queue.last().0, 0, "nothing happens here");
     let (closing, told) = closing();
-    list.carry_out(vec![(entry, draft)], closing).unwrap();
+    list.carry_out(vec![agreed(&entry, draft)], closing).unwrap();
     assert!(told.await.unwrap().is_ok());
     until(|| house.queue.last().0 == 3).await;
     house.close();
@@ -185,9 +187,7 @@ async fn lists_that_come_together_are_judged_one_behind_the_other() {
     // Whoever gives up takes the place of nobody.
     drop((third, given_up));
     let (closing, told) = closing();
-    first
-        .carry_out(vec![(Arc::clone(&entry), draft)], closing)
-        .unwrap();
+    first.carry_out(vec![agreed(&entry, draft)], closing).unwrap();
     assert!(told.await.unwrap().is_ok());
     let refused = answer.await.unwrap().unwrap_err();
     assert!(
@@ -215,14 +215,8 @@ async fn nothing_is_logged_for_an_actor_that_has_died_since_it_agreed() {
     judged(&mut refused, &a, Level::Delta(-8)).await.unwrap_err();
     let mut list = Together::begin(&house.directory, 2).await;
     let drafts = vec![
-        (
-            Arc::clone(&a),
-            judged(&mut list, &a, Level::Delta(-1)).await.unwrap(),
-        ),
-        (
-            Arc::clone(&b),
-            judged(&mut list, &b, Level::Delta(-1)).await.unwrap(),
-        ),
+        agreed(&a, judged(&mut list, &a, Level::Delta(-1)).await.unwrap()),
+        agreed(&b, judged(&mut list, &b, Level::Delta(-1)).await.unwrap()),
     ];
     let lost = house.send(&a, wish()).unwrap();
     let strikes = AtomicBool::new(true);
@@ -291,8 +285,7 @@ async fn a_variant_that_a_list_would_make_is_there_with_the_list_or_not_at_all()
         assert!(matches!(events(&draft)[..], [Event::Created { .. }]));
         if is_logged {
             let (closing, told) = closing();
-            list.carry_out(vec![(Arc::clone(&entry), draft)], closing)
-                .unwrap();
+            list.carry_out(vec![agreed(&entry, draft)], closing).unwrap();
             assert!(told.await.unwrap().is_ok());
             assert!(house.ask(&entry, wish()).await.unwrap().is_ok());
         } else {
@@ -300,5 +293,41 @@ async fn a_variant_that_a_list_would_make_is_there_with_the_list_or_not_at_all()
             until(|| house.directory.find(&store, &id).is_none()).await;
         }
     }
+    house.close();
+}
+
+/// Units come in: whoever has the answer finds them, whether or not the actor has heard by then.
+#[tokio::test]
+async fn a_sold_out_variant_is_open_before_its_list_is_answered() {
+    let house = House::open().await;
+    let entry = house.bring_in(&sound("a", 0).0);
+    for _ in 0..7 {
+        assert!(house.ask(&entry, wish()).await.unwrap().is_ok());
+    }
+    let sold_out = || entry.gate.sold_out(START).is_some();
+    assert!(sold_out());
+    let mut list = Together::begin(&house.directory, 1).await;
+    let draft = judged(&mut list, &entry, Level::Delta(1)).await.unwrap();
+    let (mut closing, told) = closing();
+    // A report that no group can take.
+    let mut report = ImportReport::default();
+    let variant = VariantId::parse(&"x".repeat(128)).unwrap();
+    for line in 0..5_000 {
+        let (variant, why) = (variant.clone(), WhyNot::Unknown);
+        report.failures.push(LineFailure { line, variant, why });
+    }
+    closing.turn.fact = Fact::Told(Told::Imported(Box::new(report)));
+    let refused = list.carry_out(vec![agreed(&entry, draft)], closing);
+    assert_eq!(refused, Err(NotTogether::Rejected(RejectReason::TooLarge)));
+    assert!(told.await.is_err());
+    until(sold_out).await;
+    let mut list = Together::begin(&house.directory, 1).await;
+    let draft = judged(&mut list, &entry, Level::Delta(1)).await.unwrap();
+    let (closing, told) = self::closing();
+    list.carry_out(vec![agreed(&entry, draft)], closing).unwrap();
+    assert!(!sold_out(), "nothing else has run since");
+    assert!(told.await.unwrap().is_ok());
+    assert!(house.ask(&entry, wish()).await.unwrap().is_ok());
+    until(sold_out).await;
     house.close();
 }

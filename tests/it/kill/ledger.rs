@@ -15,13 +15,25 @@ pub(crate) const VARIANTS: [(&str, u64); 3] = [("hot", 60), ("warm", 4_000), ("c
 /// What a client asks for.
 #[derive(Clone, Debug)]
 enum Act {
-    Reserve { variant: usize, quantity: u64 },
-    ReserveTogether { lines: Vec<(usize, u64)> },
+    Reserve {
+        variant: usize,
+        quantity: u64,
+    },
+    ReserveTogether {
+        lines: Vec<(usize, u64)>,
+    },
     Confirm(String),
     Release(String),
     Extend(String),
     Resize(String, u64),
-    Adjust { variant: usize, delta: i64 },
+    Adjust {
+        variant: usize,
+        delta: i64,
+    },
+    /// A list that is taken over all or not at all.
+    AdjustTogether {
+        deltas: [i64; VARIANTS.len()],
+    },
 }
 
 /// A request with its key: sent again, it must have the same one effect.
@@ -56,6 +68,13 @@ impl Call {
                 let path = format!("/api/stock/variants/{}/adjustments", VARIANTS[*variant].0);
                 ("POST", path, json!({"delta": delta, "reason": "recount"}))
             }
+            Act::AdjustTogether { deltas } => {
+                let lines = VARIANTS.iter().zip(deltas);
+                let list: String = lines
+                    .map(|((id, _), delta)| format!("{}\n", json!({"id": id, "delta": delta})))
+                    .collect();
+                return request("POST", "/api/stock/import?atomic=true", &self.key, &list);
+            }
         };
         let body = if body.is_null() {
             String::new()
@@ -68,7 +87,10 @@ impl Call {
     fn hold(&self) -> Option<&str> {
         match &self.act {
             Act::Confirm(id) | Act::Release(id) | Act::Extend(id) | Act::Resize(id, _) => Some(id),
-            Act::Reserve { .. } | Act::ReserveTogether { .. } | Act::Adjust { .. } => None,
+            Act::Reserve { .. }
+            | Act::ReserveTogether { .. }
+            | Act::Adjust { .. }
+            | Act::AdjustTogether { .. } => None,
         }
     }
 }
@@ -170,15 +192,18 @@ impl Ledger {
                     lines: vec![first, second],
                 }
             }
-            50..56 => Act::Adjust {
+            50..54 => Act::Adjust {
                 variant,
                 delta: rng.i64(-1..=2) * 2 + 1,
+            },
+            54..57 => Act::AdjustTogether {
+                deltas: std::array::from_fn(|_| rng.i64(-1..=2) * 2 + 1),
             },
             _ if self.live.is_empty() => Act::Reserve { variant, quantity: 1 },
             choice => {
                 let id = self.live[rng.usize(..self.live.len())].clone();
                 match choice {
-                    56..72 => Act::Confirm(id),
+                    57..72 => Act::Confirm(id),
                     72..86 => Act::Release(id),
                     86..93 => Act::Extend(id),
                     _ => Act::Resize(id, rng.u64(1..=4)),
@@ -228,6 +253,12 @@ impl Ledger {
             Act::Adjust { variant, delta } => {
                 ok(201);
                 self.adjusted[*variant] += delta;
+            }
+            Act::AdjustTogether { deltas } => {
+                ok(200);
+                for (adjusted, delta) in self.adjusted.iter_mut().zip(deltas) {
+                    *adjusted += delta;
+                }
             }
         }
         self.answers.note(call.bytes(), answer);

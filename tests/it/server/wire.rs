@@ -149,7 +149,9 @@ pub(crate) fn request(method: &str, path: &str, key: &str, body: &str) -> Vec<u8
         text.push_str(&format!("idempotency-key: {key}\r\n"));
     }
     if !body.is_empty() {
-        text.push_str("content-type: application/json\r\n");
+        // One value, or one on each line.
+        let kind = if body.ends_with('\n') { "x-ndjson" } else { "json" };
+        text.push_str(&format!("content-type: application/{kind}\r\n"));
     }
     text.push_str(&format!("content-length: {}\r\n\r\n{body}", body.len()));
     text.into_bytes()

@@ -1,11 +1,11 @@
 //! A log cut off behind any record, as a crash leaves it: what was under way is undone or done, and a retry under the same
 //! key has one effect and one answer.
 use super::{
-    Audit, House, ctx, get, hold, in_cart, keyed, on_both_logs, stock, until_ok, variant, view, wish,
+    Audit, House, ctx, get, hold, in_cart, keyed, on_both_logs, small, stock, until_ok, variant, view, wish,
 };
 use holdfast::{
     app::{BulkAsk, BulkDone, BulkWhat, ReserveAsk, Shop},
-    config::{ByteSize, Config, JournalBackend},
+    config::JournalBackend,
     domain::{
         bulk::{Event, LineOutcome, Mode},
         ids::{CartId, ReservationId},
@@ -156,11 +156,6 @@ fn bulk_cut_everywhere(backend: JournalBackend, mode: Mode, doing: Doing) {
         assert!(audit.checker.bulks().next().is_none(), "{case}");
         assert_eq!(audit.holds(|hold| hold.pin.is_some()).count(), 0, "{case}");
     }
-}
-
-/// There are many such houses, and a segment is laid out in full.
-fn small(config: &mut Config) {
-    config.journal.segment_bytes = ByteSize::from_bytes(1 << 20);
 }
 
 /// Line by line whether it was done.

@@ -36,7 +36,7 @@ async fn export(web: &Web, form: &str) -> String {
 }
 
 /// Created, changed, unchanged, failed.
-fn counts(told: &Told) -> [u64; 4] {
+pub(super) fn counts(told: &Told) -> [u64; 4] {
     ["/created", "/changed", "/unchanged", "/failed"].map(|name| told.at(name).as_u64().unwrap())
 }
 

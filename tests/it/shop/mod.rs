@@ -9,7 +9,7 @@ mod durability;
 mod expiry;
 mod gate;
 mod give_back;
-mod held;
+pub(crate) mod held;
 mod history;
 mod import;
 mod keys;
@@ -295,6 +295,11 @@ impl Drop for House {
 pub(crate) fn house_of(shop: &Arc<Shop>) -> Arc<app::House> {
     let journal = configured_journal(shop.config());
     app::House::new(Arc::clone(shop), journal, Arc::new(|why| panic!("{why}")))
+}
+
+/// For stories of many houses: a segment is laid out in full.
+pub(crate) fn small(config: &mut Config) {
+    config.journal.segment_bytes = ByteSize::from_bytes(1 << 20);
 }
 
 // --- who asks ---

@@ -1,8 +1,8 @@
 //! A shopper's whole way, and the shop put back by an operator to any record of it: whoever asks again under the same keys comes to
 //! the same end, with the holds as they were and with their deadlines moved; with every hold ended, nothing stays behind.
 use super::{
-    House, on_both_logs, until_settled,
-    way::{Ending, small, walk},
+    House, on_both_logs, small, until_settled,
+    way::{Ending, walk},
     web::Web,
 };
 use holdfast::{

@@ -2,7 +2,9 @@
 use super::{
     House, checkpoint, expect_lawful,
     held::{let_all_run, send, until_held},
-    hold, on_both_logs, until, variant, view,
+    hold,
+    import::counts,
+    on_both_logs, small, until, variant, view,
     web::{Told, Web},
 };
 use holdfast::{
@@ -24,6 +26,10 @@ on_both_logs! {
     a_crash_at_any_moment_leaves_whole_lists,
     a_list_whose_group_is_on_its_way_is_told_by_nobody_and_lost_as_a_whole,
     an_actor_that_dies_at_any_of_its_turns_leaves_whole_lists,
+    a_list_cut_between_its_lines_is_brought_to_its_end_by_a_repeat,
+    an_interrupted_import_is_not_taken_up_as_a_list,
+    a_variant_that_is_being_read_again_keeps_nobody_waiting,
+    a_list_that_finds_no_room_in_time_keeps_no_other_waiting,
 }
 
 const ATOMIC: &str = "/api/stock/import?atomic=true";
@@ -36,11 +42,6 @@ async fn import(web: &Web, path: &str, key: Option<&str>, list: &str) -> Told {
 
 fn list(lines: impl IntoIterator<Item = Value>) -> String {
     lines.into_iter().map(|line| format!("{line}\n")).collect()
-}
-
-/// Created, changed, unchanged, failed.
-fn counts(told: &Told) -> [u64; 4] {
-    ["/created", "/changed", "/unchanged", "/failed"].map(|name| told.at(name).as_u64().unwrap())
 }
 
 fn a_list_happens_as_a_whole_or_every_refused_line_is_named(backend: JournalBackend) {
@@ -436,6 +437,171 @@ fn an_actor_that_dies_at_any_of_its_turns_leaves_whole_lists(backend: JournalBac
         }
         assert!(died.load(Ordering::Relaxed) > 12, "{died:?}");
         assert!(shop.quarantined(&super::ctx()).is_empty());
+    });
+    house.close();
+    house.audit();
+}
+
+/// As an operator does who puts the shop back to a record between two lines of a list.
+fn a_list_cut_between_its_lines_is_brought_to_its_end_by_a_repeat(backend: JournalBackend) {
+    let lines = list([
+        json!({"id": "a", "delta": 5}),
+        json!({"id": "b", "onHand": 4}),
+        json!({"id": "c", "delta": -2, "name": "Soap"}),
+        json!({"id": "new", "onHand": 7}),
+    ]);
+    let figures = async |shop: &Shop| {
+        let mut figures = Vec::new();
+        for id in ["a", "b", "c", "new"] {
+            let head = view(shop, id).await.head;
+            figures.push((head.on_hand, head.version));
+        }
+        figures
+    };
+    let mut whole = House::new(backend);
+    let end = whole.run(async |shop| {
+        let web = Web::new(&whole, &shop);
+        let stock = ["a", "b", "c"].map(|id| json!({"id": id, "onHand": 4}));
+        import(&web, ATOMIC, None, &list(stock)).await.ok(200);
+        import(&web, ATOMIC, Some("k"), &lines).await.ok(200);
+        figures(&shop).await
+    });
+    assert_eq!(end, [(9, 2), (4, 1), (2, 3), (7, 1)]);
+    whole.close();
+    let audit = whole.audit();
+    // Three lines that change something, and the report.
+    let last = audit.turns.len();
+    for cut in last - 4..=last {
+        let mut house = House::from_log(backend, &audit.turns[..cut], small);
+        let told = house.run(async |shop| {
+            let web = Web::new(&house, &shop);
+            let told = import(&web, ATOMIC, Some("k"), &lines).await.ok(200);
+            assert_eq!(figures(&shop).await, end, "cut behind {cut} of {last}");
+            told
+        });
+        assert_eq!(counts(&told), [1, 2, 1, 0], "cut behind {cut} of {last}");
+        let replayed = told.headers.contains_key("idempotent-replayed");
+        assert_eq!(replayed, cut == last);
+        house.close();
+        house.audit();
+    }
+}
+
+fn an_interrupted_import_is_not_taken_up_as_a_list(backend: JournalBackend) {
+    let lines = list([json!({"id": "a", "delta": 5}), json!({"id": "b", "delta": 5})]);
+    let mut whole = House::new(backend);
+    whole.run(async |shop| {
+        let web = Web::new(&whole, &shop);
+        let stock = ["a", "b"].map(|id| json!({"id": id, "onHand": 4}));
+        import(&web, ATOMIC, None, &list(stock)).await.ok(200);
+        let line_by_line = "/api/stock/import";
+        import(&web, line_by_line, Some("k"), &lines).await.ok(200);
+    });
+    whole.close();
+    let audit = whole.audit();
+    // Its mark, two lines and the report.
+    let last = audit.turns.len();
+    for cut in last - 3..last {
+        let house = House::from_log(backend, &audit.turns[..cut], small);
+        house.run(async |shop| {
+            let web = Web::new(&house, &shop);
+            let before = view(&shop, "a").await.head.on_hand + view(&shop, "b").await.head.on_hand;
+            import(&web, ATOMIC, Some("k"), &lines)
+                .await
+                .refused(422, "idempotency-key-reused");
+            let after = view(&shop, "a").await.head.on_hand + view(&shop, "b").await.head.on_hand;
+            assert_eq!(after, before, "cut behind {cut} of {last}");
+        });
+    }
+}
+
+fn a_variant_that_is_being_read_again_keeps_nobody_waiting(backend: JournalBackend) {
+    let mut house = House::in_one_thread(backend, |_| {});
+    house.run(async |shop| {
+        let web = Web::new(&house, &shop);
+        stocked(&web, 10).await;
+        // It is read again behind everything that is on its way, and that does not arrive.
+        house.gate.close();
+        let first = send(&shop, async move |shop| {
+            shop.reserve(&super::ctx(), super::wish("a", 1)).await.is_ok()
+        });
+        until_held(&house.gate).await;
+        let strikes = std::sync::atomic::AtomicBool::new(true);
+        house.clock.watch(move |place| {
+            if place.file().ends_with("actor/variant.rs") && strikes.swap(false, Ordering::Relaxed) {
+                // Without the hook's message: it is meant.
+                std::panic::resume_unwind(Box::new("a panic of the test"));
+            }
+        });
+        let lost = send(&shop, async move |shop| {
+            shop.reserve(&super::ctx(), super::wish("c", 1)).await.is_err()
+        });
+        let_all_run().await;
+        house.clock.watch(|_| {});
+        let sent = tokio::spawn({
+            let web = Web::new(&house, &shop);
+            let lines = list(VARIANTS.map(|id| json!({"id": id, "delta": 1})));
+            async move { import(&web, ATOMIC, None, &lines).await }
+        });
+        until(|| sent.is_finished()).await;
+        let told = sent.await.unwrap();
+        assert_eq!(
+            (told.status, told.at("/retryable")),
+            (503, json!(true)),
+            "{}",
+            told.text
+        );
+        let then = send(&shop, async move |shop| {
+            shop.reserve(&super::ctx(), super::wish("b", 1)).await.is_ok()
+        });
+        house.gate.open();
+        assert!(first.await.unwrap() && then.await.unwrap() && lost.await.unwrap());
+        import(
+            &web,
+            ATOMIC,
+            None,
+            &list(VARIANTS.map(|id| json!({"id": id, "delta": 1}))),
+        )
+        .await
+        .ok(200);
+    });
+    house.close();
+    house.audit();
+}
+
+fn a_list_that_finds_no_room_in_time_keeps_no_other_waiting(backend: JournalBackend) {
+    // Room for one list of so many lines.
+    let mut house = House::in_one_thread(backend, |config| config.admission.reserved = 2 * 5 + 1);
+    house.run(async |shop| {
+        let web = Web::new(&house, &shop);
+        stocked(&web, 10).await;
+        let lines = list(VARIANTS.map(|id| json!({"id": id, "delta": 1})));
+        let send = || {
+            let (web, lines) = (Web::new(&house, &shop), lines.clone());
+            tokio::spawn(async move { import(&web, ATOMIC, None, &lines).await })
+        };
+        house.gate.close();
+        let under_way = send();
+        until_held(&house.gate).await;
+        let late = [send(), send()];
+        let_all_run().await;
+        assert!(late.iter().all(|late| !late.is_finished()));
+        house
+            .clock
+            .advance(house.config.server.request_deadline.as_millis() + 1);
+        for late in late {
+            let told = late.await.unwrap();
+            assert_eq!(
+                (told.status, told.at("/retryable")),
+                (503, json!(true)),
+                "{}",
+                told.text
+            );
+        }
+        house.gate.open();
+        under_way.await.unwrap();
+        import(&web, ATOMIC, None, &lines).await.ok(200);
+        assert_eq!(view(&shop, "a").await.head.on_hand, 12);
     });
     house.close();
     house.audit();

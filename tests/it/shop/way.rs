@@ -1,7 +1,7 @@
 //! A shopper's whole way, its log cut off behind any record, as a crash leaves it: asked again under the same keys it comes to
 //! the same end as without the crash, and each unit is where it would be.
-use super::{Audit, House, on_both_logs, web::Web};
-use holdfast::config::{ByteSize, Config, JournalBackend};
+use super::{Audit, House, on_both_logs, small, web::Web};
+use holdfast::config::JournalBackend;
 use serde_json::{Value, json};
 
 on_both_logs! {
@@ -81,11 +81,6 @@ pub(super) async fn walk(web: &Web, ending: Ending) -> (Vec<String>, Value) {
         "a": web.figures("a").await, "b": web.figures("b").await,
     });
     (shopper.told, end)
-}
-
-/// There are many such houses, and a segment is laid out in full.
-pub(super) fn small(config: &mut Config) {
-    config.journal.segment_bytes = ByteSize::from_bytes(1 << 20);
 }
 
 fn expect_nothing_under_way(audit: &Audit, case: &str) {
