@@ -11,6 +11,10 @@ use holdfast::domain::{
 };
 use std::hint::black_box;
 
+/// The server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 const TERMS: Terms = Terms {

@@ -14,6 +14,10 @@ use holdfast::storage::journal::format::GroupBuilder;
 use holdfast::storage::journal::sled_log::{SledJournal, SledOptions};
 use holdfast::storage::journal::{Anchor, Epoch, Journal, PartitionId, RecordNumber};
 
+/// The server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const PARTITION: PartitionId = PartitionId(0);
 const RECORD_BYTES: usize = 96;
 const KEPT_RECORDS: u64 = 100_000;

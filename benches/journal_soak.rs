@@ -19,6 +19,10 @@ use holdfast::storage::journal::writer::{
 };
 use holdfast::storage::journal::{Journal, PartitionId, RecordNumber, Waits};
 
+/// The server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const PARTITION: PartitionId = PartitionId(0);
 const RECORD_BYTES: usize = 150;
 const IN_FLIGHT: u64 = 4_096;

@@ -12,6 +12,10 @@ use holdfast::storage::{
 };
 use std::hint::black_box;
 
+/// The server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn held() -> Turn {
     let at = Timestamp::from_millis(1_800_000_000_000);
     let store = StoreId::parse("default").expect("a plain text");

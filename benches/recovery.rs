@@ -31,6 +31,10 @@ use holdfast::{
 };
 use std::{path::Path, sync::Arc, time::Instant};
 
+/// The server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const PARTITION: PartitionId = PartitionId(0);
 const VARIANTS: u32 = 1_000;
 const RECORDS_PER_GROUP: u64 = 128;

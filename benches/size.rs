@@ -21,6 +21,7 @@ use holdfast::{
     },
 };
 use std::{
+    os::unix::process::CommandExt,
     path::Path,
     process::Command,
     sync::{
@@ -73,8 +74,7 @@ async fn main() {
         "carts" => What::Carts,
         other => panic!("{other}? variants, holds or carts"),
     };
-    let home = tempfile::tempdir().unwrap();
-    let data = home.path().join("data");
+    let data = tempfile::tempdir().unwrap().keep().join("data");
     let config = config(&data, &backend);
     let shop = house::open(&config).await.unwrap();
     if what != What::Variants {
@@ -95,23 +95,17 @@ async fn main() {
     );
     told("as they were made", before, after, count);
     // Idle ones fall asleep, and everything durable goes to the rows.
-    let clock = shop.clock();
-    clock.sleep_until(clock.now().saturating_add(5_000)).await;
+    come_to_rest(&shop).await;
     shop.checkpoint().await.unwrap();
     told("asleep, behind a checkpoint", before, rss(), count);
     shop.close().await;
-    drop(shop);
-    let me = std::env::current_exe().unwrap();
-    let again = Command::new(me)
-        .args([
-            &named,
-            &count.to_string(),
-            &backend,
-            AGAIN,
-            data.to_str().unwrap(),
-        ])
-        .status();
-    assert!(again.unwrap().success());
+    // In the place of this process, whose actors hold the directory as long as it lives.
+    let count = count.to_string();
+    let arguments = [&named, &count, &backend, AGAIN, data.to_str().unwrap()];
+    let failed = Command::new(std::env::current_exe().unwrap())
+        .args(arguments)
+        .exec();
+    panic!("{failed}");
 }
 
 async fn weigh_again(data: &str, backend: &str, count: u64) {
@@ -119,6 +113,7 @@ async fn weigh_again(data: &str, backend: &str, count: u64) {
     let begun = Instant::now();
     let shop = house::open(&config(Path::new(data), backend)).await.unwrap();
     let seconds = begun.elapsed().as_secs_f64();
+    come_to_rest(&shop).await;
     told(
         &format!("after a restart of {seconds:.2} s"),
         before,
@@ -126,6 +121,13 @@ async fn weigh_again(data: &str, backend: &str, count: u64) {
         count,
     );
     shop.close().await;
+    std::fs::remove_dir_all(Path::new(data).parent().unwrap()).unwrap();
+}
+
+/// Gives those that are idle the time to fall asleep, and the allocator the time to give back what was freed.
+async fn come_to_rest(shop: &Shop) {
+    let clock = shop.clock();
+    clock.sleep_until(clock.now().saturating_add(5_000)).await;
 }
 
 fn told(when: &str, before: u64, after: u64, count: u64) {

@@ -39,6 +39,10 @@ use std::{
     time::Instant,
 };
 
+/// The server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const PARTITION: PartitionId = PartitionId(0);
 const RECORDS_PER_GROUP: usize = 512;
 const START_MS: i64 = 1_900_000_000_000;

@@ -30,6 +30,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How long a shopper waits, ms.
 const PATIENCE_MS: i64 = 30_000;
 const SHOPPERS: u64 = 512;

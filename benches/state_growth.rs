@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 use holdfast::storage::keys::{Fingerprint, KeyEntry, KeyHash};
 use holdfast::storage::state::{Checkpoint, Compaction, Family, RowChanges, StateOptions, StateStore};
 
+/// The server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const KEPT_CHECKPOINTS: u64 = 20;
 const CHECKPOINT_MS: u64 = 1000;
 const LIVE: u64 = 100_000;

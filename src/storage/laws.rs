@@ -458,7 +458,7 @@ impl Checker {
         let recovered_variants = recovered
             .variants
             .iter()
-            .map(|variant| (variant.number, &variant.encoded));
+            .map(|variant| (variant.number, &*variant.encoded));
         let variants = self.variants.values();
         let variants = variants.map(|(variant, number)| (*number, dto::encode_variant(variant)));
         same("variants", recovered_variants, variants)?;
@@ -484,19 +484,19 @@ impl Checker {
     }
 }
 
-fn states(agents: &[RecoveredAgent]) -> impl Iterator<Item = (u64, &Vec<u8>)> {
-    agents.iter().map(|agent| (agent.number, &agent.encoded))
+fn states(agents: &[RecoveredAgent]) -> impl Iterator<Item = (u64, &[u8])> {
+    agents.iter().map(|agent| (agent.number, &*agent.encoded))
 }
 
 fn same<'a>(
     what: &str,
-    recovered: impl Iterator<Item = (u64, &'a Vec<u8>)>,
+    recovered: impl Iterator<Item = (u64, &'a [u8])>,
     mut replayed: impl Iterator<Item = (u64, Vec<u8>)>,
 ) -> Result<(), Violation> {
     let differs = |evidence: String| Err(Violation::new(Law::ReplayEqual, what, evidence));
     for (place, (number, state)) in recovered.enumerate() {
         match replayed.next() {
-            Some(again) if (again.0, &again.1) == (number, state) => {}
+            Some(again) if (again.0, &*again.1) == (number, state) => {}
             Some((again, _)) => {
                 return differs(format!(
                     "number {place} was recovered at record {number}, is replayed at {again}, and differs"

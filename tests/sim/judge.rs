@@ -262,8 +262,10 @@ fn whole_lists(group: &Group) -> Result<(), String> {
         };
         match turn.fact {
             Fact::Told(Told::Imported(report)) if report.changed != lines => {
-                let evidence = format!("{lines} lines before record {}: {report:?}", record.number);
-                return Err(format!("WHOLE_LISTS: {evidence}"));
+                let number = record.number;
+                return Err(format!(
+                    "WHOLE_LISTS broken by record {number}: {lines} lines before {report:?}"
+                ));
             }
             Fact::Told(Told::Imported(_)) => lines = 0,
             Fact::Variant(fact) => lines += u64::from(fact.events.iter().any(is_line)),
@@ -279,7 +281,7 @@ fn whole_lists(group: &Group) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "WHOLE_LISTS: {lines} lines without a report, up to record {}",
+        "WHOLE_LISTS broken by record {}: {lines} lines without a report",
         group.last()
     ))
 }

@@ -174,7 +174,8 @@ impl<A: Housed> Home<A> {
 /// What an actor leaves behind.
 pub(super) struct Left {
     pub(super) exists: bool,
-    pub(super) encoded: Vec<u8>,
+    /// A copy, as [`RecoveredAgent::encoded`].
+    pub(super) encoded: Box<[u8]>,
     pub(super) next_deadline: Option<Timestamp>,
 }
 
@@ -271,7 +272,7 @@ impl Directory {
 
     /// Puts a recovered cart to sleep in its place.
     pub fn restore_cart(&self, cart: RecoveredAgent) {
-        if cart.customer.is_some()
+        if cart.has_customer
             && let Ok(cart) = Cart::decode(&cart.encoded)
         {
             self.homes().index_customer(&cart);
@@ -291,7 +292,7 @@ impl Directory {
             next_deadline,
             ..
         } = agent;
-        let seat = Seat::Sleeping(encoded.into());
+        let seat = Seat::Sleeping(encoded);
         A::home(self).shard(bits).lock().insert(bits, seat);
         self.sleepers().add(A::agent_id(bits).into(), next_deadline);
     }
@@ -527,7 +528,7 @@ impl Directory {
             return false;
         }
         if left.exists {
-            seats.insert(bits, Seat::Sleeping(left.encoded.into()));
+            seats.insert(bits, Seat::Sleeping(left.encoded));
             drop(seats);
             self.sleepers().add(id.into(), left.next_deadline);
         } else {

@@ -741,7 +741,7 @@ impl<A: Housed> Running<A> {
         if self.directory.told() >= self.number {
             let left = Left {
                 exists: self.agent.exists(),
-                encoded: self.agent.encode(),
+                encoded: self.agent.encode().as_slice().into(),
                 next_deadline: self.agent.next_deadline(),
             };
             let id = self.agent.id();

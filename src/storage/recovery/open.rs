@@ -22,7 +22,7 @@ use super::{
 use crate::domain::{
     agree::{Mend, Sides},
     bulk::Bulk,
-    ids::{CustomerId, StoreId, VariantId, VariantOrdinal},
+    ids::{StoreId, VariantId, VariantOrdinal},
     rules::Gate,
     time::Timestamp,
     variant::Variant,
@@ -182,14 +182,15 @@ pub struct RecoveredVariant {
 pub struct RecoveredAgent {
     /// Whose shop.
     pub store: StoreId,
-    /// The customer, if it is not a guest's.
-    pub customer: Option<CustomerId>,
+    /// Whether it is a customer's and not a guest's.
+    pub has_customer: bool,
     /// The bits of its id.
     pub bits: u128,
     /// The last record in it.
     pub number: u64,
-    /// Its state, see `dto::encode_cart` and `dto::encode_order`.
-    pub encoded: Vec<u8>,
+    /// Its state, see `dto::encode_cart` and `dto::encode_order`. A copy: what was encoded keeps the room that it grew into, and
+    /// there are millions of these.
+    pub encoded: Box<[u8]>,
     /// When something happens in it by itself.
     pub next_deadline: Option<Timestamp>,
     /// Whether it is in the middle of something: then it has to ask again what it asked before.
@@ -200,10 +201,10 @@ impl RecoveredAgent {
     fn of<A: StoredAgent>(agent: &A, number: u64) -> Self {
         Self {
             store: agent.store().clone(),
-            customer: agent.customer().cloned(),
+            has_customer: agent.customer().is_some(),
             bits: agent.bits(),
             number,
-            encoded: agent.encode(),
+            encoded: agent.encode().as_slice().into(),
             next_deadline: agent.next_deadline(),
             working: agent.is_working(),
         }
