@@ -382,7 +382,7 @@ impl Turn {
                 new: asked.new,
             });
         }
-        if matches!(refusal, variant::Refusal::ReservationConfirmed { .. }) {
+        if !asked.new && matches!(refusal, variant::Refusal::ReservationConfirmed { .. }) {
             return self.was_bought(asked.line, refusal);
         }
         let for_a_moment = matches!(

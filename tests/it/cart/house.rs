@@ -4,7 +4,7 @@
 use crate::world::{Answer as Decided, START, World};
 use holdfast::domain::{
     agent::{Agent, Answer, Ask, Next, Quote, Told, Verdict},
-    cart::{Cart, Command, Happened, LineId, LineStatus, MergeStrategy, Refusal},
+    cart::{Cart, Command, Happened, LineId, LineStatus, MergeStrategy, Refusal, Task},
     ids::{CartId, CustomerId, OrderId, ReservationId, Slot, StoreId, VariantOrdinal},
     key::KeyMark,
     money::{Currency, Money},
@@ -237,10 +237,19 @@ impl House {
         }
     }
 
-    /// A cart in the middle of an add that is not logged yet.
-    pub(crate) fn begin_to_add(&mut self, cart: &CartId, variant: usize, quantity: u32) -> Cart {
+    /// A cart in the middle of an add that is not logged yet, and the id it holds under.
+    pub(crate) fn begin_to_add(
+        &mut self,
+        cart: &CartId,
+        variant: usize,
+        quantity: u32,
+    ) -> (Cart, ReservationId) {
         let command = self.adding(variant, quantity);
-        self.carts[cart].decide(&command, None, self.now).unwrap().after
+        let begun = self.carts[cart].decide(&command, None, self.now).unwrap().after;
+        match begun.work.as_ref().map(|work| &work.task) {
+            Some(Task::Hold { reservation, .. }) => (begun.clone(), *reservation),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// A cart comes back in the middle of its work, and brings it to its end.

@@ -420,11 +420,7 @@ fn a_used_up_id_is_not_asked_under_again() {
 fn an_add_taken_up_again_does_not_raise_what_was_given_back() {
     let mut house = House::new(&[2]);
     let cart = house.guest();
-    let begun = house.begin_to_add(&cart, 0, 2);
-    let Some(Task::Hold { reservation: id, .. }) = begun.work.as_ref().map(|work| &work.task) else {
-        panic!("{begun:?}")
-    };
-    let id = *id;
+    let (begun, id) = house.begin_to_add(&cart, 0, 2);
     house.grant(&cart, id, 2);
     let now = house.now;
     house.variants[0].ask(&variant::Command::Release { id }, now);
@@ -432,6 +428,20 @@ fn an_add_taken_up_again_does_not_raise_what_was_given_back() {
     let held = house.carts[&cart].lines[0].hold.maybe_live().unwrap();
     assert_eq!(house.told(&cart), "v0 2 active");
     assert_ne!(held, id, "it has ended");
+}
+
+/// The same, and the shop sold the hold by itself.
+#[test]
+fn a_first_add_taken_up_again_makes_no_cart_of_what_was_bought_meanwhile() {
+    let mut house = House::new(&[2]);
+    let cart = house.unborn();
+    let (begun, id) = house.begin_to_add(&cart, 0, 2);
+    house.grant(&cart, id, 2);
+    let (quantity, order, now) = (None, None, house.now);
+    house.variants[0].ask(&variant::Command::Confirm(Confirm { id, quantity, order }), now);
+    house.take_up_again(&cart, begun);
+    assert!(!house.carts[&cart].exists());
+    assert_eq!(house.held(0), 0);
 }
 
 #[test]
