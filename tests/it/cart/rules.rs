@@ -2,9 +2,7 @@
 use super::house::{Fate, House, POLICY, price};
 use holdfast::domain::{
     agent::{Agent, Answer, Told},
-    cart::{
-        Cart, Command, ENDED_KEPT_MS, Happened, LineHold, MergeStrategy, NotExtended, Refusal, Status, Task,
-    },
+    cart::{Cart, Command, ENDED_KEPT_MS, Happened, LineHold, MergeStrategy, NotExtended, Refusal, Status},
     key::KeyMark,
     policy::{ExpiredLines, Limits},
     time::Timestamp,
