@@ -74,15 +74,15 @@ impl ImportOptions {
         self.file == Path::new("-")
     }
 
-    /// The command that does what this one would.
-    fn command(&self) -> String {
-        let atomic = if self.atomic { " --atomic" } else { "" };
-        format!("holdfast import {}{atomic}", self.file.display())
-    }
-
-    /// The command again, under a key.
-    fn again(&self, key: &str) -> String {
-        let mut told = format!("{} --key {key}", self.command());
+    /// The command that does what this one would, or does it again under its key.
+    fn command(&self, key: Option<&str>) -> String {
+        let mut told = format!("holdfast import {}", self.file.display());
+        if self.atomic {
+            told.push_str(" --atomic");
+        }
+        if let Some(key) = key {
+            told.push_str(&format!(" --key {key}"));
+        }
         if self.server.is_elsewhere() {
             told.push_str(&format!(" --url {}", self.server.url));
         }
@@ -109,7 +109,7 @@ pub(super) fn run(options: &ImportOptions, output: Output) -> Result<(), Failure
             let told = format!("{} ({}, {status})", told[0], told[2]);
             let failure = Failure::failed(told);
             if answer["retryable"] == true && !options.dry_run && !options.is_stdin() {
-                return Err(failure.next(options.again(&key)));
+                return Err(failure.next(options.command(Some(&key))));
             }
             Err(failure)
         }
@@ -149,7 +149,7 @@ fn send(options: &ImportOptions, format: Format, key: &str, output: Output) -> R
         if options.dry_run || options.is_stdin() {
             failure
         } else {
-            failure.next(options.again(key))
+            failure.next(options.command(Some(key)))
         }
     })?;
     let status = answer.status();
@@ -250,7 +250,7 @@ fn tell(options: &ImportOptions, answer: &Value, output: Output) -> Result<(), F
             count("created"),
             count("changed")
         );
-        return Err(Failure::new(Exit::Differs, told).next(options.command()));
+        return Err(Failure::new(Exit::Differs, told).next(options.command(None)));
     }
     if failed > 0 {
         return Err(Failure::failed(format!("nothing was done of {failed} lines")));

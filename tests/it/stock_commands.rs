@@ -53,7 +53,8 @@ fn lists_and_stories_from_the_command_line() {
     assert_eq!(code, 4, "{out}{err}");
     assert!(out.contains("LINE  VARIANT  MEMBER"), "{out}");
     assert!(err.contains("it would create 2 and change 0 variants"), "{err}");
-    assert!(err.contains(&format!("next: holdfast import {list}")), "{err}");
+    let next = format!("next: holdfast import {list} --url {url}\n");
+    assert!(err.contains(&next), "{err}");
 
     let done = holdfast(&["import", &list, "--url", &url], "");
     let (code, out, err) = told(&done);

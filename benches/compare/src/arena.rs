@@ -2,7 +2,6 @@
 //! started anew for each leg: that takes less time than emptying them.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
