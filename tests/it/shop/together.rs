@@ -435,7 +435,8 @@ fn an_actor_that_dies_at_any_of_its_turns_leaves_whole_lists(backend: JournalBac
                 assert_eq!(view.head.on_hand, 10 + turn as u64, "{id} at {turn}");
             }
         }
-        assert!(died.load(Ordering::Relaxed) > 12, "{died:?}");
+        // Each variant judges its line and hears what became of it.
+        assert!(died.load(Ordering::Relaxed) >= 2 * VARIANTS.len(), "{died:?}");
         assert!(shop.quarantined(&super::ctx()).is_empty());
     });
     house.close();
@@ -556,14 +557,8 @@ fn a_variant_that_is_being_read_again_keeps_nobody_waiting(backend: JournalBacke
         });
         house.gate.open();
         assert!(first.await.unwrap() && then.await.unwrap() && lost.await.unwrap());
-        import(
-            &web,
-            ATOMIC,
-            None,
-            &list(VARIANTS.map(|id| json!({"id": id, "delta": 1}))),
-        )
-        .await
-        .ok(200);
+        let lines = list(VARIANTS.map(|id| json!({"id": id, "delta": 1})));
+        until_taken(&web, "once-it-is-there", &lines).await;
     });
     house.close();
     house.audit();
