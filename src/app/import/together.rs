@@ -120,9 +120,10 @@ impl Shop {
         }
         let Drafts { drafts, failures } = self.drafts(ctx, &left, &mut list).await?;
         if !failures.is_empty() {
-            drop(list);
+            drop((list, next));
             // The facts that refusals cite may still be on their way.
-            return Err(if self.directory.caught_up().await {
+            let told = self.until(deadline, self.directory.caught_up()).await;
+            return Err(if told.ok_or(AppError::Late)? {
                 let lines = total;
                 AppError::ImportRefused { failures, lines }
             } else {

@@ -208,7 +208,7 @@ impl Cart {
         let mut turn = Turn::of(self);
         for ((line, id), answer) in self.looked_at(lines).zip(answers) {
             match told(answer) {
-                Some(Told::Hold(hold)) => turn.follow(line.id, hold),
+                Some(Told::Hold(hold)) => turn.seen(line, hold, quote(answer), now),
                 Some(Told::Refused(refusal)) if is_over(refusal) => {
                     let sold = matches!(refusal, variant::Refusal::ReservationConfirmed { .. });
                     if bought || sold {
@@ -515,6 +515,18 @@ impl Turn {
         }
     }
 
+    /// A line's hold stands like this. One whose word was lost has no price yet; it gets one, or leaves a cart of another currency.
+    fn seen(&mut self, line: &Line, hold: &Hold, quote: Option<Quote>, now: Timestamp) {
+        let is_new = line.unit_price.is_none() && hold.status == HoldStatus::Active;
+        if is_new && self.other_currency(line.id, quote) {
+            return self.leave(line.id, now);
+        }
+        self.follow(line.id, hold);
+        if is_new {
+            self.line(line.id).unit_price = quote.and_then(|quote| quote.price);
+        }
+    }
+
     /// Whether the variant is priced in another currency than the other lines.
     pub(super) fn other_currency(&self, line: LineId, quote: Option<Quote>) -> bool {
         let price = quote.and_then(|quote| quote.price);
@@ -538,6 +550,14 @@ pub(super) fn held(line: &Line) -> Option<Kept> {
 pub(super) fn told(answer: &Answer) -> Option<&Told> {
     match answer {
         Answer::Variant { told, .. } => Some(told),
+        Answer::Cart(_) | Answer::Order(_) | Answer::Unanswered => None,
+    }
+}
+
+/// What a variant said of itself.
+fn quote(answer: &Answer) -> Option<Quote> {
+    match answer {
+        Answer::Variant { quote, .. } => *quote,
         Answer::Cart(_) | Answer::Order(_) | Answer::Unanswered => None,
     }
 }

@@ -1,7 +1,7 @@
 //! What a checkout promises, a test each.
 use super::house::{Fate, House};
 use holdfast::domain::{
-    cart::{Command, LineStatus, Refusal, Status},
+    cart::{Command, Line, LineHold, LineStatus, Refusal, Status},
     ids::{CartId, OrderId, Slot},
     order,
     variant::{self, Confirm},
@@ -206,6 +206,10 @@ fn a_late_payment_takes_out_of_the_cart_what_nobody_knows_to_be_held_again() {
             // The order's two asks of the variant, its word to the cart, and then the look.
             house.befall(&[Fate::Deliver, Fate::Deliver, Fate::Deliver, looks]);
             house.pay(&order, "late").unwrap();
+            let held = |line: &Line| matches!(line.hold, LineHold::Held(_));
+            let without_price = |line: &&Line| held(line) && line.unit_price.is_none();
+            let lines = &house.carts[&cart].lines;
+            assert_eq!(lines.iter().find(without_price), None, "{case}");
             house.wait(60_000);
             house.lapse();
             let left = house.told(&cart);
