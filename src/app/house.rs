@@ -12,7 +12,7 @@
 //! process that ends has finished or forgotten them. Whoever serves the shops is told of each stage before it begins.
 use super::{
     OnFatal, OpenError, Shop, ShopOptions, Time,
-    open::{PARTITION, chain, recover_options},
+    open::{chain, recover_options},
 };
 use crate::{
     clock::{Clock, pause},
@@ -20,10 +20,9 @@ use crate::{
     domain::{rewind::HoldsRule, time::Timestamp},
     storage::{
         data_dir::DataDir,
-        journal::LogReader,
         recovery::{OpenJournal, RecoverOptions},
         restore::{
-            Cut, LogBehind, Plan, RestoreError, Restored, Source, Step, Wanted, carry_out, nearest, survey,
+            Cut, Logs, Plan, RestoreError, Restored, Source, Step, Wanted, carry_out, nearest, survey,
         },
         snapshot::SnapshotReader,
     },
@@ -89,6 +88,8 @@ pub struct Planned {
     pub good_until: Timestamp,
     /// The epoch it was made in.
     epoch: u64,
+    /// Whether the operator named the snapshot.
+    named: bool,
 }
 
 /// What an operator asks to have planned.
@@ -341,6 +342,7 @@ impl House {
     /// There is no such snapshot, or it and the log do not reach there.
     pub async fn plan(self: &Arc<Self>, shop: &Arc<Shop>, ask: RestoreAsk) -> Result<Planned, HouseError> {
         let (place, now) = (shop.place(), shop.clock().now());
+        let (epoch, named) = (place.epoch(), ask.file.is_some());
         let planning = tokio::task::spawn_blocking(move || plan(&place, &ask, now));
         let (file, plan) = planning
             .await
@@ -350,7 +352,8 @@ impl House {
             file,
             plan: Arc::new(plan),
             good_until: now.saturating_add(PLAN_GOOD_FOR_MS),
-            epoch: shop.place().epoch,
+            epoch,
+            named,
         };
         let mut desk = self.desk.lock();
         desk.plans.push_back(planned.clone());
@@ -377,7 +380,7 @@ impl House {
         if shop.clock().now() > planned.good_until {
             return Err(HouseError::Stale("the plan is older than ten minutes"));
         }
-        if planned.epoch != shop.place().epoch {
+        if planned.epoch != shop.place().epoch() {
             return Err(HouseError::Stale("the shop was restored since the plan was made"));
         }
         if desk
@@ -493,32 +496,24 @@ impl House {
     }
 }
 
-/// Where a shop's snapshots and log lie.
+/// Where a shop's snapshots and logs lie.
 #[derive(Clone)]
 pub(super) struct Place {
     pub(super) snapshots: PathBuf,
-    pub(super) archive: PathBuf,
-    pub(super) root: PathBuf,
-    pub(super) options: RecoverOptions,
-    pub(super) epoch: u64,
-    pub(super) reader: Arc<dyn LogReader>,
+    pub(super) logs: Logs,
 }
 
 impl Place {
-    /// The log behind a snapshot: the running one's, or that of an epoch that was left and is still kept.
-    fn log(&self, epoch: u64) -> Result<LogBehind, RestoreError> {
-        let journal = DataDir::journal_dir_in(&self.root, epoch);
-        if epoch == self.epoch {
-            let places = (self.archive.as_path(), journal.as_path());
-            return LogBehind::live(places, epoch, PARTITION, Arc::clone(&self.reader));
-        }
-        LogBehind::closed((self.archive.clone(), journal), epoch, self.epoch, &self.options)
+    /// The epoch the shop is in.
+    pub(super) fn epoch(&self) -> u64 {
+        self.logs.lineage().current()
     }
 
     /// The file of a snapshot; no path, only a name.
     fn file(&self, ask: &RestoreAsk) -> Result<PathBuf, HouseError> {
         let Some(name) = &ask.file else {
-            return Ok(nearest(&self.snapshots, ask.cut.unwrap_or(Cut::End))?);
+            let lineage = Some(self.logs.lineage());
+            return Ok(nearest(&self.snapshots, ask.cut.unwrap_or(Cut::End), lineage)?);
         };
         let path = self.snapshots.join(name);
         let is_name = Path::new(name)
@@ -536,12 +531,12 @@ fn plan(place: &Place, ask: &RestoreAsk, now: Timestamp) -> Result<(PathBuf, Pla
     let open = || SnapshotReader::open(&file);
     let taken = open().map_err(RestoreError::from)?;
     let manifest = taken.manifest();
-    let log = place.log(manifest.epoch)?;
     let wanted = Wanted {
         cut: ask.cut.unwrap_or(Cut::Number(manifest.position)),
         holds: ask.holds,
         now_ms: now.as_millis(),
     };
+    let log = place.logs.behind(manifest, wanted.cut, ask.file.is_some())?;
     let source = Source {
         open: &open,
         log: Some(&log),
@@ -560,7 +555,7 @@ fn build(
     operation: &Operation,
 ) -> Result<Restored, RestoreError> {
     let open = || SnapshotReader::open(&planned.file);
-    let log = place.log(u64::from(planned.plan.snapshot.epoch.0))?;
+    let log = place.logs.behind(open()?.manifest(), wanted.cut, planned.named)?;
     let source = Source {
         open: &open,
         log: Some(&log),

@@ -100,8 +100,6 @@ pub struct Shop {
     past: Past,
     /// Lets one story be told at a time.
     histories: Arc<Semaphore>,
-    /// The epoch of its log.
-    epoch: u64,
     /// Since when it serves.
     since: Timestamp,
     /// Turns true when somebody wants the server to end.
@@ -200,7 +198,7 @@ impl Shop {
 
     /// The epoch of its log: a restore begins the next.
     pub fn epoch(&self) -> u64 {
-        self.epoch
+        self.place.epoch()
     }
 
     fn place(&self) -> house::Place {

@@ -40,7 +40,7 @@ use crate::{
         recovery::{
             self, Backend, OpenJournal, Progress, RecoverError, RecoverOptions, Recovered, RecoveredAgent,
         },
-        restore::{self, RestoreError},
+        restore::{self, Logs, RestoreError},
         snapshot::{SnapshotError, SnapshotReader},
         state::{StateOptions, StateStore},
         trim_holds::TrimHolds,
@@ -114,7 +114,7 @@ pub enum OpenError {
     /// The data cannot be read whole.
     #[error(transparent)]
     Recovery(#[from] RecoverError),
-    /// The snapshot could not fill the directory.
+    /// The snapshot could not fill the directory, or where its epochs began cannot be read.
     #[error(transparent)]
     Seed(#[from] RestoreError),
     /// The wall clock is far behind the log.
@@ -328,15 +328,12 @@ impl Shop {
         settle_agents(&directory, &clock, carts, orders).await;
         mend(&directory, &admission, &mends).await;
         directory.start_timers();
-        let (epoch, since) = (data_dir.epoch(), clock.now());
+        let since = clock.now();
         let past = Past::of(&data_dir, Arc::clone(&reader), Arc::clone(&state));
+        let logs = Logs::of_data_dir(&data_dir, &recover_options(&config))?;
         let place = Place {
             snapshots: data_dir.snapshots_dir(),
-            archive: data_dir.archive_dir(),
-            root: data_dir.root().to_owned(),
-            options: recover_options(&config),
-            epoch,
-            reader: Arc::clone(&reader),
+            logs: logs.with(Arc::clone(&reader)),
         };
         let shop = Arc::new(Self {
             directory,
@@ -356,7 +353,6 @@ impl Shop {
             snapshots: Snapshots::open(data_dir.snapshots_dir(), tail.epoch),
             config,
             tokens: CartTokens::new(secret),
-            epoch,
             since,
             ending: watch::Sender::new(false),
             place,

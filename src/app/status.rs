@@ -56,7 +56,7 @@ impl Shop {
             version: env!("CARGO_PKG_VERSION"),
             since: self.since,
             draining: self.is_draining(),
-            epoch: self.epoch,
+            epoch: self.epoch(),
             last_record: self.reader.last().0,
             checkpoint: self.state.checkpoint().map_or(0, |mark| mark.number),
             variants: self.directory.all().len() as u64,

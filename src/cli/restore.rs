@@ -19,7 +19,7 @@ use crate::domain::time::Timestamp;
 use crate::http::time::Moment;
 use crate::storage::data_dir::{DataDir, DataDirError};
 use crate::storage::restore::{
-    Cut, LogBehind, Plan, RestoreError, Restored, Source, Step, Wanted, carry_out, nearest, survey,
+    Cut, Logs, Plan, RestoreError, Restored, Source, Step, Wanted, carry_out, nearest, survey,
 };
 use crate::storage::snapshot::SnapshotReader;
 
@@ -35,13 +35,13 @@ pub(super) struct RestoreOptions {
     /// Data directory to fill; a new or an empty one
     #[arg(long, value_name = "DIR")]
     into: PathBuf,
-    /// Data directory whose archive and log go on behind the snapshot
+    /// Data directory whose archives and logs go on behind the snapshot, through the restores of before
     #[arg(long, value_name = "DATA_DIR")]
     log_from: Option<PathBuf>,
-    /// Back to this moment, like 2026-11-27T02:14:07Z
+    /// Back to this moment, in the epoch that was current then, like 2026-11-27T02:14:07Z
     #[arg(long, value_name = "T", conflicts_with = "to_number", value_parser = moment)]
     to_time: Option<i64>,
-    /// Back to this record
+    /// Back to this record: of the snapshot's own epoch if FILE is one, of the history of --log-from if it is a directory
     #[arg(long, value_name = "N")]
     to_number: Option<u64>,
     /// What becomes of live holds
@@ -93,7 +93,7 @@ impl RestoreOptions {
     }
 
     /// The file named, or the nearest in the directory named: a data directory's snapshots, or any other.
-    fn snapshot(&self) -> Result<PathBuf, RestoreError> {
+    fn snapshot(&self, logs: Option<&Logs>) -> Result<PathBuf, RestoreError> {
         if !self.file.is_dir() {
             return Ok(self.file.clone());
         }
@@ -103,7 +103,7 @@ impl RestoreOptions {
         } else {
             &self.file
         };
-        nearest(dir, self.cut())
+        nearest(dir, self.cut(), logs.map(Logs::lineage))
     }
 }
 
@@ -113,11 +113,18 @@ pub(super) fn run(options: &RestoreOptions, output: Output) -> Result<(), Failur
     if !DataDir::is_vacant(&options.into).map_err(|error| told(error.into()))? {
         return Err(told(RestoreError::NotEmpty));
     }
-    let file = options.snapshot().map_err(told)?;
+    let logs = logs(options, &loaded)?;
+    let logs = logs.as_ref().map(|(logs, _locked)| logs);
+    let file = options.snapshot(logs).map_err(told)?;
     let open = || SnapshotReader::open(&file);
-    let log = log_behind(options, &loaded, &file)?;
-    let log = log.as_ref().map(|(log, _locked)| log);
-    let source = Source { open: &open, log };
+    let log = logs
+        .map(|logs| logs.behind(open()?.manifest(), options.cut(), options.file.is_file()))
+        .transpose()
+        .map_err(told)?;
+    let source = Source {
+        open: &open,
+        log: log.as_ref(),
+    };
     let wanted = Wanted {
         cut: options.cut(),
         holds: options.holds.into(),
@@ -149,12 +156,8 @@ fn now() -> Timestamp {
     clock.now()
 }
 
-/// The log behind the snapshot, with its data directory, which stays locked.
-fn log_behind(
-    options: &RestoreOptions,
-    loaded: &Loaded,
-    file: &Path,
-) -> Result<Option<(LogBehind, DataDir)>, Failure> {
+/// The logs that go on behind the snapshot, with their data directory, which stays locked.
+fn logs(options: &RestoreOptions, loaded: &Loaded) -> Result<Option<(Logs, DataDir)>, Failure> {
     let Some(from) = &options.log_from else {
         return Ok(None);
     };
@@ -166,10 +169,8 @@ fn log_behind(
     }
     let told = |error: RestoreError| failure(&error, options);
     let dir = DataDir::open(from).map_err(|error| told(error.into()))?;
-    let snapshot = SnapshotReader::open(file).map_err(|error| told(error.into()))?;
-    let epoch = snapshot.manifest().epoch;
-    let log = LogBehind::of_data_dir(&dir, epoch, &recover_options(&loaded.config)).map_err(told)?;
-    Ok(Some((log, dir)))
+    let logs = Logs::of_data_dir(&dir, &recover_options(&loaded.config)).map_err(told)?;
+    Ok(Some((logs, dir)))
 }
 
 fn fill(
@@ -263,7 +264,8 @@ fn plan_text(plan: &Plan, file: &Path, look: Look) -> String {
         ));
     }
     if let Some(why) = &plan.log_cut_short {
-        rows.push(("log breaks off", Cell::toned(why.clone(), Tone::Bad)));
+        let why = format!("{why}; every variant comes up paused");
+        rows.push(("not all known", Cell::toned(why, Tone::Bad)));
     }
     let rule = plan.wanted.holds.as_str();
     rows.push((

@@ -7,6 +7,7 @@
 //! <data>/RESERVE         bytes kept back for the day the disk is full, see `disk_reserve`
 //! <data>/epochs/<n>/     journal/ and state/ of epoch n; a restore builds n + 1 beside it and then swaps CURRENT
 //! <data>/epochs/<n>/BEGUN   there once epoch n has a log: without one it is not begun anew, but refused
+//! <data>/LINEAGE         which epoch began from where, see `lineage`; made by the first restore
 //! <data>/archive/<n>/    groups that the log of epoch n let go, see `archive`; made when there is one
 //! <data>/snapshots/      portable snapshot files
 //! ```
@@ -25,6 +26,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::engine::{EngineError, parent_of, sync_dir};
+use super::lineage::LINEAGE;
 
 const LOCK: &str = "LOCK";
 const CURRENT: &str = "CURRENT";
@@ -162,6 +164,11 @@ impl DataDir {
         epoch_dir(root, epoch).join("journal")
     }
 
+    /// Where the log archive of the directory at `root` lies, if there is one.
+    pub fn archive_dir_in(root: &Path) -> PathBuf {
+        root.join(ARCHIVE)
+    }
+
     /// Where the journal of the current epoch lies; exists.
     pub fn journal_dir(&self) -> PathBuf {
         self.epoch_dir().join("journal")
@@ -179,7 +186,7 @@ impl DataDir {
 
     /// Where the log archive lies; made when there is something to keep.
     pub fn archive_dir(&self) -> PathBuf {
-        self.root.join(ARCHIVE)
+        Self::archive_dir_in(&self.root)
     }
 
     /// The secret of this directory: made at the first call, the same ever after, through restores too.
@@ -342,7 +349,7 @@ fn sync_parent(root: &Path) -> Result<(), EngineError> {
 /// Refuses a directory with an entry that neither we nor a freshly made file system put there. Runs before the lock is taken, so
 /// that a wrong path is left as it was.
 fn refuse_foreign(root: &Path) -> Result<(), DataDirError> {
-    const OURS: [&str; 10] = [
+    const OURS: [&str; 11] = [
         LOCK,
         CURRENT,
         CURRENT_UNFINISHED,
@@ -351,6 +358,7 @@ fn refuse_foreign(root: &Path) -> Result<(), DataDirError> {
         EPOCHS,
         SNAPSHOTS,
         ARCHIVE,
+        LINEAGE,
         RESERVE,
         "lost+found",
     ];

@@ -17,7 +17,7 @@
 //! | [`spool`] | a body too large for memory |
 //! | [`entity_rows`], `agents` | where entities lie in the rows; carts and orders as rows and log see them |
 //! | [`checkup`] | what an operator asks of the disk before anything is opened |
-//! | [`engine`], [`data_dir`] | sled opened the safe way; lock, epochs and reserve of a data directory |
+//! | [`engine`], [`data_dir`], [`lineage`] | sled opened the safe way; lock, epochs and reserve of a data directory; which epoch began from where |
 mod agents;
 pub mod archive;
 pub mod checkpoint;
@@ -31,6 +31,7 @@ mod fate;
 pub mod journal;
 pub mod keys;
 pub mod laws;
+pub mod lineage;
 pub mod past;
 pub mod projection;
 pub mod record;

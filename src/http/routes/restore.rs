@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 /// Says what a restore would mean and gives a token for it; with the token, carries it out: then every route answers 503
 /// `restoring` until the shop is open again, and `GET /api/admin/operations/{id}` shows how far it is. The same token again
-/// names the same operation.
+/// names the same operation. What was sold between plan and run is lost and written down like what the plan said; pause the
+/// variants first where that must not be.
 #[utoipa::path(post, path = "/api/admin/restore", tag = "admin", request_body = RestoreBody,
     responses(
         (status = 200, body = RestorePlanView, description = "What it would mean; nothing is changed"),
@@ -82,7 +83,10 @@ fn problem(error: &HouseError) -> Problem {
         HouseError::Stale(why) => Problem::new(Code::PlanStale).detail(*why),
         HouseError::Busy => Problem::new(Code::Restoring),
         HouseError::Restore(
-            RestoreError::Before { .. } | RestoreError::Behind { .. } | RestoreError::Gap { .. },
+            RestoreError::Before { .. }
+            | RestoreError::Behind { .. }
+            | RestoreError::OtherHistory { .. }
+            | RestoreError::Gap { .. },
         ) => Problem::new(Code::CutUnreachable).detail(error.to_string()),
         HouseError::Restore(RestoreError::Snapshot(SnapshotError::UnknownFormat { .. })) => damaged(error),
         HouseError::Restore(restore) if restore.is_damage() => damaged(error),

@@ -21,7 +21,7 @@ pub struct RestorePlanView {
     /// When it was taken.
     #[schema(value_type = String, format = DateTime)]
     pub taken_at: Moment,
-    /// Where the log ends now.
+    /// Where the log behind the snapshot ends.
     pub position: String,
     /// The last position that is kept.
     pub cut: String,
@@ -33,11 +33,11 @@ pub struct RestorePlanView {
     pub holds: &'static str,
     /// Records replayed behind the snapshot's states.
     pub records_replayed: u64,
-    /// Records that are given up.
+    /// Records of the running shop that are given up.
     pub records_lost: u64,
-    /// Units sold after the cut; these variants come up paused.
+    /// Units that the running shop has sold and the cut has not; these variants come up paused.
     pub sold_after: Vec<SoldAfterView>,
-    /// Orders and sales after the cut; they are written into a file from which they can be made again.
+    /// These orders and sales; they are written into a file from which they can be made again.
     pub lost_sales: u64,
     /// How many of them find no stock at the cut.
     pub lost_sales_without_stock: u64,
@@ -45,7 +45,7 @@ pub struct RestorePlanView {
     pub holds_live: u64,
     /// How many of them will have expired.
     pub holds_expired: u64,
-    /// Why the log could not be read to its end; what came behind that is not in these figures.
+    /// Why the logs do not tell all that came after the cut. It is not in these figures then, and every variant comes up paused.
     pub log_cut_short: Option<String>,
     /// Bytes that are read.
     pub bytes: u64,

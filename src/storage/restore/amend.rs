@@ -63,7 +63,7 @@ pub(super) fn amend(
         now_ms,
         amended: Amended::default(),
     };
-    if plan.wanted.holds == HoldsRule::Keep {
+    if plan.wanted.holds == HoldsRule::Keep && plan.log_cut_short.is_none() {
         pause(state, plan, &mut log)?;
     } else {
         move_all(state, plan, &mut log)?;
@@ -77,8 +77,8 @@ pub(super) fn amend(
 /// Only the variants that were sold.
 fn pause(state: &StateStore, plan: &Plan, log: &mut Log) -> Result<(), RestoreError> {
     let (rewind, busy) = (plan.rewind(), Busy::default());
-    for sold in &plan.sold_after {
-        if let Some((variant, _)) = load_variant(state, sold.ordinal)? {
+    for ordinal in &plan.sold {
+        if let Some((variant, _)) = load_variant(state, *ordinal)? {
             log.variant(&variant, rewind.variant(&variant, true, &busy))?;
         }
     }

@@ -57,6 +57,16 @@ pub enum RestoreError {
         /// The cut, in words.
         wanted: String,
     },
+    /// The cut is in a history that the snapshot is not of.
+    #[error(
+        "that moment is in epoch {meant}, whose history does not go through this snapshot of epoch {snapshot}; name no snapshot to take the nearest, or one of epoch {meant}"
+    )]
+    OtherHistory {
+        /// The snapshot's epoch.
+        snapshot: u64,
+        /// The epoch the cut is in.
+        meant: u64,
+    },
     /// Records are missing between the snapshot and the log, or within the log.
     #[error("records {from} to {to} are missing: {}", file.display())]
     Gap {
@@ -126,6 +136,7 @@ impl RestoreError {
             | Self::Moved { .. }
             | Self::Before { .. }
             | Self::Behind { .. }
+            | Self::OtherHistory { .. }
             | Self::Directory(_)
             | Self::State(_)
             | Self::Read(_)

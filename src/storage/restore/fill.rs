@@ -6,6 +6,7 @@
 use super::super::{
     data_dir::{DataDir, NextEpoch},
     journal::{Epoch, Journal, Position, Record, RecordNumber},
+    lineage::Lineage,
     recovery::{JournalPlace, OpenJournal, RecoverError, RecoverOptions, Seed, VerifyReport, judge_rows},
     snapshot::{Entry, Manifest, SnapshotError, SnapshotReader},
     state::StateStore,
@@ -18,7 +19,7 @@ use super::{
     survey::{Future, gate_of},
 };
 use crate::domain::rewind::HoldsRule;
-use std::{ops::ControlFlow, path::PathBuf};
+use std::{collections::BTreeSet, ops::ControlFlow, path::PathBuf};
 
 /// Entries between two words about the progress.
 const TOLD_EVERY: u64 = 4_096;
@@ -109,6 +110,7 @@ pub fn carry_out(
     let built = build.epoch(&next, source, &manifest);
     let entered = built.and_then(|restored| {
         progress(Step::Entering);
+        Lineage::note(dir.root(), next.epoch(), plan.cut, plan.wanted.now_ms)?;
         let lost_file = write_down(dir.root(), next.epoch(), &plan.lost)?;
         Ok(Restored {
             lost_file,
@@ -155,6 +157,7 @@ impl Plan {
             live_holds: 0,
             expired_holds: 0,
             sold_after: Vec::new(),
+            sold: BTreeSet::new(),
             lost: Vec::new(),
             without_stock: 0,
             log_cut_short: None,

@@ -31,8 +31,6 @@ use std::{
 /// Units of a variant that were sold after the cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SoldAfter {
-    /// Its dense number.
-    pub ordinal: VariantOrdinal,
     /// Whose shop.
     pub store: StoreId,
     /// The shop's id.
@@ -164,7 +162,8 @@ pub(super) fn write_down(root: &Path, epoch: u64, lost: &[Lost]) -> Result<Optio
     Ok(Some(path))
 }
 
-/// What was sold behind the cut, gathered record by record.
+/// What was sold behind the cut, gathered record by record. Ordinals are those of the history it was sold in: one that was given
+/// behind the cut may be another variant's at the cut.
 #[derive(Default)]
 pub(super) struct LostSales {
     units: BTreeMap<VariantOrdinal, u64>,
@@ -179,10 +178,10 @@ impl LostSales {
         self.units.is_empty() && self.orders.is_empty()
     }
 
-    pub(super) fn ordinals(&self) -> BTreeSet<VariantOrdinal> {
+    fn ordinals(&self) -> impl Iterator<Item = VariantOrdinal> {
         let lines = self.orders.values().flat_map(|order| &order.lines);
         let of_orders = lines.map(|line| line.ordinal);
-        self.units.keys().copied().chain(of_orders).collect()
+        self.units.keys().copied().chain(of_orders)
     }
 
     pub(super) fn turn(&mut self, turn: Turn) {
@@ -224,8 +223,8 @@ impl LostSales {
     }
 
     /// The sales in the order of their payment, without those that came to nothing later.
-    pub(super) fn in_order(self, stock: &Stock) -> Vec<Lost> {
-        let orders = self.orders.into_values().filter(|order| {
+    pub(super) fn in_order(&self, stock: &Stock) -> Vec<Lost> {
+        let orders = self.orders.values().filter(|order| {
             use order::Status;
             match order.status {
                 Status::Cancelled | Status::Returned | Status::RefundRequired | Status::PaymentFailed => {
@@ -240,18 +239,18 @@ impl LostSales {
                 | Status::Expired => order.payment.is_some(),
             }
         });
-        let orders = orders.map(|order| Lost::Order(Box::new(order)));
+        let orders = orders.map(|order| Lost::Order(Box::new(order.clone())));
         let stands = |hold: &Hold| hold.fulfilment.cancelled + hold.fulfilment.returned < hold.quantity;
-        let sales = self.sales.into_values().filter(|(hold, _)| stands(hold));
-        let created = self.created;
+        let sales = self.sales.values().filter(|(hold, _)| stands(hold));
         let sales = sales.filter_map(|(hold, at)| {
             let ordinal = hold.id.variant();
-            let (store, variant) = stock.name(ordinal).or_else(|| created.get(&ordinal).cloned())?;
+            let name = self.created.get(&ordinal).cloned();
+            let (store, variant) = name.or_else(|| stock.name(ordinal))?;
             Some(Lost::Sale {
                 store,
                 variant,
-                hold: Box::new(hold),
-                at,
+                hold: Box::new(hold.clone()),
+                at: *at,
             })
         });
         let mut lost: Vec<Lost> = orders.chain(sales).collect();
@@ -263,6 +262,8 @@ impl LostSales {
 /// Some variants as they stood at the cut.
 pub(super) struct Stock {
     wanted: BTreeSet<VariantOrdinal>,
+    /// Those that were created behind the cut, where they were sold: whether there is one of the name here, and which.
+    named: HashMap<(StoreId, VariantId), Option<VariantOrdinal>>,
     cut: u64,
     variants: BTreeMap<VariantOrdinal, (Variant, u64)>,
     /// Of variants whose reservations are entries of their own, as long as these come.
@@ -271,13 +272,40 @@ pub(super) struct Stock {
 }
 
 impl Stock {
-    pub(super) fn new(wanted: BTreeSet<VariantOrdinal>, cut: u64) -> Self {
+    pub(super) fn new(sales: &LostSales, cut: u64) -> Self {
+        let (created, wanted): (BTreeSet<_>, _) = sales
+            .ordinals()
+            .partition(|ordinal| sales.created.contains_key(ordinal));
+        let named = created
+            .iter()
+            .map(|ordinal| (sales.created[ordinal].clone(), None));
         Self {
             wanted,
+            named: named.collect(),
             cut,
             variants: BTreeMap::new(),
             heads: BTreeMap::new(),
             holds: BTreeMap::new(),
+        }
+    }
+
+    /// Whether a variant is one of those; one that is by its name is from here on by its ordinal.
+    fn wants(&mut self, ordinal: VariantOrdinal, store: &StoreId, id: &VariantId) -> bool {
+        // Nothing is cloned for a question that mostly has no answer.
+        if !self.named.is_empty()
+            && let Some(here) = self.named.get_mut(&(store.clone(), id.clone()))
+        {
+            *here = Some(ordinal);
+            self.wanted.insert(ordinal);
+        }
+        self.wanted.contains(&ordinal)
+    }
+
+    /// The ordinal that a variant has here, by the one it was sold under.
+    fn here(&self, sales: &LostSales, ordinal: VariantOrdinal) -> Option<VariantOrdinal> {
+        match sales.created.get(&ordinal) {
+            Some(name) => self.named.get(name).copied().flatten(),
+            None => Some(ordinal),
         }
     }
 
@@ -295,24 +323,28 @@ impl Stock {
         Some((variant.head().store.clone(), variant.head().id.clone()))
     }
 
-    pub(super) fn sold_after(&self, sales: &LostSales) -> Vec<SoldAfter> {
+    /// What was sold, by variant; and which of them are here.
+    pub(super) fn sold_after(&self, sales: &LostSales) -> (Vec<SoldAfter>, BTreeSet<VariantOrdinal>) {
+        let mut here = BTreeSet::new();
         let sold = sales.units.iter().filter_map(|(ordinal, units)| {
-            let created = || sales.created.get(ordinal).cloned();
-            let (store, id) = self.name(*ordinal).or_else(created)?;
-            let existed = self.variants.get(ordinal);
+            let name = sales.created.get(ordinal).cloned();
+            let (store, id) = name.or_else(|| self.name(*ordinal))?;
+            let variant = self
+                .here(sales, *ordinal)
+                .and_then(|ordinal| self.variants.get(&ordinal));
+            here.extend(variant.map(|(variant, _)| variant.head().ordinal));
             Some(SoldAfter {
-                ordinal: *ordinal,
                 store,
                 id,
                 units: *units,
-                existed: existed.is_some_and(|(variant, _)| variant.head().exists()),
+                existed: variant.is_some_and(|(variant, _)| variant.head().exists()),
             })
         });
-        sold.collect()
+        (sold.collect(), here)
     }
 
     /// How many sales find fewer free units than they need, filled in their order. What they held themselves is theirs.
-    pub(super) fn cannot_fill(&self, lost: &[Lost], rewind: &Rewind) -> u64 {
+    pub(super) fn cannot_fill(&self, sales: &LostSales, lost: &[Lost], rewind: &Rewind) -> u64 {
         let theirs: BTreeSet<ReservationId> = lost
             .iter()
             .flat_map(Lost::units)
@@ -324,17 +356,20 @@ impl Stock {
         let mut free: BTreeMap<VariantOrdinal, Option<u64>> = self.variants.iter().map(free).collect();
         let mut cannot = 0;
         for sale in lost {
-            let units = sale.units();
-            let fits = |(ordinal, _, units): &(VariantOrdinal, ReservationId, u64)| {
-                free.get(ordinal)
+            let units = sale.units().into_iter();
+            let units: Vec<_> = units
+                .map(|(ordinal, _, units)| (self.here(sales, ordinal), units))
+                .collect();
+            let fits = |(here, units): &(Option<VariantOrdinal>, u64)| {
+                here.and_then(|ordinal| free.get(&ordinal))
                     .is_some_and(|free| free.is_none_or(|free| free >= *units))
             };
             if !units.iter().all(fits) {
                 cannot += 1;
                 continue;
             }
-            for (ordinal, _, units) in units {
-                if let Some(Some(free)) = free.get_mut(&ordinal) {
+            for (here, units) in units {
+                if let Some(Some(free)) = here.and_then(|ordinal| free.get_mut(&ordinal)) {
                     *free -= units;
                 }
             }
@@ -368,20 +403,26 @@ impl Visitor for Stock {
             .id
             .first_chunk()
             .map(|bytes| VariantOrdinal(u32::from_be_bytes(*bytes)));
-        let Some(ordinal) = ordinal.filter(|ordinal| self.wanted.contains(ordinal)) else {
+        let Some(ordinal) = ordinal.filter(|ordinal| !self.named.is_empty() || self.wanted.contains(ordinal))
+        else {
             return Ok(());
         };
         let wrong = |error| RowError::content(Family::Entity, error);
         match entry.kind {
             EntityKind::VARIANT => {
                 let variant = dto::decode_variant(&entry.state).map_err(wrong)?;
-                self.variants.insert(ordinal, (variant, entry.number));
+                let head = variant.head();
+                if self.wants(ordinal, &head.store, &head.id) {
+                    self.variants.insert(ordinal, (variant, entry.number));
+                }
             }
             EntityKind::HEAD => {
                 let head = dto::decode_head(&entry.state).map_err(wrong)?;
-                self.heads.insert(ordinal, (head, entry.number));
+                if self.wants(ordinal, &head.store, &head.id) {
+                    self.heads.insert(ordinal, (head, entry.number));
+                }
             }
-            EntityKind::HOLD => {
+            EntityKind::HOLD if self.wanted.contains(&ordinal) => {
                 let hold = dto::decode_hold(&entry.state).map_err(wrong)?;
                 self.holds.entry(ordinal).or_default().push(hold);
             }
@@ -399,6 +440,9 @@ impl Visitor for Stock {
         let Fact::Variant(fact) = fact else {
             return Ok(ControlFlow::Continue(()));
         };
+        if let Some((store, id)) = &fact.named {
+            self.wants(fact.ordinal, store, id);
+        }
         if !self.wanted.contains(&fact.ordinal) {
             return Ok(ControlFlow::Continue(()));
         }

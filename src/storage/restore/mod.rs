@@ -21,9 +21,10 @@
 //! is believed before its checksum, and the snapshot's digest is found right before the epoch is entered. The states of the
 //! cut are those the house had when that record was its last (REPLAY_EQUAL): [`Restored::digest`] says so.
 //!
-//! The log behind a snapshot is that of the snapshot's own epoch: numbers of two epochs are not one run. Deliberately absent:
-//! going on in the old epoch (a restore always begins a new one, so that its readers can tell), and undoing a restore other than by
-//! another one.
+//! The log behind a snapshot goes through as many epochs as lie between it and the cut (`storage::lineage`): a moment is in the
+//! epoch that was current then. Lost is what the current shop has sold and the cut has not, in whichever epoch it was sold. Where
+//! the logs do not tell all of it, every variant comes up paused. Deliberately absent: going on in the old epoch (a restore always
+//! begins a new one, so that its readers can tell), and undoing a restore other than by another one.
 mod amend;
 mod choose;
 mod error;
@@ -36,9 +37,10 @@ pub use choose::nearest;
 pub use error::RestoreError;
 pub use fill::{Restored, Step, carry_out, fill_empty};
 pub use lost::{Lost, SoldAfter};
-pub use source::{LogBehind, Source};
+pub use source::{LogBehind, Logs, Source};
 pub use survey::{Plan, survey};
 
+use super::lineage::Lineage;
 use crate::domain::rewind::HoldsRule;
 
 /// Where the log is cut.
@@ -53,6 +55,14 @@ pub enum Cut {
 }
 
 impl Cut {
+    /// The epoch it is in, where nobody says otherwise.
+    fn epoch(self, lineage: &Lineage) -> u64 {
+        match self {
+            Self::Time(at_ms) => lineage.current_at(at_ms),
+            Self::End | Self::Number(_) => lineage.current(),
+        }
+    }
+
     /// Whether a record is before the cut.
     fn keeps(self, number: u64, logged_at_ms: i64) -> bool {
         match self {

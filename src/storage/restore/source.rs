@@ -6,10 +6,11 @@ use super::super::{
         Anchor, ChainHash, Epoch, Group, Journal, LogReader, PartitionId, ReadError, Record, RecordNumber,
         disk::RealDisk, verify::walk_files,
     },
+    lineage::{Lineage, Parted, Span},
     recovery::{Backend, JournalPlace, RecoverOptions, log_backend},
     snapshot::{Entry, Item, Manifest, SnapshotError, SnapshotReader},
 };
-use super::RestoreError;
+use super::{Cut, RestoreError};
 use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -27,8 +28,216 @@ pub struct Source<'a> {
     pub log: Option<&'a LogBehind>,
 }
 
-/// The log of a snapshot's epoch: what was archived of it, and what the journal still has.
+/// The logs of a data directory: the journal and the archive of each of its epochs.
+#[derive(Clone)]
+pub struct Logs {
+    root: PathBuf,
+    options: RecoverOptions,
+    lineage: Lineage,
+    /// The current epoch's journal where a shop has it open.
+    live: Option<Arc<dyn LogReader>>,
+}
+
+impl Logs {
+    /// Those of a data directory that nobody uses but us.
+    ///
+    /// # Errors
+    /// Where its epochs began is written down and cannot be read.
+    pub fn of_data_dir(dir: &DataDir, options: &RecoverOptions) -> Result<Self, RestoreError> {
+        Ok(Self {
+            root: dir.root().to_owned(),
+            options: *options,
+            lineage: Lineage::read(dir.root(), dir.epoch())?,
+            live: None,
+        })
+    }
+
+    /// The same while a shop is open there, whose journal `reader` reads.
+    #[must_use]
+    pub fn with(self, reader: Arc<dyn LogReader>) -> Self {
+        Self {
+            live: Some(reader),
+            ..self
+        }
+    }
+
+    /// Which epoch began from where.
+    pub fn lineage(&self) -> &Lineage {
+        &self.lineage
+    }
+
+    /// The log behind a snapshot, up to the end of the epoch that `cut` means; `named` says that it was named and is not the
+    /// nearest of the current shop's history. A moment is in the epoch that was current then. A number is in the snapshot's own
+    /// epoch if that was named, so that a restore can be undone; in the current shop's history otherwise, as the end is.
+    ///
+    /// # Errors
+    /// The snapshot is not of the history the cut is in; a log cannot be opened.
+    pub fn behind(&self, snapshot: &Manifest, cut: Cut, named: bool) -> Result<LogBehind, RestoreError> {
+        let (own, lineage) = (snapshot.epoch, &self.lineage);
+        let meant = match cut {
+            Cut::Number(_) if named => own,
+            Cut::Time(_) | Cut::End | Cut::Number(_) => cut.epoch(lineage),
+        };
+        let way = match lineage.way(own, snapshot.position, meant) {
+            Some(way) => way,
+            None if matches!(cut, Cut::Time(_)) && lineage.knows(meant) => {
+                return Err(RestoreError::OtherHistory { snapshot: own, meant });
+            }
+            None => vec![Span {
+                epoch: own,
+                after: snapshot.position,
+                upto: u64::MAX,
+            }],
+        };
+        let Parted {
+            shared,
+            since,
+            unknown,
+        } = lineage.parted(way.last().map_or(own, |span| span.epoch));
+        let open = |span: Span| Ok::<_, RestoreError>((span, self.epoch(span.epoch)?));
+        Ok(LogBehind {
+            way: way.into_iter().map(open).collect::<Result<_, _>>()?,
+            shared,
+            since: since.into_iter().map(open).collect::<Result<_, _>>()?,
+            unknown,
+            newest: lineage.current(),
+        })
+    }
+
+    /// The log of an epoch; one that is not kept any more is empty.
+    fn epoch(&self, number: u64) -> Result<EpochLog, RestoreError> {
+        let epoch = Epoch(u32::try_from(number).unwrap_or(u32::MAX));
+        let (archive_dir, dir) = (
+            DataDir::archive_dir_in(&self.root),
+            DataDir::journal_dir_in(&self.root, number),
+        );
+        let live = self.live.as_ref().filter(|_| number == self.lineage.current());
+        let journal = match live {
+            Some(reader) => Piece::Open {
+                reader: Arc::clone(reader),
+                _journal: None,
+            },
+            None => self.closed(epoch, &dir)?,
+        };
+        Ok(EpochLog {
+            partition: self.options.partition,
+            epoch,
+            archive: ArchiveReader::open(&archive_dir)?,
+            archive_dir,
+            journal,
+            dir,
+        })
+    }
+
+    /// The journal of an epoch that nobody has open.
+    fn closed(&self, epoch: Epoch, dir: &Path) -> Result<Piece, RestoreError> {
+        // One that is not kept any more is not begun again.
+        let backend = if dir.is_dir() {
+            log_backend(dir, self.options.backend).map_err(RestoreError::Log)?
+        } else {
+            Backend::File
+        };
+        let Backend::Sled = backend else {
+            return Ok(Piece::Files);
+        };
+        let place = JournalPlace {
+            dir,
+            partition: self.options.partition,
+            epoch,
+            start: Anchor::GENESIS,
+            proven: RecordNumber::ZERO,
+        };
+        let options = RecoverOptions {
+            backend,
+            ..self.options
+        };
+        let mut journal = options.journal()(place)?;
+        journal.acquire(options.partition)?;
+        Ok(Piece::Open {
+            reader: journal.reader(),
+            _journal: Some(journal),
+        })
+    }
+}
+
+/// The log behind a snapshot, through as many epochs as it takes, and what the current shop has beside it.
 pub struct LogBehind {
+    /// One dense run of records.
+    way: Vec<(Span, EpochLog)>,
+    /// Of the last epoch on the way, the records up to this one are in the current shop's history.
+    shared: u64,
+    /// What the current shop has of other epochs.
+    since: Vec<(Span, EpochLog)>,
+    /// An epoch of that history of which it is not known where it began.
+    unknown: Option<u64>,
+    /// The current epoch of the directory it is in.
+    newest: u64,
+}
+
+/// Looks at the next records: a group, and the last number in it that counts.
+type Each<'a> = &'a mut dyn FnMut(&Group, u64) -> Result<ControlFlow<()>, RestoreError>;
+
+impl LogBehind {
+    /// The current epoch of the directory it is in: a new one is above it.
+    pub(super) fn newest_epoch(&self) -> u64 {
+        self.newest
+    }
+
+    /// The last record behind the snapshot that is in the current shop's history: what comes after was given up before.
+    pub(super) fn shared(&self) -> u64 {
+        self.shared
+    }
+
+    /// The epoch that a record on the way is of.
+    pub(super) fn epoch_of(&self, number: u64) -> Option<u64> {
+        let span = self.way.iter().find(|(span, _)| number <= span.upto);
+        span.map(|(span, _)| span.epoch)
+    }
+
+    /// Groups from the one with record `from` on, until `each` has enough.
+    fn walk(&self, from: RecordNumber, each: Each<'_>) -> Result<(), RestoreError> {
+        let mut next = from;
+        for (span, log) in &self.way {
+            if log.walk_span(&mut next, span.upto, each)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows the records that the current shop has of other epochs, oldest first, and says why some of them cannot be shown.
+    pub(super) fn since(&self, each: &mut dyn FnMut(Record) -> Result<(), RestoreError>) -> Option<String> {
+        let unknown = self
+            .unknown
+            .map(|epoch| format!("it is not written down where epoch {epoch} began"));
+        let mut missing = unknown.into_iter().collect::<Vec<_>>();
+        for (span, log) in &self.since {
+            let mut next = RecordNumber(span.after).next();
+            let mut shown = |group: &Group, upto: u64| {
+                for record in group.records_from(RecordNumber(span.after).next()) {
+                    if record.number.0 <= upto {
+                        each(record)?;
+                    }
+                }
+                Ok(ControlFlow::Continue(()))
+            };
+            let mut walked = log.walk_span(&mut next, span.upto, &mut shown);
+            if let Err(RestoreError::Gap { from, to, .. }) = walked
+                && from == span.after + 1
+            {
+                // What there is tells of some sales at least.
+                missing.extend(walked.err().map(|error| error.to_string()));
+                next = RecordNumber(to).next();
+                walked = log.walk_span(&mut next, span.upto, &mut shown);
+            }
+            missing.extend(walked.err().map(|error| error.to_string()));
+        }
+        (!missing.is_empty()).then(|| missing.join("; "))
+    }
+}
+
+/// The log of an epoch: what was archived of it, and what the journal still has.
+struct EpochLog {
     partition: PartitionId,
     epoch: Epoch,
     archive: ArchiveReader,
@@ -36,8 +245,6 @@ pub struct LogBehind {
     journal: Piece,
     /// Where the journal lies, for messages.
     dir: PathBuf,
-    /// The current epoch of the directory it is in.
-    newest: u64,
 }
 
 /// The journal of the epoch.
@@ -51,91 +258,35 @@ enum Piece {
     Files,
 }
 
-impl LogBehind {
-    /// The log of an epoch in a data directory that nobody uses but us.
-    ///
-    /// # Errors
-    /// The journal of a back end that has to be opened cannot be.
-    pub fn of_data_dir(dir: &DataDir, epoch: u64, options: &RecoverOptions) -> Result<Self, RestoreError> {
-        let places = (dir.archive_dir(), DataDir::journal_dir_in(dir.root(), epoch));
-        Self::closed(places, epoch, dir.epoch(), options)
-    }
-
-    /// The log of an epoch that nobody has open, whose archive and journal lie in these two directories; `newest` is the
-    /// current epoch there.
-    ///
-    /// # Errors
-    /// As [`LogBehind::of_data_dir`].
-    pub fn closed(
-        (archive_dir, journal_dir): (PathBuf, PathBuf),
-        epoch: u64,
-        newest: u64,
-        options: &RecoverOptions,
-    ) -> Result<Self, RestoreError> {
-        let epoch = Epoch(u32::try_from(epoch).unwrap_or(u32::MAX));
-        // One that is not kept any more is not begun again.
-        let backend = if journal_dir.is_dir() {
-            log_backend(&journal_dir, options.backend).map_err(RestoreError::Log)?
-        } else {
-            Backend::File
-        };
-        let journal = match backend {
-            Backend::File => Piece::Files,
-            Backend::Sled => {
-                let place = JournalPlace {
-                    dir: &journal_dir,
-                    partition: options.partition,
-                    epoch,
-                    start: Anchor::GENESIS,
-                    proven: RecordNumber::ZERO,
-                };
-                let options = RecoverOptions { backend, ..*options };
-                let mut journal = options.journal()(place)?;
-                journal.acquire(options.partition)?;
-                Piece::Open {
-                    reader: journal.reader(),
-                    _journal: Some(journal),
-                }
+impl EpochLog {
+    /// Shows the groups with the records from `next` to `upto`, none of which is missing, and takes `next` along.
+    fn walk_span(
+        &self,
+        next: &mut RecordNumber,
+        upto: u64,
+        each: Each<'_>,
+    ) -> Result<ControlFlow<()>, RestoreError> {
+        if next.0 > upto {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let mut more = ControlFlow::Continue(());
+        self.walk(*next, &mut |group| {
+            more = each(group, upto)?;
+            *next = group.last().next();
+            let done = more.is_break() || group.last().0 >= upto;
+            Ok(if done {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            })
+        })?;
+        if more.is_continue() && upto < u64::MAX {
+            if next.0 <= upto {
+                return Err(gap(*next, RecordNumber(upto).next(), &self.dir));
             }
-        };
-        Ok(Self {
-            partition: options.partition,
-            epoch,
-            archive: ArchiveReader::open(&archive_dir)?,
-            archive_dir,
-            journal,
-            dir: journal_dir,
-            newest,
-        })
-    }
-
-    /// The log of a shop that is open, whose archive and journal lie in these two directories.
-    ///
-    /// # Errors
-    /// The archive cannot be listed.
-    pub fn live(
-        (archive_dir, dir): (&Path, &Path),
-        epoch: u64,
-        partition: PartitionId,
-        reader: Arc<dyn LogReader>,
-    ) -> Result<Self, RestoreError> {
-        Ok(Self {
-            partition,
-            epoch: Epoch(u32::try_from(epoch).unwrap_or(u32::MAX)),
-            archive: ArchiveReader::open(archive_dir)?,
-            archive_dir: archive_dir.to_owned(),
-            journal: Piece::Open {
-                reader,
-                _journal: None,
-            },
-            dir: dir.to_owned(),
-            newest: epoch,
-        })
-    }
-
-    /// The current epoch of the directory it is in: a new one is above it.
-    pub(super) fn newest_epoch(&self) -> u64 {
-        self.newest
+            *next = RecordNumber(upto).next();
+        }
+        Ok(more)
     }
 
     /// Groups from the one with record `from` on, until `each` has enough: the archive's, then those that the journal has
@@ -317,12 +468,12 @@ impl Source<'_> {
         };
         let next = RecordNumber(position).next();
         // From the record that both have, if the log still has it.
-        let mut each = |group: &Group| {
+        let mut each = |group: &Group, upto: u64| {
             if let Some(same) = &last {
                 is_same(same, group)?;
             }
             for record in group.records_from(next) {
-                if visitor.record(record)?.is_break() {
+                if record.number.0 <= upto && visitor.record(record)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
             }

@@ -11,7 +11,7 @@ use super::super::{
 use super::{
     Cut, RestoreError, Source, Wanted,
     lost::{Lost, LostSales, SoldAfter, Stock},
-    source::Visitor,
+    source::{LogBehind, Visitor},
 };
 use crate::domain::{
     ids::{ReservationId, VariantOrdinal},
@@ -21,7 +21,7 @@ use crate::domain::{
     variant::{Event, Hold, HoldStatus, Phase},
 };
 use hashbrown::{HashMap, HashSet};
-use std::ops::ControlFlow;
+use std::{collections::BTreeSet, ops::ControlFlow};
 
 /// About so many states and records become rows in a second on two old cores; for the estimate before the first measurement.
 const ENTRIES_PER_SECOND: u64 = 60_000;
@@ -35,7 +35,7 @@ pub struct Plan {
     pub taken_at_ms: i64,
     /// The snapshot's own position.
     pub snapshot: Position,
-    /// The last record there is: the end of the log, or of the snapshot without one.
+    /// The last record there is: the end of the log behind the snapshot, or of the snapshot without one.
     pub end: Position,
     /// The last record that is kept.
     pub cut: Position,
@@ -47,7 +47,7 @@ pub struct Plan {
     pub entities: u64,
     /// Records behind the states that are replayed.
     pub replayed: u64,
-    /// Records that are given up.
+    /// Records of the current shop that are given up.
     pub lost_records: u64,
     /// Live holds at the cut.
     pub live_holds: u64,
@@ -55,11 +55,14 @@ pub struct Plan {
     pub expired_holds: u64,
     /// Units sold after the cut, by variant in the order of creation.
     pub sold_after: Vec<SoldAfter>,
+    /// Those of these variants that are there at the cut.
+    pub(super) sold: BTreeSet<VariantOrdinal>,
     /// The sales behind the cut, in the order of their payment.
     pub lost: Vec<Lost>,
     /// How many of the lost sales find no stock at the cut.
     pub without_stock: u64,
-    /// Why the log could not be read to its end; what came behind that is not in these figures.
+    /// Why the logs do not tell all that came after the cut. What they do not tell is not in these figures, and every variant
+    /// comes up paused.
     pub log_cut_short: Option<String>,
     /// Whether there was a log to tell what came after the snapshot.
     pub knows_what_came_after: bool,
@@ -106,12 +109,12 @@ impl Future {
 }
 
 impl Plan {
-    /// Whether a variant had units sold after the cut.
+    /// Whether a variant had units sold after the cut, or may have had.
     pub(super) fn was_sold(&self, ordinal: VariantOrdinal) -> bool {
-        let at = self
-            .sold_after
-            .binary_search_by_key(&ordinal, |sold| sold.ordinal);
-        at.is_ok()
+        if self.log_cut_short.is_some() {
+            return true;
+        }
+        self.sold.contains(&ordinal)
     }
 
     /// The rule between the cut and the restore.
@@ -131,12 +134,19 @@ impl Plan {
 pub fn survey(source: &Source<'_>, wanted: Wanted) -> Result<Plan, RestoreError> {
     let manifest = source.manifest()?;
     gate_of(&manifest).check()?;
-    let mut surveyor = Surveyor::new(wanted.cut, manifest.position);
+    let shared = source.log.map_or(u64::MAX, LogBehind::shared);
+    let mut surveyor = Surveyor::new(wanted.cut, manifest.position, shared);
     source.visit(&mut surveyor)?;
-    let epoch = Epoch(u32::try_from(manifest.epoch).unwrap_or(u32::MAX));
-    let position = |number| Position {
-        epoch,
-        number: RecordNumber(number),
+    if let Some(log) = source.log {
+        surveyor.visit_since(log);
+    }
+    let position = |number| {
+        let behind = source.log.filter(|_| number > manifest.position);
+        let epoch = behind.and_then(|log| log.epoch_of(number));
+        Position {
+            epoch: Epoch(u32::try_from(epoch.unwrap_or(manifest.epoch)).unwrap_or(u32::MAX)),
+            number: RecordNumber(number),
+        }
     };
     let end = surveyor.end.unwrap_or(manifest.position);
     let cut = surveyor.judge_cut(&manifest)?;
@@ -163,10 +173,11 @@ pub fn survey(source: &Source<'_>, wanted: Wanted) -> Result<Plan, RestoreError>
         logged_at_ms,
         entities: surveyor.entities,
         replayed: surveyor.replayed,
-        lost_records: end.saturating_sub(cut),
+        lost_records: surveyor.lost,
         live_holds: surveyor.live.len() as u64,
         expired_holds: surveyor.expired(&rewind),
         sold_after: Vec::new(),
+        sold: BTreeSet::new(),
         lost: Vec::new(),
         without_stock: 0,
         log_cut_short: surveyor.log_cut_short.take(),
@@ -176,7 +187,7 @@ pub fn survey(source: &Source<'_>, wanted: Wanted) -> Result<Plan, RestoreError>
         seconds: 1 + (surveyor.entities + surveyor.replayed) / ENTRIES_PER_SECOND,
     };
     if !surveyor.sales.is_empty() {
-        look_at_stock(source, surveyor.sales, &rewind, &mut plan)?;
+        look_at_stock(source, &surveyor.sales, &rewind, &mut plan)?;
     }
     Ok(plan)
 }
@@ -197,16 +208,16 @@ pub(super) fn gate_of(manifest: &Manifest) -> Gate {
 /// A second look, only at the variants that were sold after the cut.
 fn look_at_stock(
     source: &Source<'_>,
-    sales: LostSales,
+    sales: &LostSales,
     rewind: &Rewind,
     plan: &mut Plan,
 ) -> Result<(), RestoreError> {
-    let mut stock = Stock::new(sales.ordinals(), plan.cut.number.0);
+    let mut stock = Stock::new(sales, plan.cut.number.0);
     source.visit(&mut stock)?;
     stock.assemble();
-    plan.sold_after = stock.sold_after(&sales);
+    (plan.sold_after, plan.sold) = stock.sold_after(sales);
     plan.lost = sales.in_order(&stock);
-    plan.without_stock = stock.cannot_fill(&plan.lost, rewind);
+    plan.without_stock = stock.cannot_fill(sales, &plan.lost, rewind);
     Ok(())
 }
 
@@ -236,16 +247,22 @@ struct Surveyor {
     kept_at_ms: Option<i64>,
     first_lost_at_ms: Option<i64>,
     end: Option<u64>,
+    /// The last record on the way that is in the current shop's history.
+    shared: u64,
+    /// Records of that history behind the cut.
+    lost: u64,
     sales: LostSales,
     log_cut_short: Option<String>,
     future: Future,
 }
 
 impl Surveyor {
-    fn new(cut: Cut, position: u64) -> Self {
+    fn new(cut: Cut, position: u64, shared: u64) -> Self {
         Self {
             cut,
             position,
+            shared,
+            lost: 0,
             future: Future::default(),
             entities: 0,
             first: 0,
@@ -260,6 +277,21 @@ impl Surveyor {
             sales: LostSales::default(),
             log_cut_short: None,
         }
+    }
+
+    /// What the current shop has in epochs that are not on the way.
+    fn visit_since(&mut self, log: &LogBehind) {
+        let end = self.end.unwrap_or(self.position);
+        let short = (self.shared < u64::MAX && end < self.shared)
+            .then(|| format!("records {} to {} are missing", end + 1, self.shared));
+        let since = log.since(&mut |record| {
+            self.lost += 1;
+            self.sales.turn(decode(&record)?);
+            Ok(())
+        });
+        let all = [self.log_cut_short.take(), short, since];
+        let all: Vec<String> = all.into_iter().flatten().collect();
+        self.log_cut_short = (!all.is_empty()).then(|| all.join("; "));
     }
 
     /// The number of the last record that is kept.
@@ -372,7 +404,10 @@ impl Visitor for Surveyor {
             if record.number.0 <= self.position {
                 self.future.turn(&turn);
             }
-            self.sales.turn(turn);
+            if record.number.0 <= self.shared {
+                self.lost += 1;
+                self.sales.turn(turn);
+            }
         }
         Ok(ControlFlow::Continue(()))
     }

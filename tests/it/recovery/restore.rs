@@ -19,9 +19,7 @@ use holdfast::{
         journal::{Epoch, PartitionId, RecordNumber},
         keys::{Claimed, KeyEntry},
         recovery::{Backend, CaptureAbout, CaptureTo, capture, verify},
-        restore::{
-            Cut, LogBehind, Lost, Plan, RestoreError, Restored, Source, Step, Wanted, carry_out, survey,
-        },
+        restore::{Cut, Logs, Lost, Plan, RestoreError, Restored, Source, Step, Wanted, carry_out, survey},
         snapshot::{About, EntityKind, Entry, SnapshotReader, SnapshotWriter, TailRecord},
         state::Family,
     },
@@ -121,11 +119,14 @@ impl Ask<'_> {
         then: impl FnOnce(&Source<'_>) -> Result<T, RestoreError>,
     ) -> Result<T, RestoreError> {
         let dir = self.from.map(|home| DataDir::open(&home.root()).unwrap());
+        let open = || SnapshotReader::open(self.file);
         let log = dir.as_ref().zip(self.from);
         let log = log
-            .map(|(dir, home)| LogBehind::of_data_dir(dir, 1, &home.options))
+            .map(|(dir, home)| {
+                let logs = Logs::of_data_dir(dir, &home.options)?;
+                logs.behind(open()?.manifest(), self.wanted.cut, true)
+            })
             .transpose()?;
-        let open = || SnapshotReader::open(self.file);
         then(&Source {
             open: &open,
             log: log.as_ref(),
@@ -748,7 +749,7 @@ fn first_in(file: &Path) -> u64 {
 }
 
 #[test]
-fn damage_behind_the_cut_only_leaves_the_figures_incomplete() {
+fn damage_behind_the_cut_leaves_the_figures_incomplete_and_every_variant_paused() {
     let lived = live(Backend::File, 9);
     let files = archived(&lived);
     let victim = files
@@ -759,11 +760,16 @@ fn damage_behind_the_cut_only_leaves_the_figures_incomplete() {
     let plan = lived.ask(Cut::Number(lived.position)).plan().unwrap();
     let why = plan.log_cut_short.unwrap();
     assert!(why.contains("are missing"), "{why}");
-    let (_, restored) = lived
-        .ask(Cut::Number(lived.position))
-        .run(&Home::new(Backend::File))
-        .unwrap();
+    let into = Home::new(Backend::File);
+    let (_, restored) = lived.ask(Cut::Number(lived.position)).run(&into).unwrap();
     assert_eq!(restored.digest, lived.digests[&lived.position]);
+    let house = into.open();
+    let sales: Vec<SaleState> = house.existing().map(|one| one.head().sale).collect();
+    assert!(
+        !sales.is_empty() && !sales.contains(&SaleState::Open),
+        "nobody knows what was sold: {sales:?}"
+    );
+    house.close();
 }
 
 #[test]

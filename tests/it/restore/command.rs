@@ -1,6 +1,14 @@
 //! `holdfast restore`: the plan first, then totals and the next command; nothing that is in use, nothing by halves.
 use super::Home;
-use holdfast::{app::Shop, storage::data_dir::DataDir};
+use holdfast::{
+    app::{Shop, recover_options},
+    domain::rewind::HoldsRule,
+    storage::{
+        data_dir::DataDir,
+        restore::{Cut, Logs, Source, Wanted, carry_out, survey},
+        snapshot::SnapshotReader,
+    },
+};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -225,6 +233,69 @@ fn what_is_refused_has_its_exit_code() {
     let damaged = holdfast(&[file, "--into", into]);
     assert_eq!(code(&damaged), 3, "{}", stderr(&damaged));
     assert!(!closed.into.exists(), "nothing is half restored");
+}
+
+/// The shop of `closed`, put back in its own directory to the snapshot, where it sells once more.
+fn put_back_and_sold(closed: &Closed) {
+    let data = closed.home.data();
+    let mut dir = DataDir::open(&data).unwrap();
+    let options = recover_options(&closed.home.loaded.config);
+    let open = || SnapshotReader::open(&closed.file);
+    let logs = Logs::of_data_dir(&dir, &options).unwrap();
+    let log = logs
+        .behind(open().unwrap().manifest(), Cut::Number(closed.cut), true)
+        .unwrap();
+    let source = Source {
+        open: &open,
+        log: Some(&log),
+    };
+    let wanted = Wanted {
+        cut: Cut::Number(closed.cut),
+        holds: HoldsRule::Keep,
+        now_ms: closed.home.clock.now().as_millis(),
+    };
+    let plan = survey(&source, wanted).unwrap();
+    carry_out(&mut dir, &options, &options.journal(), &source, &plan, &|_| {}).unwrap();
+    drop((log, dir));
+    lived(&closed.home, async |shop| {
+        stock(shop, "towel", 5).await;
+        let sale = hold(shop, "towel", 2).await;
+        shop.confirm(&ctx(), sale.id, None, None).await.unwrap();
+    });
+}
+
+#[test]
+fn a_restore_goes_through_the_restores_of_before() {
+    let closed = closed();
+    put_back_and_sold(&closed);
+    let told = |arguments: &[&str]| {
+        let output = closed.restore(&[&["--json", "--dry-run"], arguments].concat());
+        assert_eq!(code(&output), 4, "{}", stderr(&output));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["plan"].clone()
+    };
+    let end = told(&[]);
+    assert!(end["cut"].as_str().unwrap().starts_with("2-"), "{end}");
+    assert_eq!(
+        (&end["recordsLost"], &end["logCutShort"]),
+        (&Value::from(0), &Value::Null)
+    );
+    let cut = closed.cut.to_string();
+    let back = told(&["--to-number", &cut]);
+    assert_eq!(back["soldAfter"][0]["variantId"], "towel", "{back}");
+    assert_eq!(back["lostSales"], 1, "what epoch 1 lost is lost: {back}");
+
+    // Nobody knows where epoch 2 began.
+    std::fs::remove_file(closed.home.data().join("LINEAGE")).unwrap();
+    let unknown = told(&["--to-number", &cut]);
+    let why = unknown["logCutShort"].as_str().unwrap();
+    assert!(why.contains("not written down where epoch 2 began"), "{why}");
+    assert_eq!(unknown["lostSales"], 1, "what can be read is told: {unknown}");
+    let output = closed.restore(&["--json", "--to-number", &cut]);
+    let restored: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        restored["restored"]["variantsPaused"], 1,
+        "every variant: {restored}"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use axum::{
 };
 use holdfast::{
     app::{House, Stage},
-    http::{front::Front, health::Health},
+    http::{front::Front, health::Health, time::Moment},
     storage::{
         journal::{Epoch, OpenError},
         recovery::OpenJournal,
@@ -289,8 +289,12 @@ fn restored(backend: &str) {
             .plan(json!({"file": "first.holdfast", "toNumber": end}))
             .await;
         assert_eq!(
-            (&undo["cut"], &undo["recordsLost"]),
-            (&plan["position"], &json!(0))
+            (&undo["cut"], &undo["soldAfter"]),
+            (&plan["position"], &json!([]))
+        );
+        assert!(
+            undo["recordsLost"].as_u64().unwrap() > 0,
+            "what came in epoch 2 is given up: {undo}"
         );
         let begun = served.run(&undo["planToken"]).await;
         assert_eq!(begun.status, 202, "{}", begun.body);
@@ -318,6 +322,147 @@ fn a_running_shop_is_put_back_on_files() {
 #[test]
 fn a_running_shop_is_put_back_on_sled() {
     restored("sled");
+}
+
+impl Served {
+    async fn sell(&self, variant: &str, quantity: u32) {
+        let ask = json!({"variantId": variant, "quantity": quantity});
+        let held = self.post("/api/stock/reservations", ask).await;
+        let id = held.body["id"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{}", held.body));
+        let confirm = format!("/api/stock/reservations/{id}/confirm");
+        let confirmed = self.post(&confirm, json!({})).await;
+        assert_eq!(confirmed.status, 200, "{}", confirmed.body);
+    }
+
+    async fn create(&self, variant: &str, units: u32) {
+        let made = self
+            .post("/api/stock/variants", json!({"id": variant, "onHand": units}))
+            .await;
+        assert_eq!(made.status, 201, "{}", made.body);
+    }
+
+    /// Plans and runs; what the plan said.
+    async fn put_back(&self, ask: Value) -> Value {
+        let plan = self.plan(ask).await;
+        let begun = self.run(&plan["planToken"]).await;
+        assert_eq!(begun.status, 202, "{}", begun.body);
+        drop(self.house.shop().await);
+        let operation = self.operation(&begun).await;
+        assert_eq!(operation["status"], "done", "{operation}");
+        plan
+    }
+
+    /// Committed units and the sale's state.
+    async fn standing(&self, variant: &str) -> (u64, String) {
+        let view = self.get(&format!("/api/stock/variants/{variant}")).await.body;
+        let committed = view["committed"].as_u64().unwrap_or_else(|| panic!("{view}"));
+        (committed, view["saleState"].as_str().unwrap().to_owned())
+    }
+
+    fn moment(&self) -> String {
+        Moment(self.home.clock.now()).to_string()
+    }
+}
+
+fn sold(variant: &str, units: u32, existed: bool) -> Value {
+    json!({"variantId": variant, "units": units, "existed": existed})
+}
+
+/// Two restores of one snapshot: the sales between them are the second one's to lose, and no log of the snapshot's own epoch
+/// has them.
+fn sold_between_two_restores(backend: &str) {
+    let (home, _) = before(backend);
+    runtime().block_on(async {
+        let journal = home.journal();
+        let served = Served::open(home, journal).await;
+        served.home.clock.advance(1_000);
+        let in_epoch_1 = served.moment();
+        served.home.clock.advance(1_000);
+        let first = served.put_back(json!({})).await;
+        assert_eq!(
+            (&first["recordsLost"], &first["soldAfter"]),
+            (&json!(0), &json!([]))
+        );
+
+        served.home.clock.advance(1_000);
+        served.create("towel", 5).await;
+        served.sell("soap", 3).await;
+        served.sell("towel", 2).await;
+        served.home.clock.advance(1_000);
+        let between = served.moment();
+        served.home.clock.advance(1_000);
+        served.sell("soap", 1).await;
+
+        let all = json!([sold("soap", 4, true), sold("towel", 2, false)]);
+        let number = first["position"].as_str().unwrap()[2..].parse::<u64>().unwrap();
+        for ask in [
+            json!({}),
+            json!({"file": "first.holdfast"}),
+            json!({"toNumber": number}),
+            json!({"file": "first.holdfast", "toNumber": number}),
+            json!({"toTime": in_epoch_1}),
+        ] {
+            let plan = served.plan(ask.clone()).await;
+            assert_eq!(
+                (&plan["soldAfter"], &plan["lostSales"], &plan["logCutShort"]),
+                (&all, &json!(3), &Value::Null),
+                "{ask}"
+            );
+            assert!(plan["recordsLost"].as_u64().unwrap() >= 6, "{ask}: {plan}");
+            assert!(plan["cut"].as_str().unwrap().starts_with("1-"), "{ask}: {plan}");
+        }
+
+        // A second of the epoch that has no snapshot of its own.
+        let plan = served.put_back(json!({"toTime": between})).await;
+        assert!(plan["cut"].as_str().unwrap().starts_with("2-"), "{plan}");
+        assert_eq!(plan["soldAfter"], json!([sold("soap", 1, true)]));
+        assert_eq!(served.standing("soap").await, (3, "paused".to_owned()));
+        assert_eq!(served.standing("towel").await, (2, "open".to_owned()));
+
+        // Back to the start: what was lost before is not lost again.
+        let plan = served.put_back(json!({})).await;
+        assert_eq!(
+            plan["soldAfter"],
+            json!([sold("soap", 3, true), sold("towel", 2, false)])
+        );
+        assert_eq!(served.standing("soap").await, (0, "paused".to_owned()));
+        let lost = served.home.data().join("lost-orders-4.ndjson");
+        assert_eq!(std::fs::read_to_string(lost).unwrap().lines().count(), 2);
+
+        // Another variant has the number now that the towel had.
+        served.create("brush", 5).await;
+        served.sell("brush", 1).await;
+        let plan = served.put_back(json!({"toTime": between})).await;
+        assert_eq!(plan["soldAfter"], json!([sold("brush", 1, false)]));
+        assert_eq!(served.standing("towel").await, (2, "open".to_owned()));
+        let gone = served.get("/api/stock/variants/brush").await;
+        assert_eq!(gone.code, "variant-not-found");
+        served.create("brush", 5).await;
+        served.sell("brush", 1).await;
+
+        // A variant of the same name under another number.
+        let made_first = json!({"toTime": served.moment()});
+        served.home.clock.advance(1_000);
+        let other = served.put_back(json!({})).await;
+        assert_eq!(other["soldAfter"].as_array().unwrap().len(), 3, "{other}");
+        served.create("brush", 5).await;
+        served.sell("brush", 4).await;
+        let plan = served.plan(made_first).await;
+        assert_eq!(plan["soldAfter"], json!([sold("brush", 4, true)]), "{plan}");
+        served.house.close().await;
+    });
+}
+
+#[test]
+fn sales_between_two_restores_of_a_snapshot_are_told_on_files() {
+    sold_between_two_restores("file");
+}
+
+#[test]
+fn sales_between_two_restores_of_a_snapshot_are_told_on_sled() {
+    sold_between_two_restores("sled");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use holdfast::{
     storage::{
         data_dir::DataDir,
         recovery::{self, CaptureAbout, CaptureTo, capture_directory},
-        restore::{Cut, LogBehind, Source, Wanted, carry_out, survey},
+        restore::{Cut, Logs, Source, Wanted, carry_out, survey},
         snapshot::SnapshotReader,
     },
 };
@@ -92,8 +92,11 @@ impl Walked {
             DataDir::open(self.house.path()).unwrap(),
         );
         let options = recover_options(&into.config);
-        let log = LogBehind::of_data_dir(&from, 1, &recover_options(&self.house.config)).unwrap();
         let open = || SnapshotReader::open(&self.snapshot);
+        let logs = Logs::of_data_dir(&from, &recover_options(&self.house.config)).unwrap();
+        let log = logs
+            .behind(open().unwrap().manifest(), Cut::Number(number), true)
+            .unwrap();
         let source = Source {
             open: &open,
             log: Some(&log),

@@ -33,10 +33,10 @@ pub struct RestoreBody {
     /// The same by the name of its file.
     #[schema(inline)]
     pub file: Option<Line>,
-    /// Back to this moment; without a cut, back to where the snapshot was taken.
+    /// Back to this moment, in the epoch that was current then; without a cut, back to where the snapshot was taken.
     #[schema(inline)]
     pub to_time: Option<Instant>,
-    /// Back to this record.
+    /// Back to this record: of the snapshot's own epoch if that is named, of the running shop's history otherwise.
     #[schema(inline)]
     pub to_number: Option<RecordNumber>,
     /// What becomes of live holds; they are kept without a word.
