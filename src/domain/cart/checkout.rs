@@ -159,12 +159,25 @@ impl Cart {
 
     /// The order says how it stands: paid, or over, or the cart is the shopper's again. One that the cart has let go of may
     /// have been paid late.
-    pub(super) fn order_stands(&self, order: &Order, reopen: bool, now: Timestamp) -> Next<Self> {
-        if self.status == Status::Active && order.payment.is_some() {
-            return self.bought_late(order, now);
-        }
-        if !matches!(&self.status, Status::CheckingOut { order: own } if *own == order.id) {
-            return self.unchanged();
+    ///
+    /// # Errors
+    /// `Busy` while another cart takes the lines over: it may go on without them.
+    pub(super) fn order_stands(
+        &self,
+        order: &Order,
+        reopen: bool,
+        now: Timestamp,
+    ) -> Result<Next<Self>, Refusal> {
+        match &self.status {
+            Status::Active if order.payment.is_some() => return Ok(self.bought_late(order, now)),
+            Status::Merging { .. } if order.payment.is_some() => return Err(Refusal::Busy),
+            Status::CheckingOut { order: own } if *own == order.id => {}
+            Status::Active
+            | Status::Merging { .. }
+            | Status::CheckingOut { .. }
+            | Status::Ordered { .. }
+            | Status::Merged { .. }
+            | Status::Abandoned => return Ok(self.unchanged()),
         }
         let mut turn = Turn::of(self);
         if reopen {
@@ -172,7 +185,7 @@ impl Cart {
         } else {
             turn.order_over(order, now);
         }
-        turn.done()
+        Ok(turn.done())
     }
 
     /// What waited to be held again since the order expired has been bought. Of what the shopper holds anew the order took

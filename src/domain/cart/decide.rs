@@ -101,7 +101,7 @@ impl Agent for Cart {
             }
             Command::Freeze { into } => self.freeze(into, now),
             Command::Thaw { into, merged } => Ok(self.thaw(into, *merged, now)),
-            Command::OrderStands { order, reopen } => Ok(self.order_stands(order, *reopen, now)),
+            Command::OrderStands { order, reopen } => self.order_stands(order, *reopen, now),
             Command::HoldChanged(hold) => Ok(self.hold_changed(hold)),
             Command::HoldFound(hold) if self.is_stray(hold) => Ok(self.strays(hold.id, now)),
             Command::HoldFound(hold) => Ok(self.hold_changed(hold)),

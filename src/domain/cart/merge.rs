@@ -12,7 +12,7 @@ use super::{
     Capped, Cart, Happened, Kept, Line, LineHold, LineId, Merge, MergeStage, MergeStrategy, Refusal, Status,
     Task,
     turn::{Turn, is_over},
-    work::{held, is_released, told},
+    work::{held, is_released, is_sold, told},
 };
 use crate::domain::{
     agent::{Answer, Ask, Next, Told, Verdict},
@@ -387,9 +387,18 @@ impl Turn {
             Some(Told::Hold(_) | Told::Nothing | Told::Refused(_)) => {
                 let folds =
                     matches!(&plan.step, Step::Ask(ask) if matches!(**ask, variant::Command::Fold { .. }));
+                let sold = answer.is_some_and(is_sold);
                 if let Some((own, _)) = own.filter(|_| folds) {
-                    self.not_there(own, now);
+                    if sold {
+                        self.was_sold(own);
+                    } else {
+                        self.not_there(own, now);
+                    }
                     return Moved::Left(line.clone());
+                }
+                if sold {
+                    // It stays behind, or it would be bought once more.
+                    return Moved::Over(None);
                 }
                 Moved::Left(Line {
                     hold: gone(&line.hold, now),

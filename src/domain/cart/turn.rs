@@ -89,10 +89,15 @@ impl Turn {
     /// A line's units were bought: it leaves, and this is why it cannot be had.
     pub(super) fn bought(&mut self, id: LineId, refusal: &variant::Refusal) -> Refusal {
         let (variant, refusal) = (self.line(id).variant.clone(), refusal.clone());
+        self.was_sold(id);
+        Refusal::Line { variant, refusal }
+    }
+
+    /// The same where nobody asked for the line.
+    pub(super) fn was_sold(&mut self, id: LineId) {
         self.remove(id);
         self.say(Happened::LineRemoved(id));
         self.changed();
-        Refusal::Line { variant, refusal }
     }
 
     /// The line follows its reservation as its variant tells of it.

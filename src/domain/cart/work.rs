@@ -210,8 +210,7 @@ impl Cart {
             match told(answer) {
                 Some(Told::Hold(hold)) => turn.seen(line, hold, quote(answer), now),
                 Some(Told::Refused(refusal)) if is_over(refusal) => {
-                    let sold = matches!(refusal, variant::Refusal::ReservationConfirmed { .. });
-                    if bought || sold {
+                    if bought || told(answer).is_some_and(is_sold) {
                         turn.remove(line.id);
                         turn.say(Happened::LineRemoved(line.id));
                     } else {
@@ -273,7 +272,9 @@ impl Cart {
                 Some(Told::Hold(hold)) => turn.follow(line.id, hold),
                 Some(Told::Nothing) => turn.end_line(line.id, kept),
                 Some(Told::Refused(refusal)) => {
-                    if is_over(refusal) {
+                    if told(answer).is_some_and(is_sold) {
+                        turn.was_sold(line.id);
+                    } else if is_over(refusal) {
                         turn.end_line(line.id, kept);
                     } else {
                         turn.say(Happened::NotExtended(line.id, why_not_extended(refusal)));
@@ -393,6 +394,15 @@ impl Turn {
         );
         if for_a_moment && !asked.by_shopper {
             return self.asked_later(asked, now);
+        }
+        if matches!(refusal, variant::Refusal::InFlight) {
+            // Somebody has the hold in hand that an earlier try made: it is looked at until they let go.
+            self.line(asked.line).hold = LineHold::Unconfirmed {
+                reservation: asked.reservation,
+                again_at: now,
+                tries: 1,
+            };
+            return self.close(Verdict::Working);
         }
         let variant = self.line(asked.line).variant.clone();
         let refusal = refusal.clone();
@@ -568,6 +578,15 @@ pub(super) fn is_released(told: &Told) -> bool {
         Told::Hold(hold) => hold.status != HoldStatus::Active && hold.status != HoldStatus::Tentative,
         Told::Nothing => true,
         Told::Refused(refusal) => is_over(refusal),
+    }
+}
+
+/// Whether what was held under the id was sold.
+pub(super) fn is_sold(told: &Told) -> bool {
+    match told {
+        Told::Hold(hold) => hold.status == HoldStatus::Confirmed,
+        Told::Refused(refusal) => matches!(refusal, variant::Refusal::ReservationConfirmed { .. }),
+        Told::Nothing => false,
     }
 }
 

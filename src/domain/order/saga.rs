@@ -739,10 +739,11 @@ fn moved(order: &Order, work: &Work, told: &[Told], now: Timestamp) -> Next<Orde
 
 const IN_FLIGHT: Told = Told::Refused(variant::Refusal::InFlight);
 
-/// What was answered, if anything was. A cart's answer says all there is to say by coming.
+/// What was answered, if anything was. A cart's answer says all there is to say by coming, but for one that cannot listen now.
 fn told(answer: &Answer) -> Option<Told> {
     match answer {
         Answer::Variant { told, .. } => Some(told.clone()),
+        Answer::Cart(Err(cart::Refusal::Busy)) => None,
         Answer::Cart(_) | Answer::Order(_) => Some(Told::Nothing),
         Answer::Unanswered => None,
     }

@@ -71,6 +71,14 @@ impl Variant {
         if quantity == 0 || from == Some(into) {
             return Err(Refusal::OutOfRange);
         }
+        let sold = |id| {
+            self.hold(id)
+                .is_some_and(|hold| hold.status == HoldStatus::Confirmed)
+        };
+        if from.is_some_and(sold) {
+            // What was bought is not wanted once more: nothing is taken in its place.
+            return Ok(Decision::Repeat(Box::new(hold.clone())));
+        }
         let from = from.map(|id| self.folded(id, now)).transpose()?.flatten();
         if from.is_none() && seen.is_some_and(|seen| hold.version > seen) {
             return Ok(Decision::Repeat(Box::new(hold.clone())));

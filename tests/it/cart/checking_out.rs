@@ -1,9 +1,9 @@
 //! What a checkout promises, a test each.
 use super::house::{Fate, House};
 use holdfast::domain::{
-    cart::{Command, Line, LineHold, LineStatus, Refusal, Status},
+    cart::{Command, Line, LineHold, LineStatus, MergeStrategy, Refusal, Status},
     ids::{CartId, OrderId, Slot},
-    order,
+    order::{self, Order, Payment},
     variant::{self, Confirm},
 };
 
@@ -255,6 +255,85 @@ fn what_was_bought_meanwhile_is_not_bought_again_with_the_cart() {
         house.lapse();
         assert_eq!((house.told(&cart).as_str(), house.held(0)), ("", 0), "{number}");
     }
+}
+
+/// The shop sells a line's hold by itself, and nobody tells the cart.
+fn sell(house: &mut House, cart: &CartId) {
+    let id = house.carts[cart].lines[0].hold.maybe_live().unwrap();
+    let (quantity, order, now) = (None, None, house.now);
+    house.variants[0].ask(&variant::Command::Confirm(Confirm { id, quantity, order }), now);
+}
+
+#[test]
+fn what_was_bought_meanwhile_leaves_the_cart_with_an_extension() {
+    let mut house = House::new(&[9, 9]);
+    let cart = house.guest();
+    house.add(&cart, 0, 2).unwrap();
+    house.add(&cart, 1, 1).unwrap();
+    sell(&mut house, &cart);
+    house.wait(200);
+    house.extend(&cart).unwrap();
+    assert_eq!(house.told(&cart), "v1 1 active");
+}
+
+/// Whichever of the two carts had it.
+#[test]
+fn what_was_bought_meanwhile_is_not_taken_over_by_a_merge() {
+    for (own, theirs, sold, told) in [
+        (2, 3, "own", "v0 3 active"),
+        (2, 3, "theirs", "v0 2 active"),
+        (0, 3, "theirs", ""),
+    ] {
+        let mut house = House::new(&[9]);
+        let (cart, other) = (house.guest(), house.guest());
+        for (id, quantity) in [(&cart, own), (&other, theirs)] {
+            if quantity > 0 {
+                house.add(id, 0, quantity).unwrap();
+            }
+        }
+        let bought = if sold == "own" { &cart } else { &other };
+        sell(&mut house, bought);
+        house.merge(&cart, &other, MergeStrategy::Sum).unwrap();
+        assert_eq!(house.told(&cart), told, "{own} {theirs} {sold}");
+        let held = house.carts[&cart].units();
+        house.wait(200);
+        house.lapse();
+        assert_eq!((house.held(0), house.told(&cart)), (held, told.to_owned()));
+    }
+}
+
+/// A payment comes late while another cart takes the lines over, which comes to nothing.
+#[test]
+fn a_late_payment_waits_for_a_cart_that_stands_still() {
+    let mut house = House::new(&[9]);
+    let (cart, other) = (house.guest(), house.guest());
+    house.add(&cart, 0, 2).unwrap();
+    let order = house.check_out(&cart).unwrap();
+    house.wait(120_001);
+    house.lapse();
+    assert_eq!(house.told(&cart), "v0 2 expired");
+    house
+        .ask(&cart, &Command::Freeze { into: other.clone() })
+        .unwrap();
+    let paid = Order {
+        payment: Some(Payment {
+            reference: "late".to_owned(),
+            at: house.now,
+        }),
+        ..house.orders[&order].clone()
+    };
+    let stands = Command::OrderStands {
+        order: Box::new(paid),
+        reopen: false,
+    };
+    assert_eq!(house.ask(&cart, &stands), Err(Refusal::Busy));
+    let thaw = Command::Thaw {
+        into: other,
+        merged: false,
+    };
+    house.ask(&cart, &thaw).unwrap();
+    house.ask(&cart, &stands).unwrap();
+    assert_eq!(house.told(&cart), "");
 }
 
 /// The shopper's own hold is no reason to ask a payment back; somebody else's is, and then nothing of the cart is touched.

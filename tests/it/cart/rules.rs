@@ -1,7 +1,7 @@
 //! What a cart promises its shopper, a test each.
 use super::house::{Fate, House, POLICY, price};
 use holdfast::domain::{
-    agent::{Agent, Answer, Told},
+    agent::{Agent, Answer, Told, Verdict},
     cart::{Cart, Command, ENDED_KEPT_MS, Happened, LineHold, MergeStrategy, NotExtended, Refusal, Status},
     key::KeyMark,
     policy::{ExpiredLines, Limits},
@@ -440,6 +440,24 @@ fn a_first_add_taken_up_again_makes_no_cart_of_what_was_bought_meanwhile() {
     house.take_up_again(&cart, begun);
     assert!(!house.carts[&cart].exists());
     assert_eq!(house.held(0), 0);
+}
+
+/// The same, and somebody has the hold in hand just now: it is the line's once they have let go.
+#[test]
+fn an_add_taken_up_again_waits_for_whoever_has_its_hold_in_hand() {
+    let mut house = House::new(&[2]);
+    let cart = house.unborn();
+    let (begun, id) = house.begin_to_add(&cart, 0, 2);
+    house.grant(&cart, id, 2);
+    let in_flight = Answer::Variant {
+        told: Told::Refused(variant::Refusal::InFlight),
+        quote: None,
+    };
+    let later = begun.conclude(&[in_flight], house.now);
+    assert_eq!(later.verdict, Verdict::Working);
+    house.take_up_again(&cart, later.after);
+    assert_eq!((house.told(&cart).as_str(), house.held(0)), ("v0 2 active", 2));
+    assert_eq!(house.carts[&cart].lines[0].hold.maybe_live(), Some(id));
 }
 
 #[test]
