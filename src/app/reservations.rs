@@ -339,6 +339,12 @@ impl Shop {
         })
     }
 
+    /// The variant that a reservation is of, where that is known without reading anything.
+    pub fn variant_of(&self, ctx: &Context, id: ReservationId) -> Option<VariantId> {
+        let entry = self.directory.by_ordinal(id.variant())?;
+        (entry.store == ctx.store).then(|| entry.id.clone())
+    }
+
     /// Several reservations of one variant, live or ended, in the order asked for.
     pub(super) async fn holds(
         &self,

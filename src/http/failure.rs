@@ -2,9 +2,10 @@
 //! is logged here, once, and told without detail.
 use super::problem::{Code, Problem};
 use super::refusal::{self, Subject};
+use super::site::Site;
 use super::view::{failed, fault};
 use crate::actor::Shed;
-use crate::app::{AppError, BulkLine, TOGETHER_MAX};
+use crate::app::{AppError, BulkLine, Context, TOGETHER_MAX};
 use crate::domain::bulk::LineOutcome;
 use crate::domain::ids::ReservationId;
 use crate::domain::variant::Refusal;
@@ -98,6 +99,7 @@ pub fn line_problem(line: &BulkLine, outcome: &LineOutcome) -> Option<Value> {
     let subject = Subject {
         variant: line.variant.as_ref(),
         reservation: line.reservation,
+        quantity: line.quantity,
     };
     let problem = match outcome {
         LineOutcome::Done(_) => return None,
@@ -108,10 +110,13 @@ pub fn line_problem(line: &BulkLine, outcome: &LineOutcome) -> Option<Value> {
     Some(problem.as_line())
 }
 
-/// What a reservation's routes answer to.
-pub const fn about(id: ReservationId) -> Subject<'static> {
-    Subject {
-        variant: None,
+/// Says why something could not be done to a reservation.
+pub fn of_reservation(site: &Site, context: &Context, id: ReservationId, error: &AppError) -> Problem {
+    let variant = site.shop.variant_of(context, id);
+    let subject = Subject {
+        variant: variant.as_ref(),
         reservation: Some(id),
-    }
+        quantity: None,
+    };
+    problem(error, subject)
 }

@@ -288,6 +288,11 @@ impl Problem {
         self
     }
 
+    /// Whether the state of stock, cart or order says no.
+    pub(super) fn is_conflict(&self) -> bool {
+        self.code.status() == StatusCode::CONFLICT
+    }
+
     /// Adds a member when there is something to say.
     #[must_use]
     pub fn with_some(self, name: &'static str, value: Option<impl Into<Value>>) -> Self {
@@ -355,13 +360,19 @@ impl Problem {
         }
     }
 
-    /// The problem as one of several lines: code, title and data, without what belongs to the whole answer.
+    /// The problem as one of several lines: code, title and data, without what belongs to the whole answer. What it says of its
+    /// own line is said in it.
     pub fn as_line(&self) -> Value {
         let mut line = serde_json::Map::new();
         line.insert("code".to_owned(), self.code.as_str().into());
         line.insert("title".to_owned(), self.code.title().into());
-        for (name, value) in self.data.iter().filter(|(name, _)| *name != "lines") {
-            line.insert((*name).to_owned(), value.clone());
+        for (name, value) in &self.data {
+            match value.as_array().and_then(|lines| lines.first()?.as_object()) {
+                Some(own) if *name == "lines" => line.extend(own.clone()),
+                Some(_) | None => {
+                    line.insert((*name).to_owned(), value.clone());
+                }
+            }
         }
         Value::Object(line)
     }

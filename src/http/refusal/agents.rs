@@ -80,10 +80,10 @@ pub fn of_order(refusal: &Order) -> Problem {
     }
 }
 
-const fn about(variant: &VariantId) -> Subject<'_> {
+fn about(variant: &VariantId) -> Subject<'_> {
     Subject {
         variant: Some(variant),
-        reservation: None,
+        ..Subject::default()
     }
 }
 
@@ -220,7 +220,7 @@ mod tests {
                 {"code": "insufficient-stock", "title": "Not enough units are free", "variantId": "a",
                     "requested": 2, "available": 1, "nextReleaseAt": null},
                 {"code": "extension-limit", "title": "The hold cannot be extended further", "variantId": "b",
-                    "maxExpiresAt": "1970-01-01T00:00:00.000Z"}]})
+                    "maxExpiresAt": "1970-01-01T00:00:00.000Z", "requested": null, "available": null}]})
         );
         assert_eq!(
             told(&of_order(&Order::LinesUnavailable { lines })),
@@ -277,7 +277,8 @@ mod tests {
                     requested: 3,
                     allowed: 2,
                 },
-                json!({"status": 409, "code": "too-many-units", "variantId": "a", "requested": 3, "allowed": 2}),
+                json!({"status": 409, "code": "too-many-units", "variantId": "a", "requested": 3, "allowed": 2,
+                    "lines": [{"variantId": "a", "requested": 3, "available": null}]}),
             ),
             (Order::Unanswered, json!({"status": 503, "code": "overloaded"})),
         ] {

@@ -18,6 +18,8 @@ pub struct Subject<'a> {
     pub variant: Option<&'a VariantId>,
     /// The reservation asked for.
     pub reservation: Option<ReservationId>,
+    /// Units asked for.
+    pub quantity: Option<u32>,
 }
 
 impl Subject<'_> {
@@ -29,8 +31,38 @@ impl Subject<'_> {
     }
 }
 
-/// Says a refusal to the caller.
+/// Says a refusal to the caller. What the state of a variant refuses names it as a line, with what was asked of it and what is
+/// free as far as the refusal knows.
 pub fn problem(refusal: &Refusal, subject: Subject<'_>) -> Problem {
+    let problem = plain(refusal, subject);
+    let Some(variant) = subject.variant.filter(|_| problem.is_conflict()) else {
+        return problem;
+    };
+    let (requested, available) = figures(refusal);
+    let requested = requested.or(subject.quantity.map(u64::from));
+    problem.with(
+        "lines",
+        json!([{"variantId": variant.as_str(), "requested": requested, "available": available}]),
+    )
+}
+
+/// Units asked for and units free, where the refusal says so.
+fn figures(refusal: &Refusal) -> (Option<u64>, Option<u64>) {
+    if let Refusal::InsufficientStock {
+        requested, available, ..
+    } = refusal
+    {
+        (Some(*requested), Some(*available))
+    } else if let Refusal::LimitReached { requested, .. } = refusal {
+        (Some(*requested), None)
+    } else if let Refusal::QuantityExceeds { requested, .. } = refusal {
+        (Some(u64::from(*requested)), None)
+    } else {
+        (None, None)
+    }
+}
+
+fn plain(refusal: &Refusal, subject: Subject<'_>) -> Problem {
     let about = |code| subject.name(Problem::new(code));
     match refusal {
         Refusal::VariantNotFound => about(Code::VariantNotFound),
@@ -118,13 +150,6 @@ fn insufficient(
         .with("requested", requested)
         .with("available", available)
         .with("nextReleaseAt", moment(next));
-    let problem = match subject.variant {
-        None => problem,
-        Some(variant) => problem.with(
-            "lines",
-            json!([{"variantId": variant.as_str(), "requested": requested, "available": available}]),
-        ),
-    };
     // Another bulk request holds units it may give back in a moment: trying again soon is worth it.
     if contended {
         problem.retry_after(1)
@@ -154,7 +179,7 @@ mod tests {
             &refusal,
             Subject {
                 variant: Some(&variant),
-                reservation: None,
+                ..Subject::default()
             },
         );
         let body = serde_json::to_value(problem.body("r")).unwrap();

@@ -10,7 +10,7 @@ use crate::http::extract::bodies::{
 };
 use crate::http::extract::member::{Handle, Id, Quantity};
 use crate::http::extract::query::{Params, id};
-use crate::http::failure::{self, about};
+use crate::http::failure;
 use crate::http::problem::{Code, Problem};
 use crate::http::refusal::Subject;
 use crate::http::site::Site;
@@ -51,11 +51,12 @@ pub(super) fn meant(id: ReservationId, IfMatch(expected): IfMatch) -> Meant {
 
 /// The answer of a route about one reservation.
 pub(super) fn told(
+    (site, context): (&Site, &Context),
     reservation: ReservationId,
     done: Result<Answered<Reservation>, AppError>,
 ) -> Result<Reply, Problem> {
     done.map(|answered| reply(StatusCode::OK, &answered))
-        .map_err(|error| failure::problem(&error, about(reservation)))
+        .map_err(|error| failure::of_reservation(site, context, reservation, &error))
 }
 
 /// Holds units for a shopper.
@@ -68,10 +69,10 @@ pub(crate) async fn reserve(
 ) -> Result<Reply, Problem> {
     body.check()?;
     let shopper = body.shopper();
-    let Id(variant) = body.variant_id;
+    let (Id(variant), quantity) = (body.variant_id, body.quantity.as_u32());
     let ask = ReserveAsk {
         variant: variant.clone(),
-        quantity: body.quantity.as_u32(),
+        quantity,
         shopper,
         ttl_ms: millis(body.ttl_seconds),
         allow_partial: body.allow_partial.unwrap_or_default(),
@@ -82,7 +83,8 @@ pub(crate) async fn reserve(
             &error,
             Subject {
                 variant: Some(&variant),
-                reservation: None,
+                quantity: Some(quantity),
+                ..Subject::default()
             },
         )
     })?;
@@ -101,6 +103,7 @@ pub(crate) async fn get_reservation(
     params.finish()?;
     let reservation = reservation_id(&reservation)?;
     told(
+        (&site, &context),
         reservation,
         site.shop.get_reservation(&context, reservation).await,
     )
@@ -132,7 +135,7 @@ pub(crate) async fn act_on_reservation(
             site.shop.confirm(&context, meant, quantity, order).await
         }
     };
-    told(reservation, done)
+    told((&site, &context), reservation, done)
 }
 
 /// Changes how many units are held.
@@ -146,6 +149,7 @@ pub(crate) async fn resize_reservation(
 ) -> Result<Reply, Problem> {
     let reservation = reservation_id(&reservation)?;
     told(
+        (&site, &context),
         reservation,
         site.shop
             .resize(&context, meant(reservation, seen), body.quantity.as_u32())
@@ -165,6 +169,7 @@ pub(crate) async fn extend_reservation(
     let reservation = reservation_id(&reservation)?;
     let phase = body.phase.map(Phase::from);
     told(
+        (&site, &context),
         reservation,
         site.shop
             .extend(&context, meant(reservation, seen), millis(body.seconds), phase)
@@ -188,6 +193,7 @@ pub(crate) async fn confirm_reservation(
         body.order_id.map(|Id(order)| order),
     );
     told(
+        (&site, &context),
         reservation,
         site.shop
             .confirm(&context, meant(reservation, seen), quantity, order)
@@ -209,7 +215,7 @@ pub(crate) async fn release_reservation(
 
 async fn release(site: &Site, context: &Context, meant: Meant) -> Result<Reply, Problem> {
     let released = site.shop.release(context, meant).await;
-    let released = released.map_err(|error| failure::problem(&error, about(meant.id)))?;
+    let released = released.map_err(|error| failure::of_reservation(site, context, meant.id, &error))?;
     Ok(Reply::no_content().replayed(released.replayed))
 }
 

@@ -21,6 +21,7 @@ pub(crate) async fn fulfil_reservation(
 ) -> Result<Reply, Problem> {
     let reservation = reservation_id(&reservation)?;
     told(
+        (&site, &context),
         reservation,
         site.shop
             .fulfil(
@@ -44,6 +45,7 @@ pub(crate) async fn cancel_reservation(
     let reservation = reservation_id(&reservation)?;
     let (quantity, restock) = (body.quantity.map(Quantity::as_u32), body.restock.unwrap_or(true));
     told(
+        (&site, &context),
         reservation,
         site.shop
             .cancel(&context, meant(reservation, seen), quantity, restock)
@@ -63,6 +65,7 @@ pub(crate) async fn return_reservation(
     let reservation = reservation_id(&reservation)?;
     let (quantity, restock) = (body.quantity.map(Quantity::as_u32), body.restock.unwrap_or(true));
     told(
+        (&site, &context),
         reservation,
         site.shop
             .take_back(&context, meant(reservation, seen), quantity, restock)

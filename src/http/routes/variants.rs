@@ -24,7 +24,7 @@ pub(super) fn problem(error: &AppError, variant: &VariantId) -> Problem {
         error,
         Subject {
             variant: Some(variant),
-            reservation: None,
+            ..Subject::default()
         },
     )
 }

@@ -104,7 +104,7 @@ impl ImportView {
 pub(crate) fn failed(failure: &LineFailure) -> Value {
     let subject = Subject {
         variant: Some(&failure.variant),
-        reservation: None,
+        ..Subject::default()
     };
     let problem = match &failure.why {
         WhyNot::Refused(refusal) => refusal::problem(refusal, subject),

@@ -459,3 +459,46 @@ async fn a_write_under_a_stale_tag_is_refused_and_changes_nothing() {
         assert_eq!(done.status, 200, "{method} {path}: {}", done.text);
     }
 }
+
+/// Whatever the state of a variant refuses names it as a line.
+#[tokio::test]
+async fn every_conflict_names_its_line() {
+    let house = House::stocked().await;
+    let ask = json!({"variantId": 123, "quantity": 2, "customerId": "u1"});
+    let held = house.post("/api/stock/reservations", ask.clone()).await.json();
+    let path = format!("/api/stock/reservations/{}", held["id"].as_str().unwrap());
+    let line = |requested: Value, available: Value| json!([{"variantId": "123", "requested": requested, "available": available}]);
+    let more = Body::from(json!({"quantity": 99}).to_string());
+    let json_type = ("content-type", "application/json");
+    let more = house.send("PATCH", &path, &[json_type], more).await;
+    assert_eq!((more.status, more.code().as_str()), (409, "insufficient-stock"));
+    assert_eq!(more.json()["lines"], line(json!(99), json!(10)), "{}", more.text);
+    let early = house.post(&format!("{path}/fulfil"), json!({})).await;
+    assert_eq!(
+        (early.status, early.code().as_str()),
+        (409, "reservation-not-confirmed")
+    );
+    assert_eq!(early.json()["lines"], line(Value::Null, Value::Null));
+
+    house.post("/api/stock/variants/123/pause", json!({})).await;
+    let paused = house.post("/api/stock/reservations", ask).await;
+    assert_eq!((paused.status, paused.code().as_str()), (409, "sale-not-open"));
+    assert_eq!(paused.json()["lines"], line(json!(2), Value::Null));
+    let bulk = json!({"action": "reserve", "mode": "best_effort", "lines": [
+        {"variantId": 123, "quantity": 3}, {"variantId": "none", "quantity": 1}]});
+    let bulk = house.post("/api/stock/reservations/bulk", bulk).await.json();
+    let figures = |at: usize| {
+        let line = &bulk["results"][at]["problem"];
+        (
+            line["code"].clone(),
+            line["requested"].clone(),
+            line["variantId"].clone(),
+        )
+    };
+    assert_eq!(
+        figures(0),
+        (json!("sale-not-open"), json!(3), json!("123")),
+        "{bulk}"
+    );
+    assert_eq!(figures(1).2, json!("none"), "{bulk}");
+}
