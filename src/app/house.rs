@@ -11,7 +11,7 @@
 //! the epoch is the same; run again it names the operation it began. Plans and operations are kept in memory, a few of each: a
 //! process that ends has finished or forgotten them. Whoever serves the shops is told of each stage before it begins.
 use super::{
-    OnFatal, OpenError, Shop, ShopOptions, Time,
+    OnFatal, OpenError, RequestKey, Shop, ShopOptions, Time,
     open::{chain, recover_options},
 };
 use crate::{
@@ -75,6 +75,31 @@ struct Desk {
     operations: VecDeque<Arc<Operation>>,
 }
 
+/// What was asked under a key. Keys are kept as long as what they were for: the log of an epoch does not outlive it.
+enum Known {
+    Plan(Planned),
+    Operation(Arc<Operation>),
+}
+
+impl Desk {
+    fn known(&self, key: Option<RequestKey>) -> Result<Option<Known>, HouseError> {
+        let Some(key) = key else { return Ok(None) };
+        let is_it = |other: &Option<RequestKey>| other.is_some_and(|other| other.hash == key.hash);
+        let plan = self.plans.iter().find(|planned| is_it(&planned.key));
+        let operation = self.operations.iter().find(|operation| is_it(&operation.key));
+        let (before, known) = match (operation, plan) {
+            (Some(operation), _) => (operation.key, Known::Operation(Arc::clone(operation))),
+            (None, Some(plan)) => (plan.key, Known::Plan(plan.clone())),
+            (None, None) => return Ok(None),
+        };
+        if before == Some(key) {
+            Ok(Some(known))
+        } else {
+            Err(HouseError::KeyReused)
+        }
+    }
+}
+
 /// A plan with its token.
 #[derive(Clone)]
 pub struct Planned {
@@ -86,6 +111,8 @@ pub struct Planned {
     pub plan: Arc<Plan>,
     /// Until when it may be carried out.
     pub good_until: Timestamp,
+    /// What it was asked under.
+    key: Option<RequestKey>,
     /// The epoch it was made in.
     epoch: u64,
     /// Whether the operator named the snapshot.
@@ -115,6 +142,9 @@ pub enum HouseError {
     /// Another restore is under way.
     #[error("a restore is under way")]
     Busy,
+    /// The idempotency key was used for something else.
+    #[error("the key was used for another request")]
+    KeyReused,
     /// The plan could not be made.
     #[error(transparent)]
     Restore(#[from] RestoreError),
@@ -130,6 +160,8 @@ pub struct Operation {
     pub id: String,
     /// When it began.
     pub begun_at: Timestamp,
+    /// What it was asked under.
+    key: Option<RequestKey>,
     clock: Clock,
     now: Mutex<Now>,
 }
@@ -199,9 +231,10 @@ pub struct Standing {
 }
 
 impl Operation {
-    fn new(id: String, clock: Clock) -> Self {
+    fn new(id: String, key: Option<RequestKey>, clock: Clock) -> Self {
         Self {
             id,
+            key,
             begun_at: clock.now(),
             clock,
             now: Mutex::new(Now {
@@ -336,11 +369,23 @@ impl House {
             .cloned()
     }
 
-    /// Says what a restore would mean, and gives a token for it. Only reads.
+    /// Says what a restore would mean, and gives a token for it. Only reads. The flag says that it was given
+    /// before, under the same key.
     ///
     /// # Errors
-    /// There is no such snapshot, or it and the log do not reach there.
-    pub async fn plan(self: &Arc<Self>, shop: &Arc<Shop>, ask: RestoreAsk) -> Result<Planned, HouseError> {
+    /// There is no such snapshot, or it and the log do not reach there; the key was used for something else.
+    pub async fn plan(
+        self: &Arc<Self>,
+        shop: &Arc<Shop>,
+        key: Option<RequestKey>,
+        ask: RestoreAsk,
+    ) -> Result<(Planned, bool), HouseError> {
+        if let Some(known) = self.desk.lock().known(key)? {
+            return match known {
+                Known::Plan(planned) => Ok((planned, true)),
+                Known::Operation(_) => Err(HouseError::KeyReused),
+            };
+        }
         let (place, now) = (shop.place(), shop.clock().now());
         let (epoch, named) = (place.epoch(), ask.file.is_some());
         let planning = tokio::task::spawn_blocking(move || plan(&place, &ask, now));
@@ -352,6 +397,7 @@ impl House {
             file,
             plan: Arc::new(plan),
             good_until: now.saturating_add(PLAN_GOOD_FOR_MS),
+            key,
             epoch,
             named,
         };
@@ -360,19 +406,31 @@ impl House {
         while desk.plans.len() > KEPT {
             desk.plans.pop_front();
         }
-        Ok(planned)
+        Ok((planned, false))
     }
 
-    /// Begins to carry a plan out. A token that was run before names the same operation.
+    /// Begins to carry a plan out. A token that was run before names the same operation; the flag says that the
+    /// answer was given before, under the same key.
     ///
     /// # Errors
-    /// The plan is stale, or another restore is under way.
-    pub fn run(self: &Arc<Self>, shop: &Arc<Shop>, token: &str) -> Result<Arc<Operation>, HouseError> {
+    /// The plan is stale, or another restore is under way; the key was used for something else.
+    pub fn run(
+        self: &Arc<Self>,
+        shop: &Arc<Shop>,
+        key: Option<RequestKey>,
+        token: &str,
+    ) -> Result<(Arc<Operation>, bool), HouseError> {
         let id = token.replacen("plan", "op", 1);
-        if let Some(begun) = self.operation(&id) {
-            return Ok(begun);
-        }
         let mut desk = self.desk.lock();
+        if let Some(known) = desk.known(key)? {
+            return match known {
+                Known::Operation(begun) => Ok((begun, true)),
+                Known::Plan(_) => Err(HouseError::KeyReused),
+            };
+        }
+        if let Some(begun) = desk.operations.iter().find(|operation| operation.id == id) {
+            return Ok((Arc::clone(begun), false));
+        }
         let known = desk.plans.iter().find(|planned| planned.token == token);
         let planned = known
             .cloned()
@@ -390,7 +448,7 @@ impl House {
         {
             return Err(HouseError::Busy);
         }
-        let operation = Arc::new(Operation::new(id, shop.clock().clone()));
+        let operation = Arc::new(Operation::new(id, key, shop.clock().clone()));
         desk.operations.push_back(Arc::clone(&operation));
         while desk.operations.len() > KEPT {
             desk.operations.pop_front();
@@ -400,7 +458,7 @@ impl House {
         self.enter(Stage::Restoring(Arc::clone(&operation)));
         let (house, shop, begun) = (Arc::clone(self), Arc::clone(shop), Arc::clone(&operation));
         tokio::spawn(async move { house.carry_out(shop, planned, begun).await });
-        Ok(operation)
+        Ok((operation, false))
     }
 
     async fn carry_out(self: Arc<Self>, shop: Arc<Shop>, planned: Planned, operation: Arc<Operation>) {

@@ -124,7 +124,7 @@ pub struct Context {
 }
 
 /// An idempotency key with what it was sent for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestKey {
     /// Of store, caller and key.
     pub hash: KeyHash,

@@ -24,24 +24,24 @@ use std::sync::Arc;
         (status = 202, body = OperationView, description = "It has begun", headers(("Location" = String)))))]
 pub(crate) async fn restore(
     State(site): State<Arc<Site>>,
-    Ask { body, .. }: Ask<RestoreBody>,
+    Ask { body, context }: Ask<RestoreBody>,
 ) -> Result<Reply, Problem> {
     if let Some(token) = body.token()? {
-        let begun = site
+        let (begun, replayed) = site
             .house
-            .run(&site.shop, token)
+            .run(&site.shop, context.key, token)
             .map_err(|error| problem(&error))?;
         let view = OperationView::from(&*begun);
-        let reply = Reply::json(StatusCode::ACCEPTED, &view);
+        let reply = Reply::json(StatusCode::ACCEPTED, &view).replayed(replayed);
         return Ok(reply.location("/api/admin/operations", &begun.id));
     }
     let ask: RestoreAsk = body.ask()?;
-    let planned = site
+    let (planned, replayed) = site
         .house
-        .plan(&site.shop, ask)
+        .plan(&site.shop, context.key, ask)
         .await
         .map_err(|error| problem(&error))?;
-    Ok(Reply::ok(&RestorePlanView::from(&planned)))
+    Ok(Reply::ok(&RestorePlanView::from(&planned)).replayed(replayed))
 }
 
 /// Shows an operation: what it is at, how long it will take, what came of it. Answers while the shop is closed too.
@@ -82,6 +82,7 @@ fn problem(error: &HouseError) -> Problem {
         }
         HouseError::Stale(why) => Problem::new(Code::PlanStale).detail(*why),
         HouseError::Busy => Problem::new(Code::Restoring),
+        HouseError::KeyReused => Problem::new(Code::IdempotencyKeyReused),
         HouseError::Restore(
             RestoreError::Before { .. }
             | RestoreError::Behind { .. }

@@ -214,7 +214,10 @@ fn restored(backend: &str) {
         let plan = served.plan(json!({"file": "first.holdfast"})).await;
         let other = served.plan(json!({})).await;
 
-        let begun = served.run(&plan["planToken"]).await;
+        let run = json!({"planToken": plan["planToken"]});
+        let begun = served
+            .send("POST", "/api/admin/restore", Some("run-it"), Some(run))
+            .await;
         assert_eq!(begun.status, 202, "{}", begun.body);
         reached(is_at_log).await;
         let waits = served.get("/api/stock/variants/soap").await;
@@ -273,6 +276,27 @@ fn restored(backend: &str) {
             200
         );
         assert_eq!(served.reserve("after", 3).await.status, 201);
+
+        let keyed = |key, ask| served.send("POST", "/api/admin/restore", Some(key), Some(ask));
+        let token = json!({"planToken": plan["planToken"]});
+        let again = keyed("plan-it", json!({})).await;
+        let twice = keyed("plan-it", json!({})).await;
+        assert_eq!(
+            (again.replayed, twice.replayed, &again.body),
+            (false, true, &twice.body)
+        );
+        for (key, ask) in [("plan-it", token.clone()), ("run-it", json!({}))] {
+            let reused = keyed(key, ask).await;
+            assert_eq!(
+                (reused.status, reused.code.as_str()),
+                (422, "idempotency-key-reused")
+            );
+        }
+        let same = keyed("run-it", token).await;
+        assert_eq!(
+            (same.status, same.replayed, &same.body["id"]),
+            (202, true, &begun.body["id"])
+        );
 
         // The token names its operation; plans of the epoch before are worth nothing.
         let same = served.run(&plan["planToken"]).await;

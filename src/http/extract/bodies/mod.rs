@@ -89,7 +89,7 @@ bodies! {
     ExtendBody { OPTIONAL } ConfirmBody { OPTIONAL } AfterSaleBody { OPTIONAL }
     ValidateBody { BULK READS } BulkBody { BULK } CleanupBody { OPTIONAL } PolicyBody
     CartBody { OPTIONAL } ItemBody CartItemBody CartExtendBody { OPTIONAL } MergeBody CheckoutBody { OPTIONAL }
-    RestoreBody { READS }
+    RestoreBody
     PaymentConfirmBody OrderCancelBody { OPTIONAL } OrderFulfilBody { OPTIONAL } OrderReturnBody { OPTIONAL }
 }
 
