@@ -217,10 +217,14 @@ fn failure(error: &RestoreError, options: &RestoreOptions) -> Failure {
     } else {
         Exit::Failed
     };
-    let message = if matches!(error, RestoreError::NotEmpty) {
-        format!("{into} is in use already; name a new or an empty directory with --into")
-    } else {
-        error.to_string()
+    let message = match error {
+        RestoreError::NotEmpty => {
+            format!("{into} is in use already; name a new or an empty directory with --into")
+        }
+        RestoreError::Behind { .. } if options.log_from.is_none() => {
+            format!("{error}; name the log with --log-from")
+        }
+        error => error.to_string(),
     };
     Failure::new(code, message)
 }
@@ -388,7 +392,7 @@ fn totals_json(restored: &Restored) -> Value {
         "cartsMoved": amended.carts,
         "ordersMoved": amended.orders,
         "variantsPaused": amended.paused,
-        "digest": hex(&restored.digest),
+        "stateDigest": hex(&restored.digest),
         "lostSalesFile": restored.lost_file,
         "epochOfBefore": restored.left,
     })

@@ -4,6 +4,7 @@
 //! `--url`, offline ones `--data-dir`, never both; `inspect`, `verify` and `export` take a file as well.
 use std::fs::{self, File};
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -86,9 +87,9 @@ pub(super) struct ExportOptions {
 /// How many to keep.
 #[derive(Debug, Args)]
 pub(super) struct PruneOptions {
-    /// The newest that stay
+    /// The newest that stay, at least one
     #[arg(long, value_name = "COUNT")]
-    keep: usize,
+    keep: NonZeroUsize,
     #[command(flatten)]
     place: PlaceOptions,
 }
@@ -355,7 +356,7 @@ fn prune(options: &PruneOptions, output: Output) -> Result<(), Failure> {
     let items = all(&options.place)?;
     let old: Vec<String> = items
         .iter()
-        .skip(options.keep)
+        .skip(options.keep.get())
         .map(|item| word(&item["id"]))
         .collect();
     if options.place.place.data_dir.is_some() {

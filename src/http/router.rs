@@ -121,10 +121,13 @@ pub fn restoring(house: Arc<House>, loaded: &Loaded, around: Frame) -> Router {
         get(restore::get_operation_meanwhile),
     );
     let (operations, around) = guarded(operations, loaded, around);
+    let elsewhere = Router::new()
+        .fallback(restore::restoring)
+        .with_state(Arc::clone(&house));
     operations
         .with_state(house)
         .merge(docs(document_json()))
-        .fallback(restore::restoring)
+        .fallback_service(elsewhere)
         .layer(FrameLayer::new(around))
 }
 

@@ -92,7 +92,8 @@ fn a_directory_is_captured_listed_verified_exported_and_pruned() {
     assert_eq!((code, out.as_str()), (0, "removed 1, kept 1\n"));
     let _held = DataDir::open(&root).unwrap();
     assert_eq!(with(&["create"]).0, 7, "in use");
-    assert_eq!(with(&["prune", "--keep", "0"]).0, 7, "in use");
+    assert_eq!(with(&["prune", "--keep", "1"]).0, 7, "in use");
+    assert_eq!(with(&["prune", "--keep", "0"]).0, 2, "nobody means all of them");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `/api/admin/restore` and `/api/admin/operations`: the shop put back while the process goes on.
 use super::Reply;
-use crate::app::{House, HouseError, RestoreAsk};
+use crate::app::{House, HouseError, RestoreAsk, Stage};
 use crate::http::extract::ask::Ask;
 use crate::http::extract::bodies::RestoreBody;
 use crate::http::extract::query::Params;
@@ -64,9 +64,17 @@ pub(crate) async fn get_operation_meanwhile(
     shown(&house, &operation)
 }
 
-/// What everything else answers while there is no shop.
-pub(crate) async fn restoring() -> Response {
-    Problem::new(Code::Restoring).into_response()
+/// What everything else answers while there is no shop: who knows how long it takes.
+pub(crate) async fn restoring(State(house): State<Arc<House>>) -> Response {
+    let problem = Problem::new(Code::Restoring);
+    let Stage::Restoring(operation) = house.stage() else {
+        return problem.into_response();
+    };
+    let id = operation.id.as_str();
+    problem
+        .detail(format!("GET /api/admin/operations/{id} says how far it is"))
+        .with("operationId", id)
+        .into_response()
 }
 
 fn shown(house: &House, id: &str) -> Result<Reply, Problem> {

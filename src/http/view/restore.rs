@@ -145,8 +145,8 @@ pub struct OperationView {
 pub struct RestoredView {
     /// Where the new log begins.
     pub position: String,
-    /// The last record of before that is kept.
-    pub cut: u64,
+    /// The last position of before that is kept.
+    pub cut: String,
     /// Variants.
     pub variants: u64,
     /// Reservations that variants keep.
@@ -162,7 +162,7 @@ pub struct RestoredView {
     /// Variants that came up paused.
     pub variants_paused: u64,
     /// The digest of the states at the cut.
-    pub digest: String,
+    pub state_digest: String,
     /// The file with the lost sales.
     pub lost_sales_file: Option<String>,
     /// The epoch of before; remove it when nobody needs it any more.
@@ -175,7 +175,7 @@ impl From<&Restored> for RestoredView {
         let shown = |path: &std::path::PathBuf| path.display().to_string();
         Self {
             position: restored.position.to_string(),
-            cut: restored.cut.0,
+            cut: restored.cut.to_string(),
             variants: counted.variants,
             reservations: counted.holds,
             carts: counted.carts,
@@ -183,7 +183,7 @@ impl From<&Restored> for RestoredView {
             disagreements: counted.mends,
             holds_moved: amended.holds,
             variants_paused: amended.paused,
-            digest: restored.digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            state_digest: restored.digest.iter().map(|byte| format!("{byte:02x}")).collect(),
             lost_sales_file: restored.lost_file.as_ref().map(shown),
             epoch_of_before: restored.left.as_ref().map(shown),
         }

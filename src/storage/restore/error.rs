@@ -50,7 +50,7 @@ pub enum RestoreError {
         wanted: String,
     },
     /// The cut is behind what there is.
-    #[error("{wanted} is behind the last record there is, {last}; name the log with --log-from")]
+    #[error("{wanted} is behind the last record there is, {last}")]
     Behind {
         /// The last record.
         last: u64,

@@ -48,7 +48,7 @@ pub struct Restored {
     /// The new epoch, and its last record.
     pub position: Position,
     /// The last record of before that is in it.
-    pub cut: RecordNumber,
+    pub cut: Position,
     /// The digest of the states at the cut, see `recovery::state_digest`.
     pub digest: [u8; 32],
     /// What was counted at the cut.
@@ -194,6 +194,8 @@ impl Build<'_> {
         filler.seed.put_gate(&gate_of(manifest));
         source.visit(&mut filler)?;
         let anchor = filler.seed.finish()?;
+        let total = self.plan.entities + self.plan.replayed;
+        (self.progress)(Step::Filling { done: total, total });
         (self.progress)(Step::Checking);
         let counted = judge_rows(&state).map_err(RestoreError::Log)?;
         if let Some(broken) = counted.violations.first() {
@@ -216,7 +218,7 @@ impl Build<'_> {
                 epoch: self.epoch,
                 number: RecordNumber(anchor.last.0 + amended.records),
             },
-            cut: anchor.last,
+            cut: self.plan.cut,
             digest: counted.digest,
             counted,
             amended,

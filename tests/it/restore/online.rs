@@ -225,6 +225,7 @@ fn restored(backend: &str) {
             (waits.status, waits.code.as_str(), waits.retry_after),
             (503, "restoring", true)
         );
+        assert_eq!(waits.body["operationId"], begun.body["id"], "who knows more");
         let waits = served.reserve("before", 2).await;
         assert_eq!((waits.status, waits.code.as_str()), (503, "restoring"));
         assert!(served.health.is_restoring());
@@ -239,6 +240,11 @@ fn restored(backend: &str) {
         assert!(!served.health.is_restoring());
         let operation = served.operation(&begun).await;
         assert_eq!(operation["status"], "done", "{operation}");
+        assert_eq!(
+            (&operation["done"], &operation["result"]["cut"]),
+            (&operation["total"], &plan["cut"])
+        );
+        assert!(operation["total"].as_u64().unwrap() > 0, "{operation}");
         assert!(
             operation["result"]["position"]
                 .as_str()
