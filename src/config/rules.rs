@@ -67,6 +67,14 @@ pub(super) fn broken(config: &Config) -> Vec<String> {
         ),
     );
     assert(
+        config.keys.memory_max > bulk::LINES_MAX,
+        format!(
+            "keys.memory_max must be more than {}, or a list of so many lines, each with a key, never finds room: {}",
+            bulk::LINES_MAX,
+            config.keys.memory_max
+        ),
+    );
+    assert(
         policy.lines_per_cart <= LINES_PER_CART_MAX,
         format!(
             "policy.lines_per_cart must be at most {LINES_PER_CART_MAX}: {}",
@@ -259,6 +267,17 @@ mod tests {
             sentences(|config| config.admission.reserved = 3_007),
             [
                 "admission.reserved must be at least 3008, or the checkout of a cart of 500 lines never finds room: 3007"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_keys_of_the_longest_list_fit_the_table_exactly() {
+        assert!(sentences(|config| config.keys.memory_max = 201).is_empty());
+        assert_eq!(
+            sentences(|config| config.keys.memory_max = 200),
+            [
+                "keys.memory_max must be more than 200, or a list of so many lines, each with a key, never finds room: 200"
             ]
         );
     }

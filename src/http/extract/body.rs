@@ -110,10 +110,16 @@ fn invalid(path: &str, message: &str) -> Problem {
     }
     let member = if path == "." { "body" } else { path };
     if message.starts_with("unknown field ") {
-        let known = message
-            .split_once(", expected ")
-            .map_or("no such member", |(_, known)| known);
-        return Problem::invalid_member(shortened(member), format!("no such member, but {known}"));
+        let known = message.split_once(", expected ");
+        let expected = known.map_or("no member at all".to_owned(), |(_, known)| {
+            format!("no such member, but {known}")
+        });
+        return Problem::invalid_member(shortened(member), expected);
+    }
+    if message.starts_with("unknown variant ")
+        && let Some((_, known)) = message.split_once(", expected ")
+    {
+        return Problem::invalid_member(shortened(member), known);
     }
     if message.starts_with("number out of range") {
         return Problem::invalid_member(shortened(member), "a number in range");
@@ -168,7 +174,24 @@ mod tests {
         lines: Option<List<Object<Inner>, 1, 2>>,
         #[serde(default, deserialize_with = "nullable")]
         limit: Option<Option<Whole<0, 5>>>,
+        #[serde(default)]
+        #[expect(dead_code, reason = "only read")]
+        word: Option<Word>,
+        #[serde(default)]
+        #[expect(dead_code, reason = "only read")]
+        none: Option<Nothing>,
     }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Word {
+        On,
+        Off,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -236,8 +259,10 @@ mod tests {
             (r#"{"onHand":1,"onHand":2}"#, "onHand: to be given once"),
             (
                 r#"{"onHand":1,"onhand":2}"#,
-                "onhand: no such member, but one of `onHand`, `lines`, `limit`",
+                "onhand: no such member, but one of `onHand`, `lines`, `limit`, `word`, `none`",
             ),
+            (r#"{"onHand":1,"word":"On"}"#, "word: `on` or `off`"),
+            (r#"{"onHand":1,"none":{"x":1}}"#, "none.x: no member at all"),
             (r#"{"onHand":1,"lines":[]}"#, "lines: 1 to 2 elements"),
             (
                 r#"{"onHand":1,"lines":[{"id":1},{"id":1},{"id":1}]}"#,

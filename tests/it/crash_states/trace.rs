@@ -1,7 +1,8 @@
 //! Reads what strace wrote down: the calls that change a directory tree, the syncs, and the answers between them.
 //!
 //! Every string in the trace is in hexadecimal (`strace -xx`), so that no letter in a path or a value can be taken for syntax. A
-//! change happens when its call begins; a sync counts when it has returned, for the changes that had returned before it began.
+//! change happens when its call begins; a sync counts when it has returned, for the changes that had returned before it began. A
+//! descriptor is a file's from the return of the call that opened it: another thread may close it, and use its number, before.
 use std::collections::BTreeMap;
 
 /// A file or a directory, whatever it is called at the moment. The root of the tree is 0.
@@ -85,9 +86,26 @@ struct Call<'a> {
     ended: usize,
 }
 
+impl Call<'_> {
+    fn gives_a_descriptor(&self) -> bool {
+        self.name == "openat" || (self.name == "fcntl" && self.arguments[1].starts_with("F_DUPFD"))
+    }
+}
+
 /// The events of a trace below `root`, in the order in which they took effect.
 pub(super) fn read(trace: &str, root: &str) -> Vec<Event> {
     let joined = join(trace);
+    let mut calls: Vec<Call<'_>> = joined
+        .iter()
+        .filter_map(|(begun, ended, line)| parse(line, *begun, *ended))
+        .collect();
+    calls.sort_by_key(|call| {
+        if call.gives_a_descriptor() {
+            call.ended
+        } else {
+            call.begun
+        }
+    });
     let mut reader = Reader {
         root: root.to_owned(),
         children: BTreeMap::from([((0, String::new()), 0)]),
@@ -95,10 +113,8 @@ pub(super) fn read(trace: &str, root: &str) -> Vec<Event> {
         open: BTreeMap::new(),
         events: Vec::new(),
     };
-    for (begun, ended, line) in &joined {
-        if let Some(call) = parse(line, *begun, *ended) {
-            reader.call(&call);
-        }
+    for call in &calls {
+        reader.call(call);
     }
     reader.events.sort_by_key(|(at, _)| *at);
     reader.events.into_iter().map(|(_, event)| event).collect()
@@ -449,5 +465,31 @@ mod tests {
             Event::Told("ok\n".to_owned()),
         ];
         assert_eq!(read(&trace, "/r"), expected);
+    }
+
+    #[test]
+    fn a_number_that_is_given_again_is_the_new_files_from_then_on() {
+        let root = hex("/r");
+        let (file, other) = (hex("/r/f"), hex("/r/g"));
+        let (first, second) = (hex("hi"), hex("yo"));
+        let trace = format!(
+            "7 openat(AT_FDCWD<{root}>, \"{file}\", O_RDWR|O_CREAT, 0666) = 3<{file}>\n\
+             8 openat(AT_FDCWD<{root}>, \"{other}\", O_RDWR|O_CREAT, 0666 <unfinished ...>\n\
+             7 pwrite64(3<{file}>, \"{first}\", 2, 0) = 2\n\
+             8 <... openat resumed>) = 3<{other}>\n\
+             8 pwrite64(3<{other}>, \"{second}\", 2, 0) = 2\n",
+        );
+        let written: Vec<_> = read(&trace, "/r")
+            .into_iter()
+            .filter_map(|event| match event {
+                Event::Data {
+                    node,
+                    data: Data::Write { bytes, .. },
+                    ..
+                } => Some((node, bytes)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(written, [(1, b"hi".to_vec()), (2, b"yo".to_vec())]);
     }
 }
