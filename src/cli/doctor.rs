@@ -133,12 +133,21 @@ pub(super) fn run(options: &DoctorOptions, output: Output) -> Result<(), Failure
             checks.len()
         )));
     }
-    output.next(&format!(
-        "holdfast serve --data-dir {}",
-        loaded.config.data.dir.display()
-    ));
+    let serves = checks
+        .iter()
+        .any(|check| check.name == LOCK && check.found != FREE);
+    let next = if serves {
+        "holdfast status".to_owned()
+    } else {
+        format!("holdfast serve --data-dir {}", loaded.config.data.dir.display())
+    };
+    output.next(&next);
     Ok(())
 }
+
+/// The check that finds a server at work, and what it says where there is none.
+const LOCK: &str = "lock";
+const FREE: &str = "free";
 
 /// Where what was found stands, behind the verdict and the check's name.
 const FOUND_COLUMN: usize = 21;
@@ -308,10 +317,7 @@ fn inside(config: &Config) -> Vec<Check> {
     let dir = match DataDir::open(root) {
         Ok(dir) => dir,
         Err(error @ DataDirError::Locked { .. }) => {
-            let mut checks = vec![Check::ok(
-                "lock",
-                format!("{error}: its log and clock are its own"),
-            )];
+            let mut checks = vec![Check::ok(LOCK, format!("{error}: its log and clock are its own"))];
             checks.extend(SystemClock::start(None, false).map(|clock| clock_now(&clock.into())));
             return checks;
         }
@@ -325,7 +331,7 @@ fn inside(config: &Config) -> Vec<Check> {
             )];
         }
     };
-    let mut checks = vec![Check::ok("lock", "free")];
+    let mut checks = vec![Check::ok(LOCK, FREE)];
     let surveyed = recover_options(config).as_found(&dir).map(|options| {
         let journal = dir.journal_dir();
         options.log(&dir, &journal).survey(&mut |_, _| {})

@@ -20,7 +20,14 @@ pub(super) struct Figures {
 impl Figures {
     /// Asks the operations listener.
     pub(super) fn of(ops: &Server) -> Result<Self, Failure> {
-        let text = ops.get("/metrics")?.ok()?.text()?;
+        let answer = ops.get("/metrics").map_err(|failure| Failure {
+            message: format!(
+                "{}; the operations listener has an address of its own, named by --ops-url",
+                failure.message
+            ),
+            ..failure
+        })?;
+        let text = answer.ok()?.text()?;
         Self::read(&text).ok_or_else(|| {
             Failure::new(
                 Exit::Failed,

@@ -217,14 +217,12 @@ fn failure(error: &RestoreError, options: &RestoreOptions) -> Failure {
     } else {
         Exit::Failed
     };
-    let message = match error {
-        RestoreError::NotEmpty => {
-            format!("{into} is in use already; name a new or an empty directory with --into")
-        }
-        RestoreError::Behind { .. } if options.log_from.is_none() => {
-            format!("{error}; name the log with --log-from")
-        }
-        error => error.to_string(),
+    let message = if matches!(error, RestoreError::NotEmpty) {
+        format!("{into} is in use already; name a new or an empty directory with --into")
+    } else if matches!(error, RestoreError::Behind { .. }) && options.log_from.is_none() {
+        format!("{error}; name the log with --log-from")
+    } else {
+        error.to_string()
     };
     Failure::new(code, message)
 }

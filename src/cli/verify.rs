@@ -28,6 +28,13 @@ pub(super) struct VerifyOptions {
 
 pub(super) fn run(options: &VerifyOptions, output: Output) -> Result<(), Failure> {
     if let Some(file) = &options.file {
+        if file.is_dir() {
+            let dir = file.display();
+            let message = format!(
+                "{dir} is a directory, and a snapshot is a file; a data directory is named by --data-dir"
+            );
+            return Err(Failure::new(Exit::Usage, message).next(format!("holdfast verify --data-dir {dir}")));
+        }
         return snapshot_file(file, output);
     }
     let loaded = existing(&options.config, options.data_dir.as_deref())?;

@@ -18,7 +18,7 @@ use crate::storage::recovery::{self, Lost, Named, RecoverOptions, Remedy, Repair
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RepairOptions {
     /// Cut the log before its first break; what is cut stays in .bak files beside it
-    #[arg(long, required = true)]
+    #[arg(long)]
     truncate_tail: bool,
     /// Cut records too for which somebody may have been answered
     #[arg(long)]
@@ -101,7 +101,6 @@ pub(super) fn verify(options: &WalOptions, output: Output) -> Result<(), Failure
 }
 
 pub(super) fn repair(options: &RepairOptions, output: Output) -> Result<(), Failure> {
-    debug_assert!(options.truncate_tail, "the flag is required");
     let (dir, recover) = options.log.open()?;
     let root = dir.root().display().to_string();
     let plan = plan_repair(&dir, &recover).map_err(|error| unreadable(&error, dir.root()))?;
@@ -112,6 +111,12 @@ pub(super) fn repair(options: &RepairOptions, output: Output) -> Result<(), Fail
         )?;
         output.next(&format!("holdfast verify --data-dir {root}"));
         return Ok(());
+    }
+    if !options.truncate_tail {
+        output.data(|| told(&plan, &[]), &report(&plan, &[], false))?;
+        let message = "nothing was changed; to cut the log before its break, say --truncate-tail";
+        return Err(Failure::new(Exit::Unsafe, message)
+            .next(format!("holdfast wal repair --truncate-tail --data-dir {root}")));
     }
     if plan.cuts_answered() && !options.yes {
         output.data(|| told(&plan, &[]), &report(&plan, &[], false))?;
