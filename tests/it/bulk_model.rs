@@ -531,7 +531,7 @@ fn fate() -> impl Strategy<Value = Fate> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #![proptest_config(crate::stories(256))]
 
     #[test]
     fn two_bulks_over_the_last_x_and_y_exactly_one_wins(

@@ -44,3 +44,12 @@ fn report(line: &str) {
     let mut out = std::io::stdout();
     std::io::Write::write_all(&mut out, format!("{line}\n").as_bytes()).unwrap();
 }
+
+/// Random stories of a model test: as many as usual, or `HOLDFAST_STORIES` times as many.
+fn stories(usual: u32) -> proptest::test_runner::Config {
+    let times = std::env::var("HOLDFAST_STORIES").map_or(1, |text| text.parse().expect("a number"));
+    proptest::test_runner::Config {
+        cases: usual * times,
+        ..Default::default()
+    }
+}

@@ -447,7 +447,7 @@ impl Shop {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(crate::stories(400))]
 
     #[test]
     fn carts_do_what_plain_arithmetic_says(steps in proptest::collection::vec(step(), 1..60)) {
