@@ -22,7 +22,9 @@ use crate::{
         bulk::LineOutcome,
         ids::{StoreId, VariantId},
         time::Timestamp,
-        variant::{Command, Decision, EXPIRIES_PER_TURN, Event, Head, Import, Refusal, Variant, View},
+        variant::{
+            Command, Decision, EXPIRIES_PER_TURN, Event, Head, Import, Refusal, Reserve, Sell, Variant, View,
+        },
     },
     storage::{
         dto,
@@ -255,9 +257,9 @@ impl Running {
             let _ = port.send(Err(NotDone::Late));
             return;
         }
-        if let Command::Reserve(ask) = &mut command {
-            // The moment in the id is the one it is granted at.
-            ask.id = self.entry.new_reservation(now);
+        // The moment in the id is the one it is granted at.
+        if let Command::Reserve(Reserve { id, .. }) | Command::Sell(Sell { id, .. }) = &mut command {
+            *id = self.entry.new_reservation(now);
         }
         match self.variant.decide(&command, now) {
             Ok(Decision::Nothing) => self.later(port, Ok(Answer::Count(0)), permit),

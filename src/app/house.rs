@@ -354,10 +354,15 @@ impl House {
     }
 
     fn enter(&self, stage: Stage) {
-        if let Some(told) = self.told.get() {
-            told(&stage);
-        }
+        self.announce(&stage);
         self.stage.send_replace(stage);
+    }
+
+    /// Whoever serves the shops has callers find the stage from here on.
+    fn announce(&self, stage: &Stage) {
+        if let Some(told) = self.told.get() {
+            told(stage);
+        }
     }
 
     /// An operation by its id.
@@ -492,8 +497,11 @@ impl House {
                 if let Err(why) = &result {
                     tracing::error!(%why, epoch = before, "the restore failed; the shop goes on as it was before");
                 }
+                let stage = Stage::Open(shop);
+                // Whoever reads that it is done finds the shop open.
+                self.announce(&stage);
                 operation.end(result);
-                self.enter(Stage::Open(shop));
+                self.stage.send_replace(stage);
             }
             Err(why) => {
                 operation.end(Err(why.clone()));

@@ -45,7 +45,7 @@ pub use offline::Offline;
 pub(crate) use open::chain;
 pub use open::{OnFatal, OpenError, Opened, Seed, ShopOptions, Time, configured_journal, recover_options};
 pub use orders::{ListedOrders, OrderFilter, PaidAsk};
-pub use reservations::{Meant, Reservation, ReserveAsk, Validity};
+pub use reservations::{Meant, Reservation, ReserveAsk, SaleAsk, Validity};
 pub use snapshots::{ListedSnapshots, WRITTEN_BY};
 pub use status::Status;
 pub use variants::{AdjustAsk, Adjusted};

@@ -7,7 +7,7 @@ use crate::{
         ids::{OrderId, ReservationId, VariantId},
         time::Timestamp,
         variant::{
-            AfterSale, Command, Confirm, EndReason, Extend, Hold, HoldStatus, Phase, Refusal, Reserve,
+            AfterSale, Command, Confirm, EndReason, Extend, Hold, HoldStatus, Phase, Refusal, Reserve, Sell,
             Shopper,
         },
     },
@@ -29,6 +29,19 @@ pub struct ReserveAsk {
     pub ttl_ms: Option<i64>,
     /// Fewer are welcome.
     pub allow_partial: bool,
+}
+
+/// A sale that was made already.
+#[derive(Clone, Debug)]
+pub struct SaleAsk {
+    /// Of which variant.
+    pub variant: VariantId,
+    /// How many, at least 1.
+    pub quantity: u32,
+    /// To whom.
+    pub shopper: Shopper,
+    /// The shop's order.
+    pub order: Option<OrderId>,
 }
 
 /// A reservation with the shop's id of its variant.
@@ -108,6 +121,23 @@ impl Shop {
             for_order: None,
         };
         self.send(ctx, &entry, Command::Reserve(reserve), key).await
+    }
+
+    /// Books a sale that was made already: held and sold in one record, judged by stock alone.
+    ///
+    /// # Errors
+    /// A refusal with its figures, or an error of the way.
+    pub async fn sell(&self, ctx: &Context, ask: SaleAsk) -> Result<Answered<Reservation>, AppError> {
+        let begun = Stopwatch::start();
+        let sell = Sell {
+            id: ReservationId::FIRST,
+            quantity: ask.quantity,
+            shopper: ask.shopper,
+            order: ask.order,
+        };
+        let done = self.command_to(ctx, &ask.variant, Command::Sell(sell)).await;
+        let done = self.counted(Operation::Confirm, begun, done)?;
+        self.reservation(&ask.variant, done)
     }
 
     /// Moves a reservation's deadline.

@@ -305,7 +305,12 @@ impl Shop {
 
     /// One command to the variant with this id. The key is claimed first: a repeat is answered even if the variant has
     /// gone since.
-    async fn command_to(&self, ctx: &Context, id: &VariantId, command: Command) -> Result<Done, AppError> {
+    pub(super) async fn command_to(
+        &self,
+        ctx: &Context,
+        id: &VariantId,
+        command: Command,
+    ) -> Result<Done, AppError> {
         match self.claim(ctx).await? {
             Keyed::Known(logged) => Ok(Done::replayed(logged)),
             Keyed::Fresh(key) => {

@@ -3,6 +3,7 @@
 //! Data goes to stdout, messages to stderr; `--json` turns both into objects. Every command ends in an [`Exit`]; a
 //! [`Failure`] carries the code, the message and the command that helps next. One file per command.
 pub mod bench;
+mod commit;
 mod completions;
 mod config;
 mod data_dir;

@@ -139,7 +139,7 @@ impl std::fmt::Display for Address {
 }
 
 /// A server to ask.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Server {
     address: Address,
     agent: Agent,

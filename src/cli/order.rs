@@ -1,8 +1,9 @@
-//! `holdfast order get|list`: what was checked out, from a server or from a data directory.
+//! `holdfast order get|list|commit`: what was checked out, from a server or from a data directory.
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+use super::commit::{self, CommitOptions};
 use super::nouns::{
     Asked, ListColumn, PageOptions, Source, at, body, failed, left, no_such, page, show_page, text,
 };
@@ -23,6 +24,8 @@ pub(super) enum OrderCommand {
     Get(GetOptions),
     /// List orders in order of creation
     List(ListOptions),
+    /// Make the sales again that a restore lost
+    Commit(CommitOptions),
 }
 
 /// Which one.
@@ -113,6 +116,7 @@ pub(super) fn run(command: &OrderCommand, output: Output) -> Result<(), Failure>
             };
             show_page(&list(options, output)?, ("order", COLUMNS), &asked, output)
         }
+        OrderCommand::Commit(options) => commit::run(options, output),
     }
 }
 

@@ -364,7 +364,8 @@ fn totals_text(restored: &Restored, look: Look) -> String {
         ("state digest", hex(&restored.digest).into()),
     ];
     if let Some(file) = &restored.lost_file {
-        rows.push(("lost sales", Cell::toned(file.display().to_string(), Tone::Warn)));
+        let told = format!("{}; holdfast order commit makes them again", file.display());
+        rows.push(("lost sales", Cell::toned(told, Tone::Warn)));
     }
     if let Some(left) = &restored.left {
         rows.push((

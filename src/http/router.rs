@@ -57,6 +57,7 @@ fn api() -> OpenApiRouter<Arc<Site>> {
             reservations::check_reservations
         ))
         .routes(routes!(bulk::bulk))
+        .routes(routes!(reservations::sell))
         .routes(routes!(sold::fulfil_reservation))
         .routes(routes!(sold::cancel_reservation))
         .routes(routes!(sold::return_reservation))

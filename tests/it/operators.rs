@@ -651,3 +651,91 @@ fn a_mistyped_flag_or_word_is_exit_two_with_a_suggestion() {
         assert_eq!(ended(arguments).0, 2, "{arguments:?}");
     }
 }
+
+/// A restore loses sales of every kind, and the file it writes makes them again: though their variants are paused, and once.
+#[test]
+fn sales_that_a_restore_lost_are_made_again_out_of_its_file() {
+    let town = Town::built("file");
+    let (server, url) = (&town.server, town.url());
+    let post = |path: &str, body: Value| {
+        let answer = server.ask("POST", path, "", &body.to_string());
+        assert!(answer.status < 300, "{path}: {}", answer.text());
+        answer.json()
+    };
+    let standing = |variant: &str| {
+        let view = server.get(&format!("/api/stock/variants/{variant}"));
+        ["onHand", "held", "committed", "saleState"].map(|member| view[member].clone())
+    };
+    post("/api/admin/snapshots", json!({}));
+    post(
+        &format!("/api/stock/reservations/{}/confirm", town.reservation),
+        json!({"orderId": "A-1"}),
+    );
+    post(
+        &format!("/api/orders/{}/confirm", town.order),
+        json!({"paymentReference": "pay-1"}),
+    );
+    let late = id(&post(
+        "/api/stock/reservations",
+        json!({"variantId": "124", "quantity": 2, "customerId": "amal"}),
+    ));
+    let late = format!("/api/stock/reservations/{late}");
+    post(&format!("{late}/confirm"), json!({"orderId": "A-2"}));
+    post(&format!("{late}/fulfil"), json!({"quantity": 1}));
+    let cart = id(&post(
+        "/api/cart/items",
+        json!({"variantId": "125", "quantity": 1}),
+    ));
+    let order = id(&post(&format!("/api/cart/{cart}/checkout"), json!({})));
+    post(
+        &format!("/api/orders/{order}/confirm"),
+        json!({"paymentReference": "pay-2"}),
+    );
+    let goods = ["123", "124", "125", "156"];
+    let before = goods.map(standing);
+
+    let plan = post("/api/admin/restore", json!({}));
+    assert_eq!(plan["lostSales"], 4, "{plan}");
+    let begun = post("/api/admin/restore", json!({"planToken": plan["planToken"]}));
+    let operation = format!("/api/admin/operations/{}", begun["id"].as_str().unwrap());
+    while server.get(&operation)["status"] == "running" {
+        std::thread::yield_now();
+    }
+    let lost = server.get(&operation)["result"]["lostSalesFile"].clone();
+    let lost = lost.as_str().unwrap();
+    assert_ne!(goods.map(standing), before);
+
+    let commit = ["order", "commit", lost, "--url", &url];
+    let (code, _) = ended(&[&commit[..], &["--dry-run"]].concat());
+    assert_eq!(code, 4, "nothing was sent");
+    for _ in 0..2 {
+        assert_eq!(
+            printed_json(&commit),
+            json!({"read": 4, "committed": 4, "refused": []})
+        );
+        for (variant, before) in goods.iter().zip(&before) {
+            let [on_hand, held, committed, sale] = standing(variant);
+            assert_eq!([on_hand, held, committed], before[..3], "{variant}");
+            assert_eq!(sale, "paused", "{variant}: nobody else had it meanwhile");
+        }
+    }
+    let paid = server.get(&format!("/api/orders/{}", town.order));
+    assert_eq!(
+        (&paid["status"], &paid["paymentReference"]),
+        (&json!("confirmed"), &json!("pay-1"))
+    );
+    golden!("order_commit", printed(&commit));
+
+    // What cannot be had is told, and holds nobody up.
+    let more = town.data.join("more.ndjson");
+    let sale = json!({"kind": "reservation", "reservationId": "rsv_none", "customerId": null,
+        "lines": [{"variantId": "none", "quantity": 1, "reservationId": "rsv_none"}]});
+    fs::write(&more, format!("{}{sale}\n", fs::read_to_string(lost).unwrap())).unwrap();
+    let output = holdfast(&["order", "commit", more.to_str().unwrap(), "--url", &url]);
+    assert_eq!(output.status.code(), Some(1));
+    golden!("order_commit_refused", text(&output.stdout));
+    golden!("order_commit_messages", text(&output.stderr));
+    let (_home, data, ..) = town.killed();
+    let report = printed_json(&["verify", "--data-dir", data.to_str().unwrap()]);
+    assert_eq!(report["violations"], json!([]), "{report}");
+}

@@ -39,6 +39,19 @@ pub struct Reserve {
     pub for_order: Option<ForOrder>,
 }
 
+/// A sale that is a fact already: made before the shop was put back, or where Holdfast was not asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sell {
+    /// The id the reservation will have.
+    pub id: ReservationId,
+    /// Units sold, at least 1.
+    pub quantity: u32,
+    /// To whom.
+    pub shopper: Shopper,
+    /// The shop's order.
+    pub order: Option<OrderId>,
+}
+
 /// A request to move a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extend {
@@ -184,6 +197,8 @@ pub enum Command {
     Delete,
     /// Hold units.
     Reserve(Reserve),
+    /// Book a sale that was made already.
+    Sell(Sell),
     /// A cart puts a line in: hold units if this variant takes them so early, otherwise only say whether it could.
     Take(Reserve),
     /// Move a deadline.

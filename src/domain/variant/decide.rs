@@ -2,7 +2,7 @@
 use super::{
     Variant,
     after_sale::Movement,
-    command::{Command, Confirm, Extend, Reserve},
+    command::{Command, Confirm, Extend, Reserve, Sell},
     event::Event,
     head::{ReservationMode, SaleState},
     hold::{EndReason, Fulfilment, Hold, HoldStatus, Owner, Phase, Shopper},
@@ -73,6 +73,7 @@ impl Variant {
             Command::SetSale { sale } => Ok(granted(Event::SaleChanged { sale: *sale })),
             Command::Delete => self.delete(now),
             Command::Reserve(ask) => self.reserve(ask, now),
+            Command::Sell(ask) => self.sell(ask, now),
             Command::Take(ask) => self.take_in(ask, now),
             Command::Extend(ask) => self.extend(ask, now),
             Command::Resize { id, quantity, terms } => self.resize(*id, *quantity, terms, now),
@@ -141,6 +142,7 @@ impl Variant {
             | Command::Import(_)
             | Command::Look { .. }
             | Command::Reserve(_)
+            | Command::Sell(_)
             | Command::Take(_)
             | Command::Rehome { .. }
             | Command::Fold { .. }
@@ -173,6 +175,46 @@ impl Variant {
         }
         events.push(Event::Held(hold));
         Ok(Decision::Granted(events))
+    }
+
+    /// A sale that was made already: the units must be there. Whether the sale is open and what the limits say was asked then.
+    fn sell(&self, ask: &Sell, now: Timestamp) -> Result<Decision, Refusal> {
+        if ask.quantity == 0 {
+            return Err(Refusal::OutOfRange);
+        }
+        let wanted = u64::from(ask.quantity);
+        let expired = self.expiries_for(wanted, &ask.shopper, now);
+        let given_back = expired.iter().map(|hold| u64::from(hold.quantity)).sum();
+        let available = self.free(given_back);
+        if self.head.tracks_stock() && available < wanted {
+            return Err(self.insufficient(wanted, available, now));
+        }
+        let until = now.saturating_add(1);
+        let held = Hold {
+            id: ask.id,
+            quantity: ask.quantity,
+            status: HoldStatus::Active,
+            phase: Phase::Payment,
+            shopper: ask.shopper.clone(),
+            order: None,
+            expires_at: until,
+            max_expires_at: until,
+            extensions_left: 0,
+            version: 1,
+            ended: None,
+            fulfilment: Fulfilment::default(),
+            pin: None,
+        };
+        let confirm = Confirm {
+            id: ask.id,
+            quantity: None,
+            order: ask.order.clone(),
+        };
+        let sold = confirmed(&held, ask.quantity, &confirm, now);
+        let expired = expired.into_iter().map(|hold| self::expired(hold, now));
+        Ok(Decision::Granted(
+            expired.chain([Event::Held(held), sold]).collect(),
+        ))
     }
 
     /// A cart's line: judged like a hold in every mode, held only where units are taken so early.

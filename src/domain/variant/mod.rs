@@ -51,7 +51,7 @@ mod settle;
 mod shop;
 mod stock;
 
-pub use command::{AfterSale, Command, Confirm, Extend, ForOrder, OrderStep, Prepare, Reserve};
+pub use command::{AfterSale, Command, Confirm, Extend, ForOrder, OrderStep, Prepare, Reserve, Sell};
 pub use decide::{Decision, EXPIRIES_PER_TURN};
 pub use event::{Event, LedgerEntry, LedgerKind};
 pub use head::{Flows, Head, ReservationMode, SaleState, Settings};

@@ -247,6 +247,15 @@ const LINKS: &[Onward] = &[
         ],
     ),
     (
+        "sell",
+        "201",
+        &[
+            ("get", "get_reservation", ITS_ID),
+            ("fulfil", "fulfil_reservation", ITS_ID),
+            ("cancel", "cancel_reservation", ITS_ID),
+        ],
+    ),
+    (
         "confirm_reservation",
         "200",
         &[

@@ -144,6 +144,7 @@ const REFUSALS: &[(&str, &[Code])] = &[
             Code::AlreadyHeld,
         ],
     ),
+    ("sell", &[Code::VariantNotFound, Code::InsufficientStock]),
     ("get_reservation", &[Code::ReservationNotFound]),
     ("act_on_reservation", ACTS),
     ("resize_reservation", ACTS),

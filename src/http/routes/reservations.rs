@@ -1,12 +1,14 @@
 //! `/api/stock/reservations`: units held until they are confirmed, released or expire.
 use super::{Reply, page, version};
-use crate::app::{Answered, AppError, CleanedUp, Context, HoldFilter, Meant, Reservation, ReserveAsk};
-use crate::domain::ids::{CartId, ReservationId};
+use crate::app::{
+    Answered, AppError, CleanedUp, Context, HoldFilter, Meant, Reservation, ReserveAsk, SaleAsk,
+};
+use crate::domain::ids::{CartId, ReservationId, VariantId};
 use crate::domain::variant::{HoldStatus, Phase};
 use crate::http::extract::ask::{Ask, IfMatch, Look, NoBody, ParamsOnly};
 use crate::http::extract::bodies::{
     ActionWord, CleanupBody, ConfirmBody, ExtendBody, LINES_MAX, QuantityBody, ReservationActionBody,
-    ReserveBody, ValidateBody, millis,
+    ReserveBody, SaleBody, ValidateBody, millis,
 };
 use crate::http::extract::member::{Handle, Id, Quantity};
 use crate::http::extract::query::{Params, id};
@@ -78,17 +80,40 @@ pub(crate) async fn reserve(
         allow_partial: body.allow_partial.unwrap_or_default(),
     };
     let held = site.shop.reserve(&context, ask).await;
-    let held = held.map_err(|error| {
-        failure::problem(
-            &error,
-            Subject {
-                variant: Some(&variant),
-                quantity: Some(quantity),
-                ..Subject::default()
-            },
-        )
-    })?;
+    let held = held.map_err(|error| failure::problem(&error, asked_for(&variant, quantity)))?;
     Ok(reply(StatusCode::CREATED, &held).location(COLLECTION, held.body.hold.id))
+}
+
+/// Books a sale that was made already: before the shop was put back, or where Holdfast was not asked. The units must be there;
+/// whether the sale is open and what the limits say is not asked again.
+#[utoipa::path(post, path = "/api/stock/sales", tag = "reservations", request_body = SaleBody,
+    responses((status = 201, body = ReservationView, description = "They are sold, and the sale is durable",
+        headers(("Location" = String), ("ETag" = String)))))]
+pub(crate) async fn sell(
+    State(site): State<Arc<Site>>,
+    Ask { body, context }: Ask<SaleBody>,
+) -> Result<Reply, Problem> {
+    body.check()?;
+    let shopper = body.shopper();
+    let (Id(variant), quantity) = (body.variant_id, body.quantity.as_u32());
+    let ask = SaleAsk {
+        variant: variant.clone(),
+        quantity,
+        shopper,
+        order: body.order_id.map(|Id(order)| order),
+    };
+    let sold = site.shop.sell(&context, ask).await;
+    let sold = sold.map_err(|error| failure::problem(&error, asked_for(&variant, quantity)))?;
+    Ok(reply(StatusCode::CREATED, &sold).location(COLLECTION, sold.body.hold.id))
+}
+
+/// What a request for units is about.
+fn asked_for(variant: &VariantId, quantity: u32) -> Subject<'_> {
+    Subject {
+        variant: Some(variant),
+        quantity: Some(quantity),
+        ..Subject::default()
+    }
 }
 
 /// Reads a reservation, live or ended.

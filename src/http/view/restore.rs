@@ -163,7 +163,7 @@ pub struct RestoredView {
     pub variants_paused: u64,
     /// The digest of the states at the cut.
     pub state_digest: String,
-    /// The file with the lost sales.
+    /// The file with the lost sales; `holdfast order commit` makes them again.
     pub lost_sales_file: Option<String>,
     /// The epoch of before; remove it when nobody needs it any more.
     pub epoch_of_before: Option<String>,

@@ -502,3 +502,53 @@ async fn every_conflict_names_its_line() {
     );
     assert_eq!(figures(1).2, json!("none"), "{bulk}");
 }
+
+/// A sale that was made already is judged by stock alone.
+#[tokio::test]
+async fn a_sale_of_before_is_booked_whatever_the_sale_says_now() {
+    let house = House::stocked().await;
+    house.post("/api/stock/variants/123/pause", json!({})).await;
+    let sale = json!({"variantId": 123, "quantity": 4, "customerId": "u1", "orderId": "A-7"});
+    let key = [("idempotency-key", "k"), ("content-type", "application/json")];
+    let sell = || house.send("POST", "/api/stock/sales", &key, Body::from(sale.to_string()));
+    let sold = sell().await;
+    let view = sold.json();
+    assert_eq!(
+        (sold.status, &view["status"], &view["orderId"], &view["quantity"]),
+        (201, &json!("confirmed"), &json!("A-7"), &json!(4)),
+        "{}",
+        sold.text
+    );
+    let path = format!("/api/stock/reservations/{}", view["id"].as_str().unwrap());
+    assert_eq!(sold.header("location"), path);
+    let again = sell().await;
+    assert_eq!(
+        (again.json(), again.header("idempotent-replayed")),
+        (view, "true")
+    );
+    let variant = house.get("/api/stock/variants/123").await.json();
+    assert_eq!(
+        ["onHand", "held", "committed", "available"].map(|member| variant[member].clone()),
+        [10, 0, 4, 6].map(Value::from)
+    );
+    let shipped = house
+        .post(&format!("{path}/fulfil"), json!({"quantity": 4}))
+        .await;
+    assert_eq!(shipped.status, 200, "{}", shipped.text);
+
+    let short = house
+        .post("/api/stock/sales", json!({"variantId": 123, "quantity": 7}))
+        .await;
+    assert_eq!((short.status, short.code().as_str()), (409, "insufficient-stock"));
+    assert_eq!(
+        short.json()["lines"],
+        json!([{"variantId": "123", "requested": 7, "available": 6}])
+    );
+    let ours = json!({"variantId": 123, "quantity": 1, "orderId": "ord_1"});
+    let ours = house.post("/api/stock/sales", ours).await;
+    assert_eq!((ours.status, &ours.json()["member"]), (422, &json!("orderId")));
+    let none = house
+        .post("/api/stock/sales", json!({"variantId": 123, "quantity": 0}))
+        .await;
+    assert_eq!((none.status, &none.json()["member"]), (422, &json!("quantity")));
+}

@@ -19,7 +19,7 @@ pub use policy::{
 };
 pub use reservation::{
     ActionWord, AfterSaleBody, CleanupBody, ConfirmBody, ExtendBody, PhaseWord, QuantityBody,
-    ReservationActionBody, ReserveBody, ValidateBody,
+    ReservationActionBody, ReserveBody, SaleBody, ValidateBody,
 };
 pub use restore::{HoldsWord, RestoreBody};
 pub use variant::{
@@ -85,7 +85,7 @@ macro_rules! bodies {
 
 bodies! {
     VariantBody VariantPatchBody StockBody AdjustmentBody AvailabilityBody { READS }
-    ReserveBody ReservationActionBody QuantityBody
+    ReserveBody ReservationActionBody QuantityBody SaleBody
     ExtendBody { OPTIONAL } ConfirmBody { OPTIONAL } AfterSaleBody { OPTIONAL }
     ValidateBody { BULK READS } BulkBody { BULK } CleanupBody { OPTIONAL } PolicyBody
     CartBody { OPTIONAL } ItemBody CartItemBody CartExtendBody { OPTIONAL } MergeBody CheckoutBody { OPTIONAL }
@@ -178,6 +178,7 @@ mod tests {
         holds::<AdjustmentBody>(bytes);
         holds::<AvailabilityBody>(bytes);
         holds::<ReserveBody>(bytes);
+        holds::<SaleBody>(bytes);
         holds::<ReservationActionBody>(bytes);
         holds::<QuantityBody>(bytes);
         holds::<ExtendBody>(bytes);

@@ -175,6 +175,51 @@ impl ConfirmBody {
     }
 }
 
+/// A sale that was made already.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"variantId": "123", "quantity": 2, "customerId": "u1", "orderId": "A-1042"}))]
+pub struct SaleBody {
+    /// Whose units.
+    #[schema(inline)]
+    pub variant_id: VariantRef,
+    /// How many.
+    #[schema(inline)]
+    pub quantity: Quantity,
+    /// To which customer.
+    #[schema(inline)]
+    pub customer_id: Option<CustomerRef>,
+    /// To which guest.
+    #[schema(inline)]
+    pub session_id: Option<SessionRef>,
+    /// From which cart.
+    #[schema(schema_with = foreign_cart)]
+    pub cart_id: Option<CartRef>,
+    /// The shop's order.
+    #[schema(schema_with = foreign_order)]
+    pub order_id: Option<OrderRef>,
+}
+
+impl SaleBody {
+    /// Refuses a cart or an order made here: they sell by themselves.
+    ///
+    /// # Errors
+    /// `invalid-member` naming it.
+    pub fn check(&self) -> Result<(), Problem> {
+        expect_foreign_cart(self.cart_id.as_ref())?;
+        expect_foreign_order(self.order_id.as_ref())
+    }
+
+    /// To whom.
+    pub fn shopper(&self) -> Shopper {
+        shopper(
+            self.customer_id.as_ref(),
+            self.session_id.as_ref(),
+            self.cart_id.as_ref(),
+        )
+    }
+}
+
 /// What becomes of sold units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
