@@ -114,7 +114,7 @@ pub enum OpenError {
     /// The data cannot be read whole.
     #[error(transparent)]
     Recovery(#[from] RecoverError),
-    /// The snapshot could not fill the directory, or where its epochs began cannot be read.
+    /// The snapshot could not fill the directory.
     #[error(transparent)]
     Seed(#[from] RestoreError),
     /// The wall clock is far behind the log.
@@ -330,10 +330,9 @@ impl Shop {
         directory.start_timers();
         let since = clock.now();
         let past = Past::of(&data_dir, Arc::clone(&reader), Arc::clone(&state));
-        let logs = Logs::of_data_dir(&data_dir, &recover_options(&config))?;
         let place = Place {
             snapshots: data_dir.snapshots_dir(),
-            logs: logs.with(Arc::clone(&reader)),
+            logs: Logs::live(&data_dir, &recover_options(&config), Arc::clone(&reader)),
         };
         let shop = Arc::new(Self {
             directory,

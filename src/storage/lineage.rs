@@ -11,7 +11,7 @@
 //! shop put back to some place lacks of the current one is everything of that history behind the point where the two part.
 //!
 //! `<data>/LINEAGE` is text: `holdfast-lineage 1`, then a line `<epoch> from <position> at <ms>` for each epoch that a restore
-//! began, written before the epoch is entered. It outlives the epochs' directories. A line above the current epoch is of a
+//! began, written before the epoch is entered. It outlives the epochs' directories. A shop opens without it or with a damaged one. A line above the current epoch is of a
 //! restore that came to nothing. The first epoch of a new directory has no line; one above it without a line began from nobody
 //! knows where, and whoever asks is told so.
 use std::{
@@ -93,6 +93,14 @@ impl Lineage {
             current,
             begun: begun.collect::<Result<_, _>>()?,
         })
+    }
+
+    /// That of a directory of which nothing is known.
+    pub fn unknown(current: u64) -> Self {
+        Self {
+            current,
+            begun: BTreeMap::new(),
+        }
     }
 
     /// Writes down, durably, that `epoch` begins behind `from` at this moment, in the data directory at `root`.
@@ -194,6 +202,7 @@ fn parse(line: &str) -> Option<(u64, Begun)> {
 }
 
 fn damaged(path: PathBuf, problem: String) -> DataDirError {
+    let problem = format!("{problem} (without the file every variant comes out of a restore paused)");
     DataDirError::Damaged { path, problem }
 }
 

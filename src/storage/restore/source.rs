@@ -44,20 +44,31 @@ impl Logs {
     /// # Errors
     /// Where its epochs began is written down and cannot be read.
     pub fn of_data_dir(dir: &DataDir, options: &RecoverOptions) -> Result<Self, RestoreError> {
-        Ok(Self {
-            root: dir.root().to_owned(),
-            options: *options,
-            lineage: Lineage::read(dir.root(), dir.epoch())?,
-            live: None,
-        })
+        let lineage = Lineage::read(dir.root(), dir.epoch())?;
+        Ok(Self::new(dir, options, lineage, None))
     }
 
-    /// The same while a shop is open there, whose journal `reader` reads.
-    #[must_use]
-    pub fn with(self, reader: Arc<dyn LogReader>) -> Self {
+    /// Those of a data directory where a shop is open, whose journal `reader` reads. It sells on where nobody can read which epoch
+    /// began from where: that is told.
+    pub fn live(dir: &DataDir, options: &RecoverOptions, reader: Arc<dyn LogReader>) -> Self {
+        let lineage = Lineage::read(dir.root(), dir.epoch()).unwrap_or_else(|error| {
+            tracing::error!(%error, "a restore will not know what was sold since");
+            Lineage::unknown(dir.epoch())
+        });
+        Self::new(dir, options, lineage, Some(reader))
+    }
+
+    fn new(
+        dir: &DataDir,
+        options: &RecoverOptions,
+        lineage: Lineage,
+        live: Option<Arc<dyn LogReader>>,
+    ) -> Self {
         Self {
-            live: Some(reader),
-            ..self
+            root: dir.root().to_owned(),
+            options: *options,
+            lineage,
+            live,
         }
     }
 

@@ -296,6 +296,16 @@ fn a_restore_goes_through_the_restores_of_before() {
         restored["restored"]["variantsPaused"], 1,
         "every variant: {restored}"
     );
+
+    // A shop sells on where it cannot be read; a restore says what is in its way.
+    std::fs::write(closed.home.data().join("LINEAGE"), "holdfast-lineage 1\n2 from\n").unwrap();
+    lived(&closed.home, async |shop| {
+        hold(shop, "towel", 1).await;
+    });
+    std::fs::remove_dir_all(&closed.into).unwrap();
+    let damaged = closed.restore(&["--dry-run"]);
+    assert_eq!(code(&damaged), 3, "{}", stderr(&damaged));
+    assert!(stderr(&damaged).contains("LINEAGE says"), "{}", stderr(&damaged));
 }
 
 #[test]
