@@ -42,6 +42,14 @@ const MOVEMENTS: [(&str, &str); 3] = [
     ("return", "returned"),
 ];
 
+/// What the units of a sale are not held for any more, or not all of them: they are sold anew.
+const NOT_HELD: [&str; 4] = [
+    "reservation-not-found",
+    "reservation-released",
+    "reservation-expired",
+    "too-many-units",
+];
+
 /// A sale that could not be made again.
 struct Refused {
     id: String,
@@ -157,7 +165,13 @@ impl Again<'_> {
             match confirmed.status() {
                 200 => self.moved(&path, line, refused)?,
                 404 | 409 | 410 => {
-                    self.sell(line, self.sale["orderId"].as_str().map(str::to_owned), refused)?
+                    let (code, why) = confirmed.problem()?;
+                    if NOT_HELD.contains(&code.as_str()) {
+                        let order = self.sale["orderId"].as_str().map(str::to_owned);
+                        self.sell(line, order, refused)?;
+                    } else {
+                        self.refuse(line, why, refused);
+                    }
                 }
                 _ => _ = confirmed.ok()?,
             }
@@ -182,7 +196,8 @@ impl Again<'_> {
             let payment = json!({ "paymentReference": self.sale["paymentReference"] });
             let paid = self.post(order, &format!("{path}/confirm"), &payment)?;
             if paid.status() == 409 {
-                return self.refuse(&Value::Null, paid, refused);
+                self.refuse(&Value::Null, paid.problem()?.1, refused);
+                return Ok(());
             }
             paid.ok()?;
             return self.order_moved(&path, refused);
@@ -208,7 +223,8 @@ impl Again<'_> {
         });
         let sold = self.post(&text(&line["reservationId"]), "/api/stock/sales", &sale)?;
         if matches!(sold.status(), 404 | 409) {
-            return self.refuse(line, sold, refused);
+            self.refuse(line, sold.problem()?.1, refused);
+            return Ok(());
         }
         let sold = sold.json()?;
         let path = format!("/api/stock/reservations/{}", segment(&text(&sold["id"])));
@@ -226,7 +242,8 @@ impl Again<'_> {
                     &json!({ "quantity": quantity }),
                 )?;
                 if matches!(moved.status(), 404 | 409 | 410) {
-                    return self.refuse(line, moved, refused);
+                    self.refuse(line, moved.problem()?.1, refused);
+                    return Ok(());
                 }
                 moved.ok()?;
             }
@@ -248,7 +265,8 @@ impl Again<'_> {
                     &json!({ "lines": moved }),
                 )?;
                 if moved.status() == 409 {
-                    return self.refuse(&Value::Null, moved, refused);
+                    self.refuse(&Value::Null, moved.problem()?.1, refused);
+                    return Ok(());
                 }
                 moved.ok()?;
             }
@@ -270,17 +288,12 @@ impl Again<'_> {
         keyed.post(path, &Value::Object(body))
     }
 
-    fn refuse(&self, line: &Value, answer: Answer, refused: &mut Vec<Refused>) -> Result<(), Failure> {
-        let why = match answer.ok() {
-            Err(failure) => failure.message,
-            Ok(_) => String::new(),
-        };
+    fn refuse(&self, line: &Value, why: Failure, refused: &mut Vec<Refused>) {
         refused.push(Refused {
             id: id(self.sale).to_owned(),
             variant: text(&line["variantId"]),
-            why,
+            why: why.message,
         });
-        Ok(())
     }
 }
 

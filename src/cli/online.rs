@@ -311,6 +311,15 @@ impl Answer {
         Err(refusal(&url, status, &text))
     }
 
+    /// Why it is no success: the problem's code, and the server's words.
+    pub fn problem(self) -> Result<(String, Failure), Failure> {
+        let (status, url) = (self.status(), self.url.clone());
+        let text = self.text()?;
+        let problem: Value = serde_json::from_str(&text).unwrap_or_default();
+        let code = problem["code"].as_str().unwrap_or_default().to_owned();
+        Ok((code, refusal(&url, status, &text)))
+    }
+
     /// The whole body as text.
     pub fn text(mut self) -> Result<String, Failure> {
         let body = self.response.body_mut().with_config().limit(ANSWER_MAX);
