@@ -23,7 +23,8 @@ use crate::{
         ids::{StoreId, VariantId},
         time::Timestamp,
         variant::{
-            Command, Decision, EXPIRIES_PER_TURN, Event, Head, Import, Refusal, Reserve, Sell, Variant, View,
+            Command, Decision, EXPIRIES_PER_TURN, Event, Head, Hold, Import, Refusal, Reserve, Sell, Variant,
+            View,
         },
     },
     storage::{
@@ -267,12 +268,7 @@ impl Running {
                 self.later(port, Ok(Answer::Count(0)), permit)
             }
             Ok(Decision::Granted(events)) => {
-                // Its cart, if it is one of ours, has to know.
-                let changed = events
-                    .last()
-                    .and_then(Event::hold)
-                    .filter(|hold| hold.is_in_a_cart());
-                let changed = changed.filter(|hold| hold.version > 1).cloned();
+                let changed = changed_in_a_cart(&events);
                 let granted = Granted {
                     events,
                     key,
@@ -329,7 +325,11 @@ impl Running {
         let outcome = match self.variant.decide(command, now) {
             Ok(Decision::Granted(events)) => {
                 let hold = events.last().and_then(Event::hold).cloned();
+                let changed = changed_in_a_cart(&events);
                 logged = self.log(silent(events), now);
+                if let Some(hold) = changed.filter(|_| logged) {
+                    self.directory.tell_cart(&hold);
+                }
                 hold.filter(|_| logged)
                     .map_or(LineOutcome::Unanswered, LineOutcome::Done)
             }
@@ -769,6 +769,17 @@ fn seconds(ms: i64) -> f64 {
 /// Units as a gauge shows them; far below the range in which floats count exactly.
 fn units(units: u64) -> f64 {
     f64::from(u32::try_from(units).unwrap_or(u32::MAX))
+}
+
+/// The hold that a turn changed or ended, if it is one of a cart made here: its cart has to know. What a coordinator promised is
+/// not done yet, and of what is held anew its cart was the one who asked.
+fn changed_in_a_cart(events: &[Event]) -> Option<Hold> {
+    let last = events.last()?;
+    let promised = matches!(last, Event::Pinned(_) | Event::Unpinned(_) | Event::Withdrawn(_));
+    let hold = last
+        .hold()
+        .filter(|hold| !promised && hold.is_in_a_cart() && hold.version > 1);
+    hold.cloned()
 }
 
 /// What a turn leads to, with what travels along.

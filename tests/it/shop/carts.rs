@@ -18,6 +18,7 @@ on_both_logs! {
     a_customer_whose_first_line_was_refused_tries_another,
     whoever_has_paid_or_called_off_shops_on_at_once,
     as_many_wait_in_front_of_one_cart_as_may,
+    what_a_bulk_does_to_a_carts_hold_is_told_to_the_cart,
     a_cart_left_alone_gives_everything_back_and_says_so_once,
 }
 
@@ -340,6 +341,57 @@ fn every_line_is_extended_by_one_button(backend: JournalBackend) {
         }
         let refused = web.post(&format!("{cart}/extend"), json!({})).await;
         refused.refused(409, "extension-limit");
+    });
+}
+
+fn what_a_bulk_does_to_a_carts_hold_is_told_to_the_cart(backend: JournalBackend) {
+    let house = House::new(backend);
+    house.run(async |shop| {
+        let web = Web::new(&house, &shop);
+        let ways = ["release", "confirm", "extend"]
+            .into_iter()
+            .flat_map(|action| [(action, "all_or_nothing"), (action, "best_effort")])
+            .chain([("the whole cart", "")]);
+        for (number, (action, mode)) in ways.enumerate() {
+            let (variant, case) = (format!("v{number}"), format!("{action} {mode}"));
+            web.stock(&variant, 2).await;
+            let cart = web.cart(&format!("u{number}"), &variant, 2).await;
+            let held = web.get(&cart).await.ok(200);
+            let hold = held.word("/items/0/reservationId");
+            if mode.is_empty() {
+                let id = cart.rsplit('/').next().unwrap();
+                let path = format!("/api/stock/reservations?cartId={id}");
+                web.send("DELETE", &path, &[], Value::Null).await.ok(204);
+            } else {
+                let bulk = json!({"action": action, "mode": mode, "reservationIds": [hold]});
+                web.post("/api/stock/reservations/bulk", bulk).await.ok(201);
+            }
+            // It is answered when it is decided; what it promised is settled behind that.
+            let mut told = web.get(&cart).await.ok(200);
+            for _ in 0..10_000 {
+                if told.at("/items/0") != held.at("/items/0") {
+                    break;
+                }
+                tokio::task::yield_now().await;
+                told = web.get(&cart).await.ok(200);
+            }
+            let stands = told.at("/items/0/reservationStatus");
+            match action {
+                "confirm" => {
+                    assert_eq!(told.at("/items"), json!([]), "{case}: it was bought");
+                    let empty = web.post(&format!("{cart}/checkout"), json!({})).await;
+                    empty.refused(409, "cart-empty");
+                }
+                "extend" => assert_eq!(told.at("/items/0/expiresInMs"), json!(2 * TTL), "{case}"),
+                _ => {
+                    assert_eq!(stands, json!("expired"), "{case}: it was given back");
+                    let again = json!({"variantId": variant, "quantity": 1});
+                    web.post(&format!("{cart}/items"), again)
+                        .await
+                        .refused(409, "insufficient-stock");
+                }
+            }
+        }
     });
 }
 
